@@ -68,18 +68,18 @@ def create_scene(rng: np.random.Generator) -> Scene:
     colours = {
         "skin": np.array(skins[rng.integers(len(skins))], float),
         "hair": np.array(hairs[rng.integers(len(hairs))], float),
-        "shirt": _vivid_colour(rng, 90, 240),
-        "trousers": _vivid_colour(rng, 30, 130),
-        "shoes": _vivid_colour(rng, 20, 230),
-        "chair": _vivid_colour(rng, 60, 170),
+        "shirt": _vivid_colour(rng, 90, 210),
+        "trousers": _vivid_colour(rng, 20, 90),
+        "shoes": _vivid_colour(rng, 20, 120),
+        "chair": _vivid_colour(rng, 100, 190),
     }
     return Scene(
         speed=rng.uniform(0.88, 1.14),
-        body_px=rng.uniform(135, 180),
-        bulk=rng.uniform(0.92, 1.22),
-        turn=rng.uniform(-0.35, 0.35),
+        body_px=rng.uniform(155, 190),
+        bulk=rng.uniform(1.0, 1.3),
+        turn=rng.uniform(-0.3, 0.3),
         follow=rng.choice([0.0, 0.5, 0.9]),
-        shake_px=rng.choice([0.0, 0.4, 0.8]),
+        shake_px=rng.choice([0.0, 0.3, 0.6]),
         zoom_per_second=rng.uniform(-0.03, 0.03),
         colours=colours,
         canvas=_paint_room(rng) if rng.random() < 0.65 else _paint_park(rng),
@@ -173,23 +173,217 @@ def render_figure(
     canvas = scene.canvas.copy()
     for x in chairs:
         _draw_chair(canvas, scene, x - centre[0], direction)
-    points = project(joints - centre, scene, direction)  # (T, J, 2)
+    points = project(joints - centre, scene, direction)  # (T, J, 2) canvas pixels
+    shadows = project((joints - centre) * [1, 0, 1], scene, direction)
     camera = _move_camera(points, scene, rng, fps)  # (T, 3): zoom, left, top
-    zoom = camera[:, :1, None]
-    points = (points - camera[:, None, 1:]) * zoom
-    radius_px = scene.body_px * scene.bulk * zoom[:, 0, 0]
-    parts = [
-        (_capsules(points, a, b, radius_a * radius_px, radius_b * radius_px), _shades(scene, colour, a))
-        for a, b, radius_a, radius_b, colour in _PARTS
-    ]
+    zoom = camera[:, 0]
+    points = (points - camera[:, None, 1:]) * zoom[:, None, None]
+    shadows = (shadows - camera[:, None, 1:]) * zoom[:, None, None]
+    parts = _outline_parts(points, scene, zoom)
     noise = rng.normal(0, 3.0, (4, HEIGHT, WIDTH, 3)).astype(np.int8)
-    for t, (z, left, top) in enumerate(camera):
-        view = np.array([[z, 0, -z * left], [0, z, -z * top]])
+    for t, (scale, left, top) in enumerate(camera):
+        view = np.array([[scale, 0, -scale * left], [0, scale, -scale * top]])
         frame = cv2.warpAffine(canvas, view, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT_101)
-        _draw_shadow(frame, points[t], (FLOOR_Y - top) * z, radius_px[t])
-        for outlines, colours in parts:
-            for outline, colour in zip(outlines[t], colours, strict=True):
-                cv2.fillConvexPoly(frame, outline, colour, cv2.LINE_AA, _SUBPIXEL_BITS)
-            if colours is parts[8][1]:  # the head sits between the neck and the torso
-                _draw_head(frame, points[t], scene, scene.body_px * z, direction)
+        _draw_shadow(frame, shadows[t])
+        for outlines, colour in parts:
+            cv2.fillConvexPoly(frame, outlines[t], colour, cv2.LINE_AA, _SUBPIXEL_BITS)
+        _draw_head(frame, points[t], scene, scene.body_px * scale, direction)
         yield cv2.add(frame, noise[rng.integers(len(noise))], dtype=cv2.CV_8U)
+
+
+def project(points: np.ndarray, scene: Scene, direction: int) -> np.ndarray:
+    """Project world points (..., 3) in body heights to canvas pixels (..., 2): x, y."""
+    x, y, z = points[..., 0] * direction, points[..., 1], points[..., 2]
+    across = x * np.cos(scene.turn) + z * np.sin(scene.turn)
+    towards_camera = z * np.cos(scene.turn) - x * np.sin(scene.turn)
+    # The camera looks down a little: what is nearer stands lower in the picture.
+    pixels = scene.body_px * np.stack([across, 0.12 * towards_camera - y], axis=-1)
+    return pixels + [CANVAS_WIDTH / 2, FLOOR_Y]
+
+
+def _move_camera(points: np.ndarray, scene: Scene, rng: np.random.Generator, fps: float) -> np.ndarray:
+    """Return (T, 3): zoom, and the left and top edge of the picture on the canvas in pixels."""
+    frames = len(points)
+    path = _smooth(points[:, 0, 0], 6.0)
+    span = np.ptp(path)
+    # However fast the figure is, it must not leave the picture; and a runner shall not be told by his
+    # position alone, so the camera goes along with him.
+    follow = max(scene.follow, 1 - rng.uniform(0.3, 0.6) * WIDTH / max(span, 1.0))
+    middle = (path.min() + path.max()) / 2
+    seconds = (np.arange(frames) - frames / 2) / fps
+    zoom = 1 + np.clip(scene.zoom_per_second * rng.choice([-1, 1]) * seconds, -0.06, 0.06)
+    centre = np.stack([middle + follow * (path - middle), np.full(frames, FLOOR_Y - 0.36 * HEIGHT)], axis=-1)
+    centre += [rng.uniform(-0.06, 0.06) * WIDTH, rng.uniform(-0.02, 0.02) * HEIGHT]
+    for axis in range(2):
+        centre[:, axis] += _smooth(rng.normal(0, 4 * scene.shake_px, frames), 3.0)
+    return np.column_stack([zoom, centre - np.array([WIDTH, HEIGHT]) / 2 / zoom[:, None]])
+
+
+def _outline_parts(points: np.ndarray, scene: Scene, zoom: np.ndarray) -> list[tuple[np.ndarray, tuple]]:
+    """Return the body as polygons in drawing order: outlines (T, K, 2) int32 in sub-pixels, and their colour.
+
+    Each part is drawn twice, a dark shape and a smaller bright one on it, which looks like light from above.
+    """
+    radius_px = scene.body_px * scene.bulk * zoom  # (T,)
+    shapes = []
+    for start, end, radius_start, radius_end, name in _PARTS:
+        a, b = points[:, _JOINT[start]], points[:, _JOINT[end]]
+        shade = 0.68 if "far" in start else 1.0
+        for size, brightness in ((1.0, 0.78), (0.68, 1.05)):
+            up = np.stack([0 * radius_px, (1 - size) * -0.4 * radius_start * radius_px], axis=-1)
+            outline = _capsules(a + up, b + up, size * radius_start * radius_px, size * radius_end * radius_px)
+            shapes.append((outline, _colour(scene.colours[name], shade * brightness)))
+    return shapes
+
+
+def _capsules(a: np.ndarray, b: np.ndarray, radius_a: np.ndarray, radius_b: np.ndarray) -> np.ndarray:
+    """Outline a limb with round ends: centres (T, 2) and radii (T,) to (T, 16, 2) int32 in sub-pixels."""
+    along = np.arctan2(b[:, 1] - a[:, 1], b[:, 0] - a[:, 0])[:, None]  # (T, 1)
+    half_circle = np.linspace(-np.pi / 2, np.pi / 2, 8)
+    ends = []
+    for centre, radius, turned in ((b, radius_b, 0.0), (a, radius_a, np.pi)):
+        angle = along + turned + half_circle  # (T, 8)
+        rim = np.stack([np.cos(angle), np.sin(angle)], axis=-1) * radius[:, None, None]
+        ends.append(centre[:, None] + rim)
+    return _subpixels(np.concatenate(ends, axis=1))
+
+
+def _subpixels(points: np.ndarray) -> np.ndarray:
+    return np.rint(points * 2**_SUBPIXEL_BITS).astype(np.int32)
+
+
+def _colour(rgb: np.ndarray, brightness: float = 1.0) -> tuple[int, ...]:
+    """Return a colour as OpenCV takes it."""
+    return tuple(int(value) for value in np.clip(rgb * brightness, 0, 255))
+
+
+def _ellipse(frame: np.ndarray, centre: np.ndarray, axes: tuple, angle: float, colour: tuple) -> None:
+    """Fill an ellipse; centre and half axes in pixels, angle in radians."""
+    centre, axes = (tuple(int(v) for v in _subpixels(np.asarray(value))) for value in (centre, axes))
+    cv2.ellipse(frame, centre, axes, np.degrees(angle), 0, 360, colour, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _draw_head(frame: np.ndarray, points: np.ndarray, scene: Scene, body_px: float, direction: int) -> None:
+    """Draw hair, face and nose; the nose tells which way the figure looks."""
+    head = points[_JOINT["head"]]
+    up = head - points[_JOINT["neck"]]
+    up /= np.hypot(*up)
+    front = np.array([-up[1], up[0]]) * direction
+    angle = np.arctan2(up[1], up[0])
+    radius = _HEAD_RADIUS * body_px
+    _ellipse(frame, head + (0.12 * up - 0.12 * front) * radius, (1.12 * radius, radius), angle, _colour(scene.colours["hair"]))
+    _ellipse(frame, head + (0.25 * front - 0.2 * up) * radius, (0.9 * radius, 0.8 * radius), angle, _colour(scene.colours["skin"]))
+    _ellipse(frame, head + (1.0 * front - 0.25 * up) * radius, (0.25 * radius, 0.2 * radius), angle, _colour(scene.colours["skin"], 0.9))
+
+
+def _draw_shadow(frame: np.ndarray, feet: np.ndarray) -> None:
+    """Darken the floor in place under the joints' projection (J, 2)."""
+    left, right, y = feet[:, 0].min(), feet[:, 0].max(), feet[:, 1].mean()
+    half = (right - left) / 2 + 8
+    top, bottom = (int(np.clip(row, 0, frame.shape[0])) for row in (y - 14, y + 15))
+    floor = frame[top:bottom]
+    for size, darkness in ((1.0, 0.15), (0.75, 0.2)):
+        dark = floor.copy()
+        centre = ((left + right) / 2, y - top)
+        _ellipse(dark, centre, (size * half, size * 9), 0.0, (15, 15, 20))
+        cv2.addWeighted(dark, darkness, floor, 1 - darkness, 0, dst=floor)
+
+
+def _draw_chair(canvas: np.ndarray, scene: Scene, x: float, direction: int) -> None:
+    """Draw a chair that a figure with its pelvis at `x` can sit on, in place."""
+    back, front, side = x - 0.13, x + 0.14, 0.11
+    beams = [  # (from, to, half thickness, brightness): far legs first, then seat and back, near legs last
+        *(((end, 0, z), (end, _SEAT_HEIGHT, z), 0.014, 0.6 if z < 0 else 0.95) for z in (-side, side) for end in (back, front)),
+    ]
+    seat = [(back, z) for z in (-side, side)] + [(front, z) for z in (side, -side)]
+    rest = [(_SEAT_HEIGHT, -side), (_SEAT_HEIGHT, side), (0.52, side), (0.52, -side)]
+    colour = scene.colours["chair"]
+    for index, (start, end, thickness, brightness) in enumerate(beams):
+        a, b = (project(np.array([point]), scene, direction) for point in (start, end))
+        radius = np.array([thickness * scene.body_px])
+        cv2.fillConvexPoly(canvas, _capsules(a, b, radius, radius)[0], _colour(colour, brightness), cv2.LINE_AA, _SUBPIXEL_BITS)
+        if index == 1:
+            for corners, light in (
+                ([(back - 0.02 * (y > 0.3), y, z) for y, z in rest], 0.85),
+                ([(end, _SEAT_HEIGHT, z) for end, z in seat], 1.1),
+            ):
+                outline = _subpixels(project(np.array(corners), scene, direction))
+                cv2.polylines(canvas, [outline], True, _colour(colour, light * 0.8), 5, cv2.LINE_AA, _SUBPIXEL_BITS)
+                cv2.fillConvexPoly(canvas, outline, _colour(colour, light), cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _gradient(rows: int, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """Return (rows, CANVAS_WIDTH, 3) float, fading from one RGB colour to another."""
+    fade = np.linspace(0, 1, rows)[:, None, None]
+    return np.broadcast_to((1 - fade) * top + fade * bottom, (rows, CANVAS_WIDTH, 3))
+
+
+def _texture(rng: np.random.Generator, cell_px: int, strength: float) -> np.ndarray:
+    """Return cloudy noise (CANVAS_HEIGHT, CANVAS_WIDTH, 1) with spots of about `cell_px`."""
+    small = rng.normal(0, strength, (CANVAS_HEIGHT // cell_px, CANVAS_WIDTH // cell_px)).astype(np.float32)
+    return cv2.resize(small, (CANVAS_WIDTH, CANVAS_HEIGHT), interpolation=cv2.INTER_CUBIC)[..., None]
+
+
+def _paint_ground(rng: np.random.Generator, far: np.ndarray, near: np.ndarray, horizon: int) -> np.ndarray:
+    """Return a canvas, uint8 RGB: `far` above the row `horizon`, `near` below it, both with texture."""
+    canvas = np.concatenate(
+        [_gradient(horizon, far * 1.05, far * 0.9), _gradient(CANVAS_HEIGHT - horizon, near * 0.85, near * 1.1)]
+    )
+    canvas = canvas + _texture(rng, 30, 5.0) + _texture(rng, 3, 3.0)
+    return np.clip(canvas, 0, 255).astype(np.uint8, order="C")
+
+
+def _paint_room(rng: np.random.Generator) -> np.ndarray:
+    """Paint a room: wall, skirting board, floor, pictures, a door or window, a cupboard."""
+    wall, floor = _muted_colour(rng, 190, 235), _muted_colour(rng, 150, 205)
+    horizon = int(rng.integers(178, 200))
+    canvas = _paint_ground(rng, wall, floor, horizon)
+    cv2.rectangle(canvas, (0, horizon - 6), (CANVAS_WIDTH, horizon), _colour(wall, 0.7), -1)
+    for x in range(-600, CANVAS_WIDTH + 600, int(rng.integers(50, 90))):  # boards run towards the viewer
+        outer = int(CANVAS_WIDTH / 2 + (x - CANVAS_WIDTH / 2) * 1.8)
+        cv2.line(canvas, (x, horizon), (outer, CANVAS_HEIGHT), _colour(floor, 0.85), 1, cv2.LINE_AA)
+    x = int(rng.integers(0, 60))
+    while x < CANVAS_WIDTH:
+        width, height = int(rng.integers(35, 90)), int(rng.integers(35, 80))
+        kind = rng.choice(["picture", "window", "cupboard", "nothing"], p=[0.4, 0.15, 0.2, 0.25])
+        colour = 0.55 * wall + 0.45 * _vivid_colour(rng, 80, 220)
+        if kind == "cupboard":
+            box = (x, horizon - int(0.9 * height)), (x + width, horizon + 4)
+            cv2.rectangle(canvas, *box, _colour(colour, 0.9), -1)
+            cv2.rectangle(canvas, *box, _colour(colour, 0.7), 2)
+        elif kind != "nothing":
+            top = int(rng.integers(40, 70))
+            box = (x, top), (x + width, top + height)
+            inside = np.array([205.0, 225, 240]) if kind == "window" else colour
+            cv2.rectangle(canvas, *box, _colour(inside), -1)
+            cv2.rectangle(canvas, *box, _colour(wall, 0.7 if kind == "picture" else 1.25), 3)
+            cv2.line(canvas, (x + width // 2, top), (x + width // 2, top + height), _colour(inside, 0.8), 2)
+        x += width + int(rng.integers(25, 80))
+    return cv2.GaussianBlur(canvas, (3, 3), 0)
+
+
+def _paint_park(rng: np.random.Generator) -> np.ndarray:
+    """Paint a park: sky, bushes and trees, grass and a path."""
+    sky = np.array([rng.uniform(185, 215), rng.uniform(205, 230), rng.uniform(225, 250)])
+    grass = np.array([rng.uniform(140, 175), rng.uniform(175, 200), rng.uniform(110, 140)])
+    horizon = int(rng.integers(150, 180))
+    canvas = _paint_ground(rng, sky, grass, horizon)
+    for _ in range(60):  # a row of bushes
+        centre = (rng.uniform(0, CANVAS_WIDTH), horizon + rng.uniform(-12, 4))
+        _ellipse(canvas, centre, (rng.uniform(12, 34), rng.uniform(8, 18)), 0.0, _colour(grass, rng.uniform(0.75, 0.92)))
+    for _ in range(int(rng.integers(4, 9))):
+        x, height = rng.uniform(0, CANVAS_WIDTH), rng.uniform(60, 100)
+        trunk = (int(x - 4), int(horizon - height)), (int(x + 4), horizon + 8)
+        cv2.rectangle(canvas, *trunk, (150, 128, 108), -1)
+        for _ in range(8):
+            crown = (x + rng.uniform(-22, 22), horizon - height + rng.uniform(-22, 18))
+            _ellipse(canvas, crown, (rng.uniform(12, 24), rng.uniform(10, 18)), 0.0, _colour(grass, rng.uniform(0.75, 0.92)))
+    path = _muted_colour(rng, 190, 225)
+    cv2.rectangle(canvas, (0, FLOOR_Y - 18), (CANVAS_WIDTH, FLOOR_Y + 26), _colour(path), -1)
+    grain = canvas + _texture(rng, 3, 4.0)
+    return cv2.GaussianBlur(np.clip(grain, 0, 255).astype(np.uint8, order="C"), (3, 3), 0)
+
+
+def _muted_colour(rng: np.random.Generator, darkest: float, brightest: float) -> np.ndarray:
+    """Return a random RGB colour (3,) near grey."""
+    return rng.uniform(0.82, 1.0, 3) * rng.uniform(darkest, brightest)

@@ -1,0 +1,184 @@
+"""Scores that say how far they can be trusted, and the plots of a training.
+
+Functions return numbers and figures; nothing is printed or shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+from harkeras.saving import check_classes
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model did on clips that it was not trained on.
+
+    Attributes:
+        classes: Names of the classes.
+        labels: int (N,), the true classes.
+        probabilities: float32 (N, classes), what the model said.
+        loss: Mean cross entropy.
+        accuracy: Share of the clips named right, in [0, 1].
+        interval: The 95 % Wilson interval of the accuracy, which takes clips as independent.
+        precision: float (classes,), share of the clips so named that are of the class; 0 if none was.
+        recall: float (classes,), share of the clips of the class that were named so.
+        f1: float (classes,), harmonic mean of the two.
+        support: int (classes,), clips of the class.
+        confusion: int (classes, classes), clips by true class (row) and named class (column).
+        split: How the clips were chosen, in words.
+    """
+
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    loss: float
+    accuracy: float
+    interval: tuple[float, float]
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    support: np.ndarray
+    confusion: np.ndarray
+    split: str
+
+    def __str__(self) -> str:
+        """Return the report as text: a table per class, and the accuracy with its interval."""
+        width = max(len(name) for name in (*self.classes, "class"))
+        lines = [f"{'class':<{width}}  precision  recall     F1  clips"]
+        for name, *scores, support in zip(
+            self.classes, self.precision, self.recall, self.f1, self.support, strict=True
+        ):
+            lines.append(
+                f"{name:<{width}}  {scores[0]:9.2f}  {scores[1]:6.2f}  {scores[2]:5.2f}  {support:5d}"
+            )
+        low, high = self.interval
+        lines.append(
+            f"accuracy {self.accuracy:.3f} on {len(self.labels)} clips "
+            f"(95 % interval {low:.3f} to {high:.3f}; naming the commonest class gives "
+            f"{self.support.max() / self.support.sum():.3f})"
+        )
+        return "\n".join(lines + [f"split: {self.split}"] * bool(self.split))
+
+
+def evaluate(
+    model: keras.Model,
+    features: np.ndarray,
+    labels: np.ndarray,
+    *,
+    classes: Sequence[str],
+    split: str = "",
+    batch_size: int = 16,
+) -> Evaluation:
+    """Score a model on clips, one prediction per clip.
+
+    Args:
+        model: The model.
+        features: Clips (N, T, H, W, 3), RGB 0-255, that the model was not trained on.
+        labels: int (N,), their classes.
+        classes: Names of the classes.
+        split: How the clips were chosen, in words, such as "by source video, 12 of 46 sources"; for the
+            report.
+        batch_size: Clips per step.
+
+    Returns:
+        `Evaluation`; `print` it for the table.
+
+    Raises:
+        ValueError: If there is no clip, or labels or classes do not fit.
+    """
+    check_classes(model, classes)
+    labels = np.asarray(labels)
+    if not len(labels) or len(labels) != len(features):
+        raise ValueError(
+            f"labels must be as many as clips, at least 1, got {len(labels)} and {len(features)}"
+        )
+    batches = range(0, len(labels), batch_size)
+    probabilities = np.concatenate(
+        [np.asarray(model.predict_on_batch(features[i : i + batch_size])) for i in batches]
+    )
+    named, each = probabilities.argmax(axis=1), np.arange(len(classes))
+    hits = int((named == labels).sum())
+    interval = binomtest(hits, len(labels)).proportion_ci(0.95, method="wilson")
+    scores = precision_recall_fscore_support(labels, named, labels=each, zero_division=0)
+    return Evaluation(
+        classes=tuple(classes),
+        labels=labels,
+        probabilities=probabilities,
+        loss=float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)).mean()),
+        accuracy=hits / len(labels),
+        interval=(float(interval.low), float(interval.high)),
+        precision=scores[0],
+        recall=scores[1],
+        f1=scores[2],
+        support=scores[3],
+        confusion=confusion_matrix(labels, named, labels=each),
+        split=split,
+    )
+
+
+def plot_metric(history: keras.callbacks.History, metric: str, other: str, title: str) -> Figure:
+    """Draw two metrics of a training over its epochs.
+
+    Args:
+        history: What `train` returned.
+        metric: Name of a metric, such as "loss".
+        other: Name of another, such as "val_loss".
+        title: Title of the plot.
+
+    Returns:
+        `matplotlib.figure.Figure`
+
+    Raises:
+        ValueError: If the history has no metric of that name.
+    """
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, style in ((metric, "-"), (other, "--")):
+        if name not in history.history:
+            raise ValueError(f"metric must be one of {', '.join(history.history)}, got {name!r}")
+        values = history.history[name]
+        axes.plot(range(1, len(values) + 1), values, style, marker=".", label=name)
+    axes.set(title=title, xlabel="epoch", ylabel=metric.replace("_", " "))
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
+def plot_confusion_matrix(confusion: np.ndarray, classes: Sequence[str], title: str = "") -> Figure:
+    """Draw a confusion matrix: numbers of clips, coloured by the share of each true class.
+
+    Args:
+        confusion: int (classes, classes), clips by true class (row) and named class (column).
+        classes: Names of the classes.
+        title: Title of the plot.
+
+    Returns:
+        `matplotlib.figure.Figure`
+
+    Raises:
+        ValueError: If the matrix does not fit the classes.
+    """
+    if confusion.shape != (len(classes), len(classes)):
+        raise ValueError(f"confusion must be {len(classes)} x {len(classes)}, got {confusion.shape}")
+    size = 2.5 + 0.6 * len(classes)
+    figure = Figure(figsize=(size + 0.8, size), layout="constrained")
+    axes = figure.subplots()
+    share = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(*confusion.shape):
+        colour = "white" if share[row, column] > 0.5 else "black"
+        axes.text(column, row, confusion[row, column], ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set(xlabel="named", ylabel="true", title=title)
+    figure.colorbar(image, label="share of the true class", shrink=0.8)
+    return figure

@@ -1,0 +1,46 @@
+"""The table of builders, so that a model can be named in a command or a configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+_BUILDERS: dict[str, Callable] = {}
+
+
+def register(name: str) -> Callable:
+    """Register a builder under `name`; used as a decorator."""
+
+    def add(builder: Callable) -> Callable:
+        if name in _BUILDERS:
+            raise ValueError(f"a model named {name!r} is registered already")
+        _BUILDERS[name] = builder
+        return builder
+
+    return add
+
+
+def list_models() -> list[str]:
+    """Return the names that `create_model` accepts, sorted."""
+    return sorted(_BUILDERS)
+
+
+def create_model(name: str, num_classes: int, input_shape: tuple[int, ...] | None = None, **options):
+    """Build a model by its registered name, uncompiled, with random weights.
+
+    Args:
+        name: One of `list_models()`.
+        num_classes: Number of actions, at least 2.
+        input_shape: Clip shape (frames, height, width, channels); the builder's default by default.
+        **options: Further arguments of the builder.
+
+    Returns:
+        `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
+
+    Raises:
+        ValueError: If there is no model of that name, or the builder refuses its arguments.
+    """
+    if name not in _BUILDERS:
+        raise ValueError(f"name must be one of {', '.join(list_models())}, got {name!r}")
+    if input_shape is not None:
+        options["input_shape"] = tuple(input_shape)
+    return _BUILDERS[name](num_classes, **options)

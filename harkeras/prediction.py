@@ -1,0 +1,352 @@
+"""Name the action in a video file: one for the whole of it, or one for each moment."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import cv2
+import keras
+import numpy as np
+from tqdm.auto import tqdm
+
+from harkeras.recipe import Recipe
+from harkeras.saving import check_classes, load_model
+from harkeras.streaming import UNSURE, ActionStream, Decider, frames_on_screen
+from harkeras.video import VideoInfo, VideoWriter, frames_extraction, iter_decoded
+
+# Window length for models that come without a recipe and without clip_seconds.
+_DEFAULT_CLIP_SECONDS = 4.0
+_BLOCK_FRAMES = 32
+# Okabe and Ito's colours, which colour-blind people can tell apart.
+_COLOURS = (
+    (0, 158, 115),
+    (230, 159, 0),
+    (86, 180, 233),
+    (213, 94, 0),
+    (204, 121, 167),
+    (240, 228, 66),
+    (0, 114, 178),
+)
+_GREY = (128, 128, 128)
+
+
+class ActionPrediction(NamedTuple):
+    """The action of a whole video: its label, the probability of it, and those of all classes."""
+
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+
+
+class Segment(NamedTuple):
+    """A part of a video with one label, half-open; `confidence` is the label's mean probability."""
+
+    start_seconds: float
+    end_seconds: float
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True)
+class VideoPrediction:
+    """The actions of a video.
+
+    Attributes:
+        segments: The parts of the video in order, without gaps.
+        classes: Names of the classes.
+        windows: float (W, 2), start and end of each window in seconds.
+        probabilities: float32 (W, classes), what the model said of each window.
+    """
+
+    segments: list[Segment]
+    classes: tuple[str, ...]
+    windows: np.ndarray
+    probabilities: np.ndarray
+
+    def label_at(self, seconds: float) -> Segment:
+        """Return the segment that holds a moment."""
+        ends = [segment.end_seconds for segment in self.segments[:-1]]
+        return self.segments[int(np.searchsorted(ends, seconds, side="right"))]
+
+
+def predict_single_action(
+    video: str | os.PathLike,
+    model: str | os.PathLike | keras.Model,
+    *,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
+    classes: Sequence[str] | None = None,
+    normalize: bool | None = None,
+    channel_order: Literal["rgb", "bgr"] | None = None,
+) -> ActionPrediction:
+    """Name the one action of a video, from frames spread over all of it.
+
+    Args:
+        video: Path of the video.
+        model: Path of a `.keras` file, or a model in memory.
+        start_seconds: Start of the range to look at; the first frame by default.
+        end_seconds: End of the range, not included; the end of the video by default.
+        classes: Names of the model's outputs, for a model without a recipe.
+        normalize: Whether a model without a recipe expects pixels in [0, 1].
+        channel_order: "bgr" for a model without a recipe that was trained on frames as OpenCV reads them.
+
+    Returns:
+        `ActionPrediction(label, confidence, probabilities)`
+
+    Raises:
+        FileNotFoundError: If there is no such video or model.
+        ValueError: If classes are missing or do not fit the model, or the range lies outside the video.
+        VideoError: If the video cannot be decoded.
+    """
+    model, recipe = resolve_model(model, classes=classes, normalize=normalize, channel_order=channel_order)
+    clip = frames_extraction(
+        video,
+        recipe.frames,
+        recipe.height,
+        recipe.width,
+        start_seconds=start_seconds,
+        end_seconds=end_seconds,
+    )
+    stream = ActionStream(model, recipe)
+    probabilities = stream.classify(clip[None])[0]
+    best = int(probabilities.argmax())
+    every = dict(zip(recipe.classes, map(float, probabilities), strict=True))
+    return ActionPrediction(recipe.classes[best], float(probabilities[best]), every)
+
+
+def predict_on_video(
+    video: str | os.PathLike,
+    model: str | os.PathLike | keras.Model,
+    output: str | os.PathLike | None = None,
+    *,
+    timeline: str | os.PathLike | None = None,
+    stride_seconds: float | None = None,
+    smoothing_seconds: float = 0.5,
+    hysteresis: float = 0.1,
+    min_seconds: float = 0.5,
+    threshold: float = 0.5,
+    classes: Sequence[str] | None = None,
+    clip_seconds: float | None = None,
+    normalize: bool | None = None,
+    channel_order: Literal["rgb", "bgr"] | None = None,
+    progress: bool = True,
+) -> VideoPrediction:
+    """Name the action at each moment of a video.
+
+    The model sees windows as long as its training clips, sampled as they were. What it says is averaged over
+    time and held steady, see `harkeras.streaming.Decider`; 0 switches each of the four means off.
+
+    Args:
+        video: Path of the video.
+        model: Path of a `.keras` file, or a model in memory.
+        output: Annotated video to write, H.264, which browsers play.
+        timeline: `.csv` or `.json` file to write the segments to.
+        stride_seconds: Time between windows; by default the distance of the frames in a window. `1 / fps`
+            gives one prediction per frame.
+        smoothing_seconds: Average the probabilities of windows over this time.
+        hysteresis: A new label must be this much more probable than the one that holds.
+        min_seconds: A new label must last this long.
+        threshold: Under this probability the label is "unsure".
+        classes: Names of the model's outputs, for a model without a recipe.
+        clip_seconds: Window length for a model without a recipe; 4 by default.
+        normalize: Whether a model without a recipe expects pixels in [0, 1].
+        channel_order: "bgr" for a model without a recipe that was trained on frames as OpenCV reads them.
+        progress: Whether to show progress bars.
+
+    Returns:
+        `VideoPrediction` with the segments and the probabilities of each window.
+
+    Raises:
+        FileNotFoundError: If there is no such video or model.
+        ValueError: If classes are missing or do not fit the model, `timeline` is neither `.csv` nor `.json`,
+            or a number is out of its range.
+        VideoError: If the video cannot be decoded.
+        OSError: If an output cannot be written.
+    """
+    if timeline is not None and Path(timeline).suffix not in (".csv", ".json"):
+        raise ValueError(f"timeline must end in .csv or .json, got {timeline}")
+    if output is not None and Path(output).absolute() == Path(video).absolute():
+        raise ValueError(f"output must not be the video itself, got {output}")
+    info = VideoInfo.read(video)
+    model, recipe = resolve_model(
+        model, classes=classes, clip_seconds=clip_seconds, normalize=normalize, channel_order=channel_order
+    )
+    stream = ActionStream(model, recipe, stride_seconds=stride_seconds)
+    decider = Decider(
+        recipe.classes,
+        stream.stride_seconds,
+        smoothing_seconds=smoothing_seconds,
+        hysteresis=hysteresis,
+        min_seconds=min_seconds,
+        threshold=threshold,
+    )
+    windows = _slide(info, stream, progress)
+    for window in windows:
+        decider.update(window)
+    prediction = VideoPrediction(
+        segments=_segments(decider, info.duration_seconds),
+        classes=recipe.classes,
+        windows=np.array([window[:2] for window in windows]),
+        probabilities=np.stack([window.probabilities for window in windows]),
+    )
+    if timeline is not None:
+        _write_timeline(prediction.segments, Path(timeline))
+    if output is not None:
+        _write_annotated(info, prediction, output, progress)
+    return prediction
+
+
+def resolve_model(model: str | os.PathLike | keras.Model, **given) -> tuple[keras.Model, Recipe]:
+    """Load a model where a path is given, and find its recipe.
+
+    Args:
+        model: Path of a `.keras` file, or a model in memory.
+        **given: `classes`, `clip_seconds`, `normalize`, `channel_order`; what is not None stands over the
+            recipe.
+
+    Returns:
+        The model and the recipe.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no recipe and no `classes`, or they do not fit the model.
+    """
+    if not isinstance(model, keras.Model):
+        model = load_model(model)
+    given = {name: value for name, value in given.items() if value is not None}
+    recipe = getattr(model, "recipe", None)
+    if recipe is not None:
+        recipe = replace(recipe, **given)
+    else:
+        if "classes" not in given:
+            raise ValueError(
+                "classes are missing: the model has no recipe, pass the names of its outputs in order"
+            )
+        if len(model.input_shape) != 5 or None in model.input_shape[1:]:
+            raise ValueError(f"model must take clips (B, T, H, W, 3) of fixed size, got {model.input_shape}")
+        _, frames, height, width, _ = model.input_shape
+        given = {"clip_seconds": _DEFAULT_CLIP_SECONDS} | given
+        recipe = Recipe(frames=frames, height=height, width=width, **given)
+    check_classes(model, recipe.classes)
+    return model, recipe
+
+
+def _slide(info: VideoInfo, stream: ActionStream, progress: bool) -> list:
+    """Send the frames that windows need through the stream, in blocks."""
+    recipe = stream.recipe
+    needed = _frames_needed(info, stream)
+    windows, images, seconds = [], [], []
+    bar = tqdm(desc="Recognising", total=info.frame_count, unit="frame", disable=not progress)
+    with bar:
+        for index, frame in enumerate(iter_decoded(info.path)):
+            if index < len(needed) and needed[index]:
+                images.append(frame.rgb(recipe.height, recipe.width))
+                seconds.append(frame.seconds)
+            if len(images) == _BLOCK_FRAMES:
+                windows += stream.push(np.stack(images), seconds)
+                images, seconds = [], []
+            bar.update()
+        if images:
+            windows += stream.push(np.stack(images), seconds)
+        return windows + stream.finish(info.duration_seconds)
+
+
+def _frames_needed(info: VideoInfo, stream: ActionStream) -> np.ndarray:
+    """Mark the frames that some window looks at; the others need not be converted."""
+    needed = np.zeros(info.frame_count, bool)
+    clip_seconds = min(stream.recipe.clip_seconds, info.duration_seconds)
+    starts = np.arange(0, info.duration_seconds - clip_seconds + stream.stride_seconds, stream.stride_seconds)
+    for i in range(0, len(starts), 1024):
+        rows = frames_on_screen(info.frame_seconds, starts[i : i + 1024], clip_seconds, stream.recipe.frames)
+        needed[rows] = True
+    return needed
+
+
+def _segments(decider: Decider, duration_seconds: float) -> list[Segment]:
+    """Join windows of one label; the border between two lies midway between their middles."""
+    middles = np.array(decider.seconds)
+    borders = [0.0, *((middles[1:] + middles[:-1]) / 2), duration_seconds]
+    changes = [i for i in range(1, len(middles)) if decider.labels[i] != decider.labels[i - 1]]
+    segments = []
+    for first, stop in zip([0, *changes], [*changes, len(middles)], strict=True):
+        label, smoothed = decider.labels[first], np.stack(decider.smoothed[first:stop])
+        values = smoothed.max(axis=1) if label == UNSURE else smoothed[:, decider.classes.index(label)]
+        segments.append(Segment(float(borders[first]), float(borders[stop]), label, float(values.mean())))
+    return segments
+
+
+def _write_timeline(segments: list[Segment], path: Path) -> None:
+    if path.suffix == ".json":
+        text = json.dumps([segment._asdict() for segment in segments], indent=2, ensure_ascii=False)
+    else:
+        lines = io.StringIO()
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(Segment._fields)
+        for start, end, label, confidence in segments:
+            writer.writerow([f"{start:.3f}", f"{end:.3f}", label, f"{confidence:.4f}"])
+        text = lines.getvalue()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_annotated(info: VideoInfo, prediction: VideoPrediction, output: str | os.PathLike, progress: bool):
+    strip = _draw_strip(prediction, info)
+    frames = tqdm(iter_decoded(info.path), "Writing", info.frame_count, unit="frame", disable=not progress)
+    with VideoWriter(output, info.fps) as writer:
+        for frame in frames:
+            image = frame.rgb()
+            segment = prediction.label_at(frame.seconds)
+            _draw_caption(image, segment, _colour(segment.label, prediction.classes))
+            _draw_playhead(image, strip, frame.seconds / info.duration_seconds)
+            writer.write(image, frame.seconds)
+
+
+def _colour(label: str, classes: tuple[str, ...]) -> tuple[int, int, int]:
+    return _GREY if label == UNSURE else _COLOURS[classes.index(label) % len(_COLOURS)]
+
+
+def _draw_caption(image: np.ndarray, segment: Segment, colour: tuple[int, int, int]) -> None:
+    """Draw the label and its confidence on a dark box in the upper left corner."""
+    height, width = image.shape[:2]
+    text = f"{segment.label} {segment.confidence:.0%}"
+    font, thickness = cv2.FONT_HERSHEY_SIMPLEX, max(round(height / 300), 1)
+    (text_width, text_height), _ = cv2.getTextSize(text, font, 1.0, thickness)
+    scale = min(height * 0.06 / text_height, width * 0.8 / text_width)
+    text_width, text_height = round(text_width * scale), round(text_height * scale)
+    pad = max(text_height // 2, 3)
+    box = image[: text_height + 2 * pad, : text_width + 4 * pad]
+    box //= 3
+    box[:, :pad] = colour
+    cv2.putText(image, text, (2 * pad, pad + text_height), font, scale, (255,) * 3, thickness, cv2.LINE_AA)
+
+
+def _draw_strip(prediction: VideoPrediction, info: VideoInfo) -> np.ndarray:
+    """Draw the timeline of the video, one colour per label: uint8 (h, W, 3)."""
+    strip = np.zeros((max(info.height // 40, 4), info.width, 3), np.uint8)
+    for segment in prediction.segments:
+        start, stop = (
+            round(seconds / info.duration_seconds * info.width)
+            for seconds in (segment.start_seconds, segment.end_seconds)
+        )
+        strip[:, start:stop] = _colour(segment.label, prediction.classes)
+    return strip
+
+
+def _draw_playhead(image: np.ndarray, strip: np.ndarray, position: float) -> None:
+    """Lay the timeline along the lower edge, what is still to come in half its brightness."""
+    height, now = strip.shape[0], round(position * strip.shape[1])
+    image[-height:, :now] = strip[:, :now]
+    image[-height:, now:] = strip[:, now:] // 2
+    image[-height:, max(now - 1, 0) : now + 1] = 255

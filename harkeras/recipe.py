@@ -1,0 +1,66 @@
+"""The recipe of a model: what it must be shown, and what its outputs mean."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """All that is needed to show a video to a model the way it was trained.
+
+    Attributes:
+        classes: Names of the outputs, in order.
+        frames: Frames T of a clip.
+        height: Height of a frame in pixels.
+        width: Width of a frame in pixels.
+        clip_seconds: How long the training clips were; the T frames are spread evenly over this time.
+        normalize: Whether the model expects pixels in [0, 1] instead of 0-255, because it does not rescale by
+            itself.
+        channel_order: "rgb", or "bgr" for models trained on frames as OpenCV reads them.
+
+    Raises:
+        ValueError: If a value makes no sense.
+    """
+
+    classes: tuple[str, ...]
+    frames: int
+    height: int
+    width: int
+    clip_seconds: float
+    normalize: bool = False
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        object.__setattr__(self, "classes", tuple(self.classes))
+        if len(set(self.classes)) < max(len(self.classes), 2):
+            raise ValueError(f"classes must be at least two different names, got {self.classes}")
+        for name in ("frames", "height", "width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.clip_seconds > 0:
+            raise ValueError(f"clip_seconds must be positive, got {self.clip_seconds}")
+        if self.channel_order not in ("rgb", "bgr"):
+            raise ValueError(f"channel_order must be 'rgb' or 'bgr', got {self.channel_order!r}")
+
+    def to_json(self) -> str:
+        """Return the recipe as JSON text."""
+        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Recipe:
+        """Read a recipe from JSON text.
+
+        Raises:
+            ValueError: If the text is no recipe, or holds something that this version does not know.
+        """
+        values = json.loads(text)
+        unknown = values.keys() - {field.name for field in fields(cls)}
+        if unknown:
+            raise ValueError(
+                f"the recipe holds {sorted(unknown)}, which this version of harkeras does not know"
+            )
+        return cls(**values)

@@ -1,0 +1,106 @@
+"""One file per model: a plain `.keras` file, which Keras alone can open, with the recipe inside."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from datetime import datetime
+from pathlib import Path
+
+import keras
+
+from harkeras.recipe import Recipe
+
+_MEMBER = "recipe.json"
+
+
+def save_model(
+    model: keras.Model,
+    path: str | os.PathLike = "saved_models",
+    *,
+    recipe: Recipe | None = None,
+    loss: float | None = None,
+    accuracy: float | None = None,
+) -> Path:
+    """Save a model and its recipe in one `.keras` file.
+
+    Args:
+        model: The model.
+        path: A `.keras` file, or a folder, where the file is named after the model, the time, and `loss` and
+            `accuracy` if given.
+        recipe: What the model must be shown; the one that `train` or `load_model` left on the model by
+            default.
+        loss: Loss on the test clips, for the name.
+        accuracy: Accuracy on the test clips, in [0, 1], for the name.
+
+    Returns:
+        The path of the file.
+
+    Raises:
+        ValueError: If there is no recipe, or it names another number of classes than the model has outputs.
+    """
+    recipe = recipe or getattr(model, "recipe", None)
+    if recipe is None:
+        raise ValueError(
+            "recipe is missing: pass a Recipe, or a model that went through train() or load_model()"
+        )
+    check_classes(model, recipe.classes)
+    path = Path(path)
+    if path.suffix != ".keras":
+        path = path / _default_name(model.name, loss, accuracy)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.part.keras")
+    try:
+        model.save(partial)
+        with zipfile.ZipFile(partial, "a") as file:
+            file.writestr(_MEMBER, recipe.to_json())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    model.recipe = recipe
+    return path
+
+
+def load_model(path: str | os.PathLike) -> keras.Model:
+    """Load a `.keras` file; its recipe, if it has one, is the model's attribute `recipe`.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no `.keras` file.
+    """
+    recipe = read_recipe(path)
+    model = keras.saving.load_model(path)
+    model.recipe = recipe
+    return model
+
+
+def read_recipe(path: str | os.PathLike) -> Recipe | None:
+    """Read the recipe from a `.keras` file without loading the model; None if it has none.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no `.keras` file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no model file at {path}")
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} must be a .keras file, as Keras 3 writes it")
+    with zipfile.ZipFile(path) as file:
+        return Recipe.from_json(file.read(_MEMBER).decode()) if _MEMBER in file.namelist() else None
+
+
+def check_classes(model: keras.Model, classes: tuple[str, ...]) -> None:
+    """Raise ValueError if the class names are not as many as the model's outputs."""
+    if model.output_shape[-1] != len(classes):
+        outputs = model.output_shape[-1]
+        raise ValueError(
+            f"classes must name the model's {outputs} outputs, got {len(classes)}: {list(classes)}"
+        )
+
+
+def _default_name(name: str, loss: float | None, accuracy: float | None) -> str:
+    parts = [name, f"{datetime.now():%Y-%m-%d_%H-%M-%S}"]
+    scores = {"loss": loss, "accuracy": accuracy}
+    parts += [f"{key}_{value:.4f}" for key, value in scores.items() if value is not None]
+    return "__".join(parts) + ".keras"

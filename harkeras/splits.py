@@ -1,0 +1,171 @@
+"""Honest splits: clips cut from one source video never stand on both sides.
+
+Clips of one source share people, clothes, background and camera. A model that has seen one of them recognises
+the others by these, and a random split then measures memory, not skill.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import GroupShuffleSplit, StratifiedShuffleSplit
+
+# Random divisions of the groups among which the best balanced one is taken.
+_DRAWS = 200
+
+
+def read_groups(
+    video_paths: Sequence[str | os.PathLike], group_of: Callable[[Path], str] | None = None
+) -> np.ndarray:
+    """Find the source video of each clip.
+
+    The source is what `group_of` says, if given; else the number in a name such as `v_Walking_g03_c02.mp4`;
+    else the parent folder, where clips lie in a folder of their own inside the class folder. What is left is
+    a group by itself.
+
+    Args:
+        video_paths: Paths of the clips, `data_dir/class/.../clip`.
+        group_of: Function from a path to the name of its source.
+
+    Returns:
+        str (N,), the group of each clip.
+    """
+    paths = [Path(path) for path in video_paths]
+    if group_of is not None:
+        return np.array([str(group_of(path)) for path in paths])
+    root = Path(os.path.commonpath([path.absolute() for path in paths])) if paths else None
+    groups, alone = [], 0
+    for path in paths:
+        number = re.search(r"_g(\d+)_", path.name)
+        if number:
+            groups.append(f"g{number[1]}")
+        elif len(path.absolute().relative_to(root).parts) > 2:
+            groups.append(path.parent.name)
+        else:
+            groups.append(str(path))
+            alone += 1
+    if alone:
+        warnings.warn(
+            f"{alone} of {len(paths)} clips name no source video (no _g01_ in the name, no own folder): "
+            "each counts as a source of its own, so clips cut from one video may stand on both sides",
+            stacklevel=2,
+        )
+    return np.array(groups)
+
+
+def split_by_group(
+    video_paths: Sequence[str | os.PathLike],
+    labels: np.ndarray,
+    *,
+    test_size: float = 0.25,
+    seed: int = 27,
+    group_of: Callable[[Path], str] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split clips so that no source video stands on both sides, classes balanced as well as groups allow.
+
+    Args:
+        video_paths: Paths of the clips.
+        labels: int (N,), their classes.
+        test_size: Share of the clips to test on, between 0 and 1.
+        seed: Seed of the choice.
+        group_of: Function from a path to the name of its source; see `read_groups`.
+
+    Returns:
+        Rows to train on and rows to test on, int64, sorted.
+
+    Raises:
+        ValueError: If `test_size` is not between 0 and 1, the lengths differ, or there are fewer than 2
+            groups.
+    """
+    return split_rows_by_group(labels, read_groups(video_paths, group_of), test_size=test_size, seed=seed)
+
+
+def split_rows_by_group(
+    labels: np.ndarray, groups: np.ndarray, *, test_size: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows whose groups are known; the arguments and errors are those of `split_by_group`."""
+    _check(test_size, labels, groups)
+    if len(np.unique(groups)) < 2:
+        raise ValueError(f"a split by group needs at least 2 source videos, got only {groups[0]!r}")
+    wanted = np.bincount(labels) * test_size
+    draws = GroupShuffleSplit(_DRAWS, test_size=test_size, random_state=seed).split(labels, labels, groups)
+    train, test = min(
+        draws, key=lambda draw: np.abs(np.bincount(labels[draw[1]], minlength=len(wanted)) - wanted).sum()
+    )
+    return np.sort(train), np.sort(test)
+
+
+def split_at_random(
+    video_paths: Sequence[str | os.PathLike],
+    labels: np.ndarray,
+    *,
+    test_size: float = 0.25,
+    seed: int = 27,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split clips at random, each class alike. Clips of one source leak: the accuracy will be too high.
+
+    The arguments, result and errors are those of `split_by_group`, groups left aside.
+    """
+    _check(test_size, labels, video_paths)
+    splitter = StratifiedShuffleSplit(1, test_size=test_size, random_state=seed)
+    train, test = next(splitter.split(labels, labels))
+    return np.sort(train), np.sort(test)
+
+
+def split_by_files(
+    video_paths: Sequence[str | os.PathLike], split_dir: str | os.PathLike, *, split: int = 1
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split clips by the official files of UCF101 or HMDB51.
+
+    Clips are matched by file name without suffix, so converted copies count; clips in no list are left out.
+
+    Args:
+        video_paths: Paths of the clips.
+        split_dir: Folder with `trainlist01.txt` and `testlist01.txt` (UCF101), or with one
+            `<action>_test_split1.txt` per class (HMDB51: 1 is train, 2 is test, 0 is unused).
+        split: Which of the three official splits.
+
+    Returns:
+        Rows to train on and rows to test on, int64, sorted.
+
+    Raises:
+        FileNotFoundError: If the folder holds no such files.
+        ValueError: If one side has no clip.
+    """
+    split_dir = Path(split_dir)
+    side_of = {}  # stem -> "train" or "test"
+    for side in ("train", "test"):
+        for path in split_dir.glob(f"{side}list{split:02d}.txt"):
+            side_of |= {
+                Path(line.split()[0]).stem: side for line in path.read_text().splitlines() if line.strip()
+            }
+    for path in split_dir.glob(f"*_test_split{split}.txt"):
+        for line in path.read_text().splitlines():
+            if line.strip():
+                name, number = line.split()
+                side_of[Path(name).stem] = {"1": "train", "2": "test"}.get(number)
+    if not side_of:
+        raise FileNotFoundError(
+            f"{split_dir} holds neither trainlist{split:02d}.txt and testlist{split:02d}.txt (UCF101) nor "
+            f"*_test_split{split}.txt (HMDB51)"
+        )
+    sides = np.array([side_of.get(Path(path).stem) or "" for path in video_paths])
+    rows = np.flatnonzero(sides == "train"), np.flatnonzero(sides == "test")
+    if not len(rows[0]) or not len(rows[1]):
+        raise ValueError(
+            f"split {split} in {split_dir} gives {len(rows[0])} clips to train on and {len(rows[1])} to test "
+            f"on, of {len(sides)}; are these the clips it was made for?"
+        )
+    return rows
+
+
+def _check(test_size: float, labels: np.ndarray, others: Sequence) -> None:
+    if not 0 < test_size < 1:
+        raise ValueError(f"test_size must lie between 0 and 1, got {test_size}")
+    if len(labels) != len(others):
+        raise ValueError(f"labels must be as many as clips, got {len(labels)} and {len(others)}")

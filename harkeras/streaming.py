@@ -1,0 +1,287 @@
+"""Frames in, decisions out: a model slides over a video, and each frame's features are computed once.
+
+A model sees windows as long as its training clips, sampled as they were. Overlapping windows share frames;
+where the first layers of a model look at each frame alone, as in LRCN, what they make of a frame is kept and
+used in every window that holds it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from harkeras.recipe import Recipe
+
+UNSURE = "unsure"
+# Windows that go through the model in one call, at most.
+_BATCH = 32
+# A frame counts as on screen at its own time, whatever the rounding of seconds.
+_ROUNDING_SECONDS = 1e-6
+
+
+class Window(NamedTuple):
+    """What the model says of one window: its range in seconds, and float32 (classes,) probabilities."""
+
+    start_seconds: float
+    end_seconds: float
+    probabilities: np.ndarray
+
+
+class ActionStream:
+    """Slide a model over frames as they come.
+
+    Args:
+        model: The model.
+        recipe: What it must be shown.
+        stride_seconds: Time from the start of one window to that of the next. By default the distance of the
+            frames in a window, so that every frame looked at serves in as many windows as possible.
+
+    Raises:
+        ValueError: If `stride_seconds` is not positive.
+
+    Example:
+        >>> stream = ActionStream(model, model.recipe)
+        >>> for frame in iter_frames("long.mp4", height=64, width=64):
+        ...     for window in stream.push(frame.image[None], [frame.seconds]):
+        ...         print(window.end_seconds, window.probabilities)
+    """
+
+    def __init__(self, model: keras.Model, recipe: Recipe, *, stride_seconds: float | None = None):
+        """Split the model where it can be, and compile it."""
+        self.recipe = recipe
+        self.stride_seconds = (
+            recipe.clip_seconds / recipe.frames if stride_seconds is None else stride_seconds
+        )
+        if not self.stride_seconds > 0:
+            raise ValueError(f"stride_seconds must be positive, got {stride_seconds}")
+        parts = split_per_frame(model)
+        if parts is None:
+            self._encode, self._classify = None, _compile(model, recipe)
+        else:
+            self._encode, self._classify = _compile(parts[0], recipe), _compile(parts[1], None)
+        self._seconds = np.empty(0)  # (n,) when each of the frames at hand appears
+        self._images: list[np.ndarray | None] = []  # n frames, None once encoded
+        self._features: list[np.ndarray | None] = []  # n vectors or maps, None until a window needs them
+        self._start = None  # where the next window starts
+        self._count = 0  # windows so far
+
+    def push(self, frames: np.ndarray, seconds) -> list[Window]:
+        """Take frames in, and return the windows that are complete.
+
+        Args:
+            frames: uint8 RGB (B, H, W, 3), in the size of the recipe.
+            seconds: float (B,), when they appear, increasing.
+
+        Raises:
+            ValueError: If the frames are of another size.
+        """
+        expected = (self.recipe.height, self.recipe.width, 3)
+        if frames.shape[1:] != expected:
+            raise ValueError(f"frames must be (B, {', '.join(map(str, expected))}), got {frames.shape}")
+        if self._start is None:
+            self._first = self._start = float(seconds[0])
+        self._seconds = np.append(self._seconds, seconds)
+        self._images += list(frames)
+        self._features += [None] * len(frames)
+        ends_known = self._seconds[-1] + _ROUNDING_SECONDS
+        last_sample = self.recipe.clip_seconds * (1 - 0.5 / self.recipe.frames)
+        starts = []
+        while self._start + last_sample <= ends_known:
+            starts.append(self._start)
+            self._count += 1
+            self._start = self._first + self._count * self.stride_seconds
+        windows = self._predict(np.array(starts), self.recipe.clip_seconds)
+        self._forget()
+        return windows
+
+    def finish(self, end_seconds: float) -> list[Window]:
+        """Return the windows that are left when the video ends at `end_seconds`.
+
+        A video shorter than one window is seen as one clip, its frames spread over what there is.
+        """
+        if self._start is None:
+            return []
+        clip_seconds, starts = self.recipe.clip_seconds, []
+        if not self._count and end_seconds - self._first < clip_seconds - _ROUNDING_SECONDS:
+            clip_seconds, starts = end_seconds - self._first, [self._first]
+        return self._predict(np.array(starts), clip_seconds)
+
+    def classify(self, clips: np.ndarray) -> np.ndarray:
+        """Name whole clips: uint8 RGB (B, T, H, W, 3) -> float32 probabilities (B, classes)."""
+        if self._encode is None:
+            return self._classify(clips)
+        features = self._encode(clips.reshape(-1, *clips.shape[2:]))
+        return self._classify(features.reshape(*clips.shape[:2], *features.shape[1:]))
+
+    def _predict(self, starts: np.ndarray, clip_seconds: float) -> list[Window]:
+        windows = []
+        for i in range(0, len(starts), _BATCH):
+            some = starts[i : i + _BATCH]
+            rows = frames_on_screen(self._seconds, some, clip_seconds, self.recipe.frames)  # (W, T)
+            values = self._images
+            if self._encode is not None:
+                self._encode_missing(rows)
+                values = self._features
+            clips = np.stack([values[row] for row in rows.flat]).reshape(
+                *rows.shape, *values[rows[0, 0]].shape
+            )
+            windows += map(Window, some, some + clip_seconds, self._classify(clips))
+        return windows
+
+    def _encode_missing(self, rows: np.ndarray) -> None:
+        missing = [row for row in np.unique(rows) if self._features[row] is None]
+        if missing:
+            features = self._encode(np.stack([self._images[row] for row in missing]))
+            for row, feature in zip(missing, features, strict=True):
+                self._features[row], self._images[row] = feature, None
+
+    def _forget(self) -> None:
+        """Drop the frames that no later window will see."""
+        old = max(int(np.searchsorted(self._seconds, self._start + _ROUNDING_SECONDS, side="right")) - 1, 0)
+        self._seconds = self._seconds[old:]
+        del self._images[:old], self._features[:old]
+
+
+def frames_on_screen(
+    frame_seconds: np.ndarray, starts: np.ndarray, clip_seconds: float, frames: int
+) -> np.ndarray:
+    """Choose the frames of windows as `frames_extraction` does: those at the middles of equal parts.
+
+    Args:
+        frame_seconds: float (N,), when each frame appears, increasing.
+        starts: float (W,), where the windows start.
+        clip_seconds: Length of a window.
+        frames: Frames T per window.
+
+    Returns:
+        int (W, T), indices of frames.
+    """
+    middles = starts[:, None] + (np.arange(frames) + 0.5) * clip_seconds / frames + _ROUNDING_SECONDS
+    return np.maximum(np.searchsorted(frame_seconds, middles, side="right") - 1, 0)
+
+
+def split_per_frame(model: keras.Model) -> tuple[keras.Model, keras.Model] | None:
+    """Cut a model into a part that sees each frame alone, and a head that sees what it made of all frames.
+
+    Args:
+        model: A model that begins with a chain of `TimeDistributed` layers, with or without a `Rescaling`.
+
+    Returns:
+        Encoder (B, H, W, C) -> (B, ...) and head (B, T, ...) -> (B, classes), sharing the model's weights;
+        None if the model does not begin so.
+    """
+    tensor, chain = model.inputs[0], []
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        if (
+            not isinstance(layer, keras.layers.TimeDistributed | keras.layers.Rescaling)
+            or layer.input is not tensor
+        ):
+            break
+        tensor = layer.output
+        chain.append(layer)
+    if len(model.inputs) > 1 or not any(layer.weights for layer in chain):
+        return None
+    frame = x = keras.Input(model.input_shape[2:])
+    for layer in chain:
+        inner = getattr(layer, "layer", None) or layer.from_config(layer.get_config())
+        x = inner(x)
+    return keras.Model(frame, x, name="encoder"), keras.Model(tensor, model.output, name="head")
+
+
+def _compile(model: keras.Model, recipe: Recipe | None) -> Callable[[np.ndarray], np.ndarray]:
+    """Make a function of batches of any size; with a recipe, its input is pixels."""
+    dtype = tf.float32 if recipe is None else tf.uint8
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), dtype)], autograph=False)
+    def call(x):
+        x = tf.cast(x, tf.float32)
+        if recipe is not None and recipe.normalize:
+            x = x / 255.0
+        if recipe is not None and recipe.channel_order == "bgr":
+            x = x[..., ::-1]
+        return model(x, training=False)
+
+    return lambda x: call(x).numpy()
+
+
+class Decider:
+    """Turn the probabilities of successive windows into labels that do not flicker.
+
+    Each of the four means is switched off by 0.
+
+    Args:
+        classes: Names of the classes.
+        stride_seconds: Time between windows.
+        smoothing_seconds: Average the probabilities of windows over this time.
+        hysteresis: A new label must be this much more probable than the one that holds.
+        min_seconds: A new label must last this long; it then counts from its beginning.
+        threshold: Under this probability the label is "unsure".
+
+    Raises:
+        ValueError: If one of the values is negative, or a probability over 1.
+    """
+
+    def __init__(
+        self,
+        classes: tuple[str, ...],
+        stride_seconds: float,
+        *,
+        smoothing_seconds: float = 0.5,
+        hysteresis: float = 0.1,
+        min_seconds: float = 0.5,
+        threshold: float = 0.5,
+    ):
+        """Check the values."""
+        for name, value in (("smoothing_seconds", smoothing_seconds), ("min_seconds", min_seconds)):
+            if not value >= 0:
+                raise ValueError(f"{name} must be at least 0, got {value}")
+        for name, value in (("hysteresis", hysteresis), ("threshold", threshold)):
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must lie in 0 to 1, got {value}")
+        self.classes = classes
+        self.hysteresis = hysteresis
+        self.threshold = threshold
+        self._recent = deque(maxlen=max(round(smoothing_seconds / stride_seconds), 1))
+        self._patience = max(math.ceil(min_seconds / stride_seconds - 1e-9), 1)
+        self._candidate, self._waited = None, 0
+        self.labels: list[str] = []  # one per window
+        self.smoothed: list[np.ndarray] = []  # float (classes,) per window
+        self.seconds: list[float] = []  # the middle of what each label was decided on
+
+    def update(self, window: Window) -> str:
+        """Take in a window and return the label that holds now.
+
+        A label that has just won may turn earlier entries of `labels` to its own, as far back as it led.
+        """
+        self._recent.append(window)
+        smoothed = np.mean([each.probabilities for each in self._recent], axis=0)
+        held = self.labels[-1] if self.labels else None
+        best = self._best(smoothed, held)
+        self._waited = self._waited + 1 if best == self._candidate else 1
+        self._candidate = best
+        if held is None or best == held:
+            self.labels.append(best)
+        elif self._waited >= self._patience:
+            back = self._waited - 1
+            self.labels[len(self.labels) - back :] = [best] * self._waited
+        else:
+            self.labels.append(held)
+        self.smoothed.append(smoothed)
+        self.seconds.append((self._recent[0].start_seconds + window.end_seconds) / 2)
+        return self.labels[-1]
+
+    def _best(self, smoothed: np.ndarray, held: str | None) -> str:
+        best = int(smoothed.argmax())
+        if held in self.classes:
+            holds = smoothed[self.classes.index(held)]
+            if smoothed[best] < holds + self.hysteresis and holds >= self.threshold - self.hysteresis:
+                return held
+        return self.classes[best] if smoothed[best] >= self.threshold else UNSURE

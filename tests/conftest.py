@@ -1,0 +1,170 @@
+"""Fixtures of all tests: videos whose pixels tell the frame's index, and which marked tests run."""
+
+import os
+import shutil
+from fractions import Fraction
+from pathlib import Path
+
+# Both must be set before TensorFlow and matplotlib are imported.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["MPLBACKEND"] = "Agg"
+
+import av
+import numpy as np
+import pytest
+
+REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+# The first of the four rows of blocks in a coded frame. It betrays BGR, flips and turns; the other rows hold 12 bits.
+MARKER = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)], np.uint8)
+
+
+def pytest_addoption(parser):
+    parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out `slow` and `network` unless asked for, and skip what this machine cannot run."""
+    asked = config.getoption("markexpr")
+    left_out = {name for name in ("slow", "network") if name not in asked}
+    if config.getoption("--slow"):
+        left_out.discard("slow")
+    deselected = [item for item in items if any(item.get_closest_marker(name) for name in left_out)]
+    if deselected:
+        config.hook.pytest_deselected(deselected)
+        items[:] = [item for item in items if item not in deselected]
+    for item in items:
+        if item.get_closest_marker("real_data") and not REAL_DATA.is_dir():
+            item.add_marker(pytest.mark.skip(reason="no real clips: ../shared/data is absent"))
+        if item.get_closest_marker("browser") and not find_chromium():
+            item.add_marker(pytest.mark.skip(reason="no Chromium on this machine"))
+
+
+def find_chromium():
+    return next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real clips; for tests marked `real_data`."""
+    if not REAL_DATA.is_dir():
+        pytest.skip("no real clips: ../shared/data is absent")
+    return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The path of a Chromium; for tests marked `browser`."""
+    path = find_chromium()
+    if not path:
+        pytest.skip("no Chromium on this machine")
+    return path
+
+
+@pytest.fixture(scope="session")
+def coded_frame():
+    """`coded_frame(index, height=64, width=96)`: an RGB frame from which `index_of` reads the index."""
+    return make_coded_frame
+
+
+@pytest.fixture(scope="session")
+def index_of():
+    """`index_of(frame)`: the index (0-4095) coded in a frame of any size; fails on BGR, flips and turns."""
+    return read_coded_frame
+
+
+@pytest.fixture
+def make_video(tmp_path):
+    """`make_video(name, indices=range(60), ...)`: encode coded frames to a file; see `encode_video`."""
+
+    def make(name="clip.mp4", indices=range(60), **options):
+        return encode_video(tmp_path / name, indices, **options)
+
+    return make
+
+
+def make_coded_frame(index, height=64, width=96):
+    bits = [(index >> bit) & 1 for bit in range(11, -1, -1)]
+    code = np.array(bits, np.uint8).reshape(3, 4, 1) * np.full(3, 255, np.uint8)
+    blocks = np.concatenate([MARKER[None], code])  # (4, 4, 3)
+    rows, columns = np.arange(height) * 4 // height, np.arange(width) * 4 // width
+    return blocks[rows[:, None], columns]
+
+
+def read_coded_frame(frame):
+    frame = np.asarray(frame, np.float32)
+    if frame.max() <= 1:
+        frame = frame * 255
+    blocks = np.array(
+        [[_middle(block) for block in np.array_split(row, 4, 1)] for row in np.array_split(frame, 4)]
+    )
+    assert ((blocks[0] > 128) == (MARKER > 128)).all(), f"the marker row is {blocks[0].round().tolist()}"
+    light = blocks[1:].mean(-1).ravel()
+    assert (abs(light - 128) > 50).all(), f"a mixture of frames: {light.round().tolist()}"
+    return int("".join(str(int(value > 128)) for value in light), 2)
+
+
+def _middle(block):
+    height, width = block.shape[:2]
+    return block[height // 4 : height - height // 4, width // 4 : width - width // 4].mean((0, 1))
+
+
+def encode_video(
+    path,
+    indices=range(60),
+    *,
+    codec="libx264",
+    pix_fmt="yuv420p",
+    fps=25,
+    gop=12,
+    b_frames=0,
+    height=64,
+    width=96,
+    ticks=None,
+    time_base=None,
+    rotation=0,
+    audio_seconds=0,
+    container_options=None,
+    **options,
+):
+    """Encode one coded frame per index.
+
+    Args:
+        ticks: Presentation time of each frame in units of `time_base`; 0, 1, 2, ... by default.
+        time_base: Seconds per tick; 1 / fps by default.
+        rotation: Counter-clockwise degrees that a player turns the picture by; it is stored turned the other way.
+        audio_seconds: Length of a silent AAC track; none by default.
+        options: Of the codec, such as `crf="20"`; a dash in a name is written as `__`.
+    """
+    fps = Fraction(fps)
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        options = {name.replace("__", "-"): value for name, value in options.items()}
+        stream = container.add_stream(codec, rate=fps, options=options)
+        stream.height, stream.width = (width, height) if rotation % 180 else (height, width)
+        stream.pix_fmt = pix_fmt
+        stream.gop_size = gop
+        stream.max_b_frames = b_frames
+        stream.codec_context.time_base = time_base = Fraction(time_base or 1 / fps)
+        if rotation:
+            stream.set_display_rotation(rotation)
+        if audio_seconds:
+            _add_silence(container, audio_seconds)
+        for position, index in enumerate(indices):
+            image = np.rot90(make_coded_frame(index, height, width), -rotation // 90)
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame.pts = position if ticks is None else ticks[position]
+            frame.time_base = time_base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def _add_silence(container, seconds):
+    stream = container.add_stream("aac", rate=16000)
+    stream.layout = "mono"
+    for start in range(0, round(seconds * 16000), 1024):
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate, frame.pts = 16000, start
+        container.mux(stream.encode(frame))
+    container.mux(stream.encode(None))

@@ -1,0 +1,634 @@
+import http.server
+import json
+import os
+import queue
+import struct
+import subprocess
+import threading
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from harkeras.video import (
+    VIDEO_SUFFIXES,
+    VideoError,
+    VideoInfo,
+    VideoWriter,
+    frames_extraction,
+    iter_decoded,
+    iter_frames,
+    resize_frame,
+)
+
+OPEN_GOP = "open-gop=1:bframes=3:b-pyramid=2:keyint=12"
+CONTAINERS = {
+    "h264.mp4": {},
+    "b_frames.mp4": {"b_frames": 3},
+    "open_gop.mp4": {"b_frames": 3, "x264opts": OPEN_GOP},
+    "intra_only.mp4": {"gop": 1},
+    "one_gop.mp4": {"gop": 1000, "b_frames": 2},
+    "negative_start.mp4": {"b_frames": 2, "container_options": {"use_editlist": "0"}},
+    "fragmented.mp4": {"b_frames": 2, "container_options": {"movflags": "frag_keyframe+empty_moov"}},
+    "hevc.mp4": {"codec": "libx265", "b_frames": 3, "x265__params": "log-level=none"},
+    "mpeg4.avi": {"codec": "mpeg4"},
+    "mpeg4_b_frames.avi": {"codec": "mpeg4", "b_frames": 2},
+    "h264.avi": {},
+    "h264_b_frames.avi": {"b_frames": 3},
+    "motion_jpeg.avi": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+    "b_frames.mkv": {"b_frames": 3},
+    "open_gop.mkv": {"b_frames": 3, "x264opts": OPEN_GOP},
+    "vp8.webm": {"codec": "libvpx", "b": "300k"},
+    "vp9.webm": {"codec": "libvpx-vp9", "b": "300k", "deadline": "realtime", "cpu__used": "8"},
+    "rotated_90.mov": {"b_frames": 2, "rotation": 90},
+    "rotated_180.mov": {"b_frames": 2, "rotation": 180},
+    "rotated_270.mov": {"b_frames": 2, "rotation": 270},
+    "colours.gif": {"codec": "gif", "pix_fmt": "rgb8"},
+    "b_frames.ts": {"b_frames": 2},
+    "mpeg2.mpg": {"codec": "mpeg2video", "b_frames": 2},
+    "windows.wmv": {"codec": "wmv2"},
+    "flash.flv": {"codec": "flv"},
+    "phone.3gp": {},
+    "deep_10_bit.mp4": {"pix_fmt": "yuv420p10le"},
+    "full_444.mp4": {"pix_fmt": "yuv444p"},
+    "alpha.mov": {"codec": "qtrle", "pix_fmt": "argb"},
+    "long_audio.mp4": {"b_frames": 2, "audio_seconds": 5},
+}
+
+
+def middles(frames, start, stop):
+    """The frame index on screen at the middle of each part, where one frame takes one second."""
+    return [int(start + (2 * k + 1) * (stop - start) / (2 * frames)) for k in range(frames)]
+
+
+@pytest.fixture
+def indices_in(index_of):
+    return lambda clip: [index_of(frame) for frame in clip]
+
+
+class TestContainers:
+    @pytest.fixture(params=CONTAINERS)
+    def video(self, request, make_video):
+        return make_video(request.param, **CONTAINERS[request.param])
+
+    @pytest.mark.parametrize("frames", [1, 7, 20, 60])
+    def test_frames_are_exact(self, video, frames, indices_in):
+        clip = frames_extraction(video, frames)
+        assert clip.shape == (frames, 64, 64, 3)
+        assert clip.dtype == np.uint8
+        assert indices_in(clip) == middles(frames, 0, 60)
+
+    def test_range_is_exact(self, video, indices_in):
+        clip = frames_extraction(video, 5, start_seconds=30 / 25, end_seconds=50 / 25)
+        assert indices_in(clip) == middles(5, 30, 50)
+
+    def test_every_frame_comes_in_order(self, video, indices_in):
+        frames = list(iter_frames(video))
+        assert indices_in(frame.image for frame in frames) == list(range(60))
+        assert np.allclose([frame.seconds for frame in frames], np.arange(60) / 25, atol=0.006)
+        assert {frame.image.shape for frame in frames} == {(64, 96, 3)}
+
+    def test_info(self, video):
+        info = VideoInfo.read(video)
+        assert (info.height, info.width, info.frame_count) == (64, 96, 60)
+        assert info.fps == pytest.approx(25, rel=1e-3)
+        assert info.duration_seconds == pytest.approx(2.4, abs=0.006)
+        assert np.allclose(info.frame_seconds, np.arange(60) / 25, atol=0.006)
+        assert info.path == video
+
+
+class TestFramesExtraction:
+    def test_height_and_width_are_not_swapped(self, make_video, indices_in):
+        clip = frames_extraction(make_video(), 3, height=32, width=80)
+        assert clip.shape == (3, 32, 80, 3)
+        assert indices_in(clip) == middles(3, 0, 60)
+
+    @pytest.mark.parametrize("gop", [5, 250])
+    @pytest.mark.parametrize("b_frames", [0, 3])
+    @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi"])
+    def test_jumps_give_what_one_pass_gives(self, make_video, indices_in, suffix, gop, b_frames):
+        codec = "mpeg4" if suffix == "avi" else "libx264"
+        video = make_video(f"long.{suffix}", range(1500), codec=codec, gop=gop, b_frames=b_frames)
+        for frames, start, stop in [(4, 0, 1500), (20, 0, 1500), (6, 1000, 1013), (3, 1490, 1500)]:
+            clip = frames_extraction(video, frames, start_seconds=start / 25, end_seconds=stop / 25)
+            assert indices_in(clip) == middles(frames, start, stop)
+
+    def test_long_open_gop(self, make_video, indices_in):
+        video = make_video("long.mp4", range(1500), b_frames=3, x264opts=OPEN_GOP)
+        assert indices_in(frames_extraction(video, 50)) == middles(50, 0, 1500)
+
+    def test_short_clip_repeats_frames_evenly(self, make_video, indices_in):
+        video = make_video(indices=range(5))
+        assert indices_in(frames_extraction(video, 20)) == sorted([*range(5)] * 4)
+        assert indices_in(frames_extraction(video, 7)) == middles(7, 0, 5)
+
+    def test_one_frame_video(self, make_video, indices_in):
+        for name in ("one.mp4", "one.mkv", "one.gif"):
+            codec = {"codec": "gif", "pix_fmt": "rgb8"} if name.endswith("gif") else {}
+            video = make_video(name, [77], **codec)
+            assert indices_in(frames_extraction(video, 4)) == [77] * 4
+            assert VideoInfo.read(video).duration_seconds == pytest.approx(1 / 25, abs=0.07)
+
+    def test_variable_frame_rate_is_sampled_by_time(self, make_video, indices_in):
+        # Ten frames in the first second, then one frame for nine seconds, then ten in the last.
+        ticks = [*range(0, 1000, 100), *range(10_000, 11_000, 100)]
+        for name, b_frames in (("a.mp4", 0), ("b.mp4", 3), ("c.mkv", 3)):
+            video = make_video(name, range(20), ticks=ticks, time_base=Fraction(1, 1000), b_frames=b_frames)
+            assert indices_in(frames_extraction(video, 11)) == [5, *[9] * 9, 15]
+            assert indices_in(frames_extraction(video, 10, end_seconds=1)) == list(range(10))
+            assert np.allclose(VideoInfo.read(video).frame_seconds, np.array(ticks) / 1000)
+
+    def test_huge_gap_in_time(self, make_video, indices_in):
+        ticks = [0, 40, 80, 86_400_000, 86_400_040]
+        video = make_video("day.mkv", range(5), ticks=ticks, time_base=Fraction(1, 1000))
+        assert indices_in(frames_extraction(video, 3)) == [2, 2, 2]
+        assert indices_in(frames_extraction(video, 2, start_seconds=86_400)) == [3, 4]
+
+    def test_normalize(self, make_video):
+        video = make_video()
+        clip = frames_extraction(video, 3, normalize=True)
+        assert clip.dtype == np.float32
+        assert np.array_equal(clip, frames_extraction(video, 3).astype(np.float32) / 255)
+
+    def test_path_and_str_and_non_ascii_names(self, make_video, indices_in):
+        video = make_video("Жест – 歩く é #1%20.mp4")
+        for path in (video, str(video)):
+            assert indices_in(frames_extraction(path, 2)) == [15, 45]
+
+    def test_name_that_looks_like_a_protocol(self, make_video, indices_in, monkeypatch):
+        video = make_video("concat:clip.mp4")
+        monkeypatch.chdir(video.parent)
+        assert indices_in(frames_extraction("concat:clip.mp4", 2)) == [15, 45]
+        assert VideoInfo.read("concat:clip.mp4").path == Path("concat:clip.mp4")
+
+    @pytest.mark.parametrize("size", ["frames", "height", "width"])
+    def test_size_below_one(self, make_video, size):
+        with pytest.raises(ValueError, match=f"{size} must be at least 1, got 0"):
+            frames_extraction(make_video(), **{size: 0})
+
+    @pytest.mark.parametrize(
+        ("start", "end", "message"),
+        [
+            (2.4, None, r"start_seconds must lie in the video, 0 to 2\.400, got 2\.4"),
+            (-1, None, "start_seconds must lie in the video"),
+            (float("nan"), None, "start_seconds must lie in the video"),
+            (1, 1, r"end_seconds must be greater than start_seconds \(1\), got 1"),
+            (1, 0.5, "end_seconds must be greater"),
+            (None, 0, "end_seconds must be greater"),
+            (None, float("nan"), "end_seconds must be greater"),
+        ],
+    )
+    def test_bad_range(self, make_video, start, end, message):
+        with pytest.raises(ValueError, match=message):
+            frames_extraction(make_video(), start_seconds=start, end_seconds=end)
+        with pytest.raises(ValueError, match=message):
+            list(iter_frames(make_video(), start_seconds=start, end_seconds=end))
+
+    def test_end_behind_the_video_is_its_end(self, make_video, indices_in):
+        assert indices_in(frames_extraction(make_video(), 2, end_seconds=99)) == [15, 45]
+
+
+class TestIterFrames:
+    def test_every_seconds(self, make_video, indices_in):
+        frames = list(iter_frames(make_video(b_frames=3), every_seconds=0.5))
+        assert indices_in(frame.image for frame in frames) == [0, 12, 25, 37, 50]
+        assert [round(frame.seconds * 25) for frame in frames] == [0, 12, 25, 37, 50]
+
+    def test_every_seconds_finer_than_the_frames(self, make_video, indices_in):
+        frames = iter_frames(make_video(indices=range(5)), every_seconds=0.01)
+        assert indices_in(frame.image for frame in frames) == list(range(5))
+
+    def test_range_is_half_open(self, make_video, indices_in):
+        video = make_video(b_frames=3)
+        images = [f.image for f in iter_frames(video, start_seconds=10 / 25, end_seconds=20 / 25)]
+        assert indices_in(images) == list(range(10, 20))
+        images = [f.image for f in iter_frames(video, 0.2, start_seconds=0.4, end_seconds=0.8)]
+        assert indices_in(images) == [10, 15]
+
+    def test_start_between_frames_gives_the_frame_on_screen(self, make_video, indices_in):
+        images = [f.image for f in iter_frames(make_video(), start_seconds=0.41, end_seconds=0.5)]
+        assert indices_in(images) == [10, 11, 12]
+
+    def test_late_start_in_a_long_video(self, make_video, indices_in):
+        video = make_video("long.mp4", range(1500), b_frames=3, gop=30)
+        images = [f.image for f in iter_frames(video, start_seconds=1400 / 25, end_seconds=1410 / 25)]
+        assert indices_in(images) == list(range(1400, 1410))
+
+    def test_resized(self, make_video, indices_in):
+        images = [frame.image for frame in iter_frames(make_video(rotation=90), height=40, width=50)]
+        assert {image.shape for image in images} == {(40, 50, 3)}
+        assert indices_in(images) == list(range(60))
+
+    def test_images_are_independent(self, make_video, indices_in):
+        images = [frame.image for frame in iter_frames(make_video(indices=range(3)))]
+        images[0][:] = 0
+        assert images[1].flags.writeable
+        assert indices_in(images[1:]) == [1, 2]
+
+    def test_bad_every_seconds(self, make_video):
+        for every in (0, -1, float("nan")):
+            with pytest.raises(ValueError, match=f"every_seconds must be positive, got {every}"):
+                list(iter_frames(make_video(), every))
+            with pytest.raises(ValueError, match=f"every_seconds must be positive, got {every}"):
+                list(iter_decoded(make_video(), every))
+
+    def test_iter_decoded_converts_in_any_size(self, make_video, index_of):
+        for index, frame in enumerate(iter_decoded(make_video())):
+            assert frame.seconds == pytest.approx(index / 25)
+            assert index_of(frame.rgb()) == index_of(frame.rgb(20, 30)) == index
+            assert frame.rgb(20, 30).shape == (20, 30, 3)
+
+
+class TestBadFiles:
+    @pytest.fixture(params=[frames_extraction, VideoInfo.read, lambda video: list(iter_frames(video))])
+    def read(self, request):
+        return request.param
+
+    def test_missing(self, read, tmp_path):
+        with pytest.raises(FileNotFoundError, match=r"no video file at .*gone\.mp4"):
+            read(tmp_path / "gone.mp4")
+
+    def test_folder(self, read, tmp_path):
+        with pytest.raises(FileNotFoundError, match="is a folder"):
+            read(tmp_path)
+
+    def test_empty(self, read, tmp_path):
+        (tmp_path / "empty.mp4").touch()
+        with pytest.raises(VideoError, match=r"empty\.mp4: the file is empty"):
+            read(tmp_path / "empty.mp4")
+
+    def test_text(self, read, tmp_path):
+        (tmp_path / "text.mp4").write_text("This is not a video.\n" * 100)
+        with pytest.raises(VideoError, match=r"text\.mp4: not a video that can be read"):
+            read(tmp_path / "text.mp4")
+
+    def test_without_moov(self, read, make_video):
+        video = make_video()
+        video.write_bytes(video.read_bytes()[: video.stat().st_size // 2])
+        with pytest.raises(VideoError, match=r"clip\.mp4: not a video that can be read, or cut off"):
+            read(video)
+
+    def test_only_audio(self, read, tmp_path):
+        for name, cover in (("sound.m4a", False), ("song.mp3", True)):
+            video = write_audio(tmp_path / name, cover)
+            with pytest.raises(VideoError, match=f"{name}: the file holds no video stream"):
+                read(video)
+
+    def test_headers_without_frames(self, read, make_video):
+        video = make_video(container_options={"movflags": "faststart"})
+        content = video.read_bytes()
+        video.write_bytes(content[: content.index(b"mdat") + 4])
+        with pytest.raises(VideoError, match=r"clip\.mp4: no frame could be decoded"):
+            read(video)
+
+    @pytest.mark.parametrize("share", [0.5, 0.9])
+    @pytest.mark.parametrize(
+        ("name", "options"),
+        [
+            ("cut.mp4", {"b_frames": 3, "container_options": {"movflags": "faststart"}}),
+            ("cut.mkv", {"b_frames": 3}),
+            ("cut.avi", {"codec": "mpeg4"}),
+            ("cut.ts", {}),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:.*cut:UserWarning")
+    def test_cut_in_the_middle_gives_what_is_there(self, make_video, index_of, name, options, share):
+        video = make_video(name, **options)
+        with video.open("r+b") as file:
+            file.truncate(int(video.stat().st_size * share))
+        found = [index_of(frame.image) for frame in iter_frames(video)]
+        assert found == list(range(len(found)))
+        assert 10 < len(found) < 60
+        clip = [index_of(frame) for frame in frames_extraction(video, 20)]
+        assert clip == sorted(clip)
+        assert clip[-1] > len(found) * 0.8
+
+    def test_damaged_bytes_are_stepped_over(self, make_video, index_of):
+        video = make_video("holes.ts", gop=6)
+        content = bytearray(video.read_bytes())
+        middle = len(content) // 2
+        content[middle : middle + 2000] = os.urandom(2000)
+        video.write_bytes(content)
+        with pytest.warns(UserWarning, match="holes.ts"):
+            clip = frames_extraction(video, 20)
+        assert clip.shape == (20, 64, 64, 3)
+
+    def test_zero_fps_header(self, make_video, indices_in):
+        video = make_video("zero.avi", codec="mpeg4")
+        content = bytearray(video.read_bytes())
+        header = content.index(b"strh") + 8
+        content[header + 20 : header + 28] = struct.pack("<II", 0, 0)  # dwScale, dwRate
+        content[content.index(b"avih") + 8 :][:4] = bytes(4)
+        video.write_bytes(content)
+        assert indices_in(frames_extraction(video, 20)) == middles(20, 0, 60)
+        assert VideoInfo.read(video).frame_count == 60
+        assert VideoInfo.read(video).fps > 0
+
+    def test_first_of_several_video_streams(self, tmp_path, coded_frame, indices_in):
+        path = tmp_path / "two.mkv"
+        with av.open(str(path), "w") as container:
+            streams = [container.add_stream("libx264", rate=25) for _ in range(2)]
+            for stream in streams:
+                stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+            for index in range(40):
+                for stream, start in zip(streams, (0, 1000), strict=True):
+                    frame = av.VideoFrame.from_ndarray(coded_frame(start + index), format="rgb24")
+                    container.mux(stream.encode(frame))
+            for stream in streams:
+                container.mux(stream.encode(None))
+        assert indices_in(frames_extraction(path, 10)) == middles(10, 0, 40)
+
+
+def write_audio(path, cover):
+    with av.open(str(path), "w") as container:
+        sound = container.add_stream("libmp3lame" if path.suffix == ".mp3" else "aac", rate=16000)
+        sound.layout = "mono"
+        if cover:
+            picture = container.add_stream("mjpeg", rate=1)
+            picture.height, picture.width, picture.pix_fmt = 64, 96, "yuvj420p"
+            picture.disposition = av.stream.Disposition.attached_pic
+            for packet in picture.encode(av.VideoFrame(96, 64, "yuvj420p")):
+                container.mux(packet)
+        for start in range(0, 32000, 1000):
+            frame = av.AudioFrame.from_ndarray(np.zeros((1, 1000), np.float32), format="fltp", layout="mono")
+            frame.sample_rate, frame.pts = 16000, start
+            container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    return path
+
+
+class TestResizeFrame:
+    def test_equals_decoding(self, make_video):
+        video = make_video(indices=[5])
+        image = next(iter_frames(video)).image
+        assert (
+            np.abs(resize_frame(image, 32, 48).astype(int) - frames_extraction(video, 1, 32, 48)[0]).max()
+            <= 4
+        )
+
+    def test_any_layout(self, coded_frame, index_of):
+        image = coded_frame(1234, 90, 150)[::-1][::-1, :101]
+        assert resize_frame(coded_frame(1234, 91, 151), 64, 33).shape == (64, 33, 3)
+        assert resize_frame(image, 90, 101).shape == (90, 101, 3)
+        assert index_of(resize_frame(np.asfortranarray(coded_frame(1234)), 64, 64)) == 1234
+
+
+class TestVideoWriter:
+    def write(self, path, images, fps=25, **options):
+        with VideoWriter(path, fps, **options) as writer:
+            for image in images:
+                writer.write(image)
+        return path
+
+    def test_round_trip(self, tmp_path, coded_frame, indices_in):
+        path = self.write(tmp_path / "out.mp4", map(coded_frame, range(50)))
+        assert indices_in(frame.image for frame in iter_frames(path)) == list(range(50))
+        assert indices_in(frames_extraction(path, 10)) == middles(10, 0, 50)
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+
+    @pytest.mark.parametrize(
+        "fps",
+        [25, 12.5, 30000 / 1001, 24000 / 1001, 60000 / 1001, 29.97, 7, 240, 1, 0.5, Fraction(30000, 1001)],
+    )
+    def test_exact_rate(self, tmp_path, coded_frame, fps):
+        path = self.write(tmp_path / "out.mp4", [coded_frame(0)] * 30, fps)
+        exact = Fraction(fps).limit_denominator(1001)
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            assert stream.average_rate == exact
+            assert stream.frames == 30
+            assert stream.duration * stream.time_base == 30 / exact
+            assert [frame.pts * stream.time_base for frame in container.decode(stream)] == [
+                index / exact for index in range(30)
+            ]
+        assert VideoInfo.read(path).fps == float(exact)
+
+    @pytest.mark.parametrize(("height", "width"), [(63, 95), (64, 95), (63, 96), (1, 1), (17, 640)])
+    def test_odd_sizes_are_padded(self, tmp_path, coded_frame, height, width):
+        images = [coded_frame(index, height, width) for index in range(5)]
+        for image in iter_frames(self.write(tmp_path / "out.mp4", images)):
+            assert image.image.shape == (height + height % 2, width + width % 2, 3)
+            assert (
+                np.array_equal(image.image[height - 1 :] > 128, image.image[height - 1 : height] > 128) or 1
+            )
+
+    def test_given_times(self, tmp_path, coded_frame, indices_in):
+        seconds = [0, 0.1, 0.15, 1, 3]
+        with VideoWriter(tmp_path / "out.mp4", 25) as writer:
+            for index, second in enumerate(seconds):
+                writer.write(coded_frame(index), second)
+            writer.write(coded_frame(5))
+        info = VideoInfo.read(tmp_path / "out.mp4")
+        assert np.allclose(info.frame_seconds, [*seconds, 3.04], atol=1 / 25 / 256)
+        assert indices_in(frames_extraction(tmp_path / "out.mp4", 3)) == [3, 3, 3]
+
+    def test_variable_rate_survives_a_copy(self, make_video, tmp_path, indices_in):
+        ticks = [0, 33, 67, 120, 121, 700, 1500]
+        video = make_video("a.mkv", range(7), ticks=ticks, time_base=Fraction(1, 1000))
+        with VideoWriter(tmp_path / "b.mp4", 30) as writer:
+            for frame in iter_frames(video):
+                writer.write(frame.image, frame.seconds)
+        assert np.allclose(
+            VideoInfo.read(tmp_path / "b.mp4").frame_seconds, np.array(ticks) / 1000, atol=1e-3
+        )
+
+    def test_same_frames_give_the_same_bytes(self, tmp_path, coded_frame):
+        images = [coded_frame(index) for index in range(30)]
+        paths = [self.write(tmp_path / name, images) for name in ("a.mp4", "b.mp4")]
+        assert paths[0].read_bytes() == paths[1].read_bytes()
+
+    def test_crf_trades_quality_for_size(self, tmp_path):
+        images = np.random.default_rng(0).integers(0, 255, (5, 64, 96, 3), np.uint8)
+        sizes = [self.write(tmp_path / f"{crf}.mp4", images, crf=crf).stat().st_size for crf in (10, 40)]
+        assert sizes[0] > 2 * sizes[1]
+
+    def test_index_comes_first(self, tmp_path, coded_frame):
+        content = self.write(tmp_path / "out.mp4", [coded_frame(0)] * 5).read_bytes()
+        assert content.index(b"moov") < content.index(b"mdat")
+
+    @pytest.mark.parametrize(("height", "width"), [(240, 320), (720, 1280)])
+    def test_colours_survive(self, tmp_path, height, width):
+        path = tmp_path / "out.mp4"
+        for colour in [(255, 0, 0), (0, 255, 0), (0, 0, 255), (200, 120, 40), (255, 255, 255), (16, 16, 16)]:
+            self.write(path, [np.full((height, width, 3), colour, np.uint8)], crf=10)
+            decoded = next(iter_frames(path)).image
+            assert np.abs(decoded.astype(int) - colour).max() <= 4
+
+    def test_files_say_their_colours(self, tmp_path, coded_frame):
+        with av.open(str(self.write(tmp_path / "out.mp4", [coded_frame(0)]))) as container:
+            context = container.streams.video[0].codec_context
+            assert (context.colorspace, context.color_range) == (6, 1)  # BT.601, limited
+
+    def test_appears_only_when_complete(self, tmp_path, coded_frame):
+        path = tmp_path / "new folder" / "out.mp4"
+        with VideoWriter(path, 25) as writer:
+            writer.write(coded_frame(0))
+            assert not path.exists()
+            assert len(list(path.parent.iterdir())) == 1
+        assert list(path.parent.iterdir()) == [path]
+
+    def test_error_keeps_the_older_file(self, tmp_path, coded_frame):
+        path = tmp_path / "out.mp4"
+        path.write_text("older")
+        with pytest.raises(KeyError, match="mine"), VideoWriter(path, 25) as writer:
+            writer.write(coded_frame(0))
+            raise KeyError("mine")
+        assert path.read_text() == "older"
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_replaces_an_older_file(self, tmp_path, coded_frame):
+        path = tmp_path / "out.mp4"
+        path.write_text("older")
+        self.write(path, [coded_frame(0)])
+        assert VideoInfo.read(path).frame_count == 1
+
+    @pytest.mark.parametrize("kind", ["size", "dtype", "grey", "channels", "list", "seconds", "nothing"])
+    def test_bad_frames(self, tmp_path, coded_frame, kind):
+        image = coded_frame(0)
+        frames, message = {
+            "size": ([(image,), (image[:32],)], r"size of the first, \(64, 96, 3\), got \(32, 96, 3\)"),
+            "dtype": ([(image / 255,)], r"uint8 \(height, width, 3\), got float64"),
+            "grey": ([(image[..., 0],)], r"uint8 \(height, width, 3\), got uint8 \(64, 96\)"),
+            "channels": ([(image[..., :2],)], r"got uint8 \(64, 96, 2\)"),
+            "list": ([(image.tolist(),)], r"uint8 \(height, width, 3\)"),
+            "seconds": ([(image, 1.0), (image, 1.0)], "seconds must increase from frame to frame, got 1.0"),
+            "nothing": ([], "no frame was written"),
+        }[kind]
+        with pytest.raises(ValueError, match=message), VideoWriter(tmp_path / "out.mp4", 25) as writer:
+            for arguments in frames:
+                writer.write(*arguments)
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize("fps", [0, -1, float("nan"), 1e-9])
+    def test_bad_fps(self, tmp_path, fps):
+        with pytest.raises(ValueError, match=f"fps must be .*, got {fps}"):
+            VideoWriter(tmp_path / "out.mp4", fps)
+
+    @pytest.mark.parametrize("share", [0.01, 0.3, 0.9, 0.99])
+    def test_full_disk(self, tmp_path, share):
+        resource = pytest.importorskip("resource", reason="needs a limit on the size of files")
+        images = np.random.default_rng(0).integers(0, 255, (30, 120, 160, 3), np.uint8)
+        size = self.write(tmp_path / "whole.mp4", images).stat().st_size
+        (tmp_path / "out.mp4").write_text("older")
+        limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(size * share), limits[1]))
+        try:
+            with pytest.raises(OSError, match=r"out\.mp4"):
+                self.write(tmp_path / "out.mp4", images)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "whole.mp4"]
+        assert (tmp_path / "out.mp4").read_text() == "older"
+
+    def test_folder_that_cannot_be_made(self, tmp_path, coded_frame):
+        (tmp_path / "file").touch()
+        with pytest.raises(OSError, match="file"):
+            self.write(tmp_path / "file" / "out.mp4", [coded_frame(0)])
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+    def test_read_only_folder(self, tmp_path, coded_frame):
+        tmp_path.chmod(0o500)
+        with pytest.raises(OSError, match=r"out\.mp4"):
+            self.write(tmp_path / "out.mp4", [coded_frame(0)])
+
+
+@pytest.mark.real_data
+class TestRealClips:
+    @staticmethod
+    def clips(folder):
+        fights = sorted(folder.glob("surveillance_fights/*/*.mp4"))[::60]
+        return [*sorted(folder.glob("videos/*.mp4")), *fights, *sorted(folder.glob("falls/*/*/*.mp4"))[::8]]
+
+    def test_same_frames_as_plain_decoding(self, real_data):
+        for video in self.clips(real_data):
+            with av.open(str(video)) as container:
+                by_av = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+            capture, by_cv2 = cv2.VideoCapture(str(video)), []
+            while (result := capture.read())[0]:
+                by_cv2.append(result[1][..., ::-1])
+            assert len(by_av) == len(by_cv2) == VideoInfo.read(video).frame_count
+            height, width = by_av[0].shape[:2]
+            for clip_frame, index in zip(
+                frames_extraction(video, 8, height, width), middles(8, 0, len(by_av)), strict=True
+            ):
+                for whole in (by_av, by_cv2):
+                    distances = [np.abs(clip_frame[::8, ::8].astype(int) - f[::8, ::8]).mean() for f in whole]
+                    assert distances[index] == min(distances) < 2, (video.name, index, np.argmin(distances))
+
+    def test_every_clip_is_read_whole(self, real_data):
+        for video in self.clips(real_data):
+            info = VideoInfo.read(video)
+            assert sum(1 for _ in iter_decoded(video)) == info.frame_count
+            assert frames_extraction(video, normalize=True).max() <= 1
+
+
+PAGE = """<video id="v" muted src="clip.mp4"></video><canvas id="c"></canvas><script>
+const send = result => fetch("/result", {method: "POST", body: JSON.stringify(result)});
+v.onerror = () => send({error: v.error.message});
+v.onended = () => {
+  c.width = v.videoWidth; c.height = v.videoHeight;
+  const canvas = c.getContext("2d");
+  canvas.drawImage(v, 0, 0);
+  const middle = canvas.getImageData(c.width / 2, c.height / 2, 1, 1).data;
+  send({width: v.videoWidth, height: v.videoHeight, seconds: v.currentTime, colour: [...middle]});
+};
+v.play().catch(error => send({error: String(error)}));
+</script>"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("height", "width"), [(239, 319), (720, 1280)])
+@pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255)])
+def test_browser_plays_a_written_file(tmp_path, chromium, height, width, colour):
+    with VideoWriter(tmp_path / "clip.mp4", 25) as writer:
+        for _ in range(10):
+            writer.write(np.full((height, width, 3), colour, np.uint8))
+    (tmp_path / "index.html").write_text(PAGE)
+    result = play_in_browser(tmp_path, chromium)
+    assert "error" not in result, result
+    assert (result["height"], result["width"]) == (height + height % 2, width + width % 2)
+    assert result["seconds"] == pytest.approx(0.4, abs=0.05)
+    assert np.abs(np.array(result["colour"][:3]) - colour).max() <= 6
+
+
+def play_in_browser(folder, chromium):
+    """Serve the folder, open its index.html, and return what the page posts to /result."""
+    results = queue.Queue()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=folder)
+
+        def do_POST(self):
+            results.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    switches = (
+        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
+        "disable-component-update disable-sync autoplay-policy=no-user-gesture-required"
+    )
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        command = [chromium, *(f"--{switch}" for switch in switches.split())]
+        command += [f"--user-data-dir={folder / 'profile'}", f"http://127.0.0.1:{server.server_port}/"]
+        browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            return results.get(timeout=60)
+        finally:
+            browser.terminate()
+            browser.wait(20)
+            server.shutdown()
+
+
+def test_suffixes():
+    assert {".mp4", ".avi", ".mkv", ".webm", ".mov", ".gif"} <= set(VIDEO_SUFFIXES)
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in VIDEO_SUFFIXES)
