@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -61,11 +62,14 @@ def list_videos(
 
     Raises:
         FileNotFoundError: If there is no such folder, or none for one of the classes.
-        ValueError: If there are no class folders, or one of them holds no video.
+        ValueError: If there are no class folders, one of them holds no video, or a class is named twice.
     """
     found = list_classes(data_dir)
+    classes = found if classes is None else classes
+    if len(set(classes)) < len(classes):
+        raise ValueError(f"classes must be different names, got {list(classes)}")
     paths, labels = [], []
-    for label, name in enumerate(found if classes is None else classes):
+    for label, name in enumerate(classes):
         if name not in found:
             raise FileNotFoundError(
                 f"no folder for the class {name!r} in {data_dir}; found {', '.join(found)}"
@@ -74,7 +78,7 @@ def list_videos(
         videos = sorted(
             path
             for path in folder.rglob("*")
-            if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")
+            if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and path.is_file()
         )
         if not videos:
             raise ValueError(f"the class {name!r} has no clip: {folder} holds no {', '.join(VIDEO_SUFFIXES)}")
@@ -104,7 +108,8 @@ def create_dataset(
         width: Width of a frame in pixels.
         workers: Threads that decode; one per core by default.
         cache: A `.npy` file to keep the array in. It is memory-mapped, used again while clips and settings
-            are the same, and made anew otherwise. Use it when the array is larger than the memory.
+            are the same, and made anew otherwise. Use it when the array is larger than the memory, or to
+            have it at once the next time.
         strict: Raise on the first clip that cannot be read, instead of leaving it out with a warning.
 
     Returns:
@@ -112,34 +117,39 @@ def create_dataset(
 
     Raises:
         FileNotFoundError: If there is no such folder, or none for one of the classes.
-        ValueError: If a size is below 1, there are no class folders, or one holds no video that can be read.
+        ValueError: If a number is below 1, there are no class folders, one holds no video that can be read, a
+            class is named twice, or `cache` is no `.npy` file, or one that this function did not write.
         MemoryError: If the array is larger than the machine's memory and `cache` is not given.
         VideoError: With `strict`, if a clip cannot be read.
+        OSError: If the cache cannot be written, for instance on a full disk; an older one then remains.
     """
-    for name, value in (("frames", frames), ("height", height), ("width", width)):
+    workers = joblib.cpu_count() if workers is None else workers
+    for name, value in (("frames", frames), ("height", height), ("width", width), ("workers", workers)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     classes = list_classes(data_dir) if classes is None else list(classes)
     videos, labels = list_videos(data_dir, classes)
-    shape = (len(videos), frames, height, width, 3)
+    reader = _Reader(videos, labels, classes, (frames, height, width), workers, strict)
     if cache is None:
-        _check_memory(shape)
-        features = np.empty(shape, np.uint8)
-        skipped = _read_clips(features, videos, workers, strict)
-        features = features[: _close_gaps(features, skipped)]
+        features = reader.read_into_memory()
     else:
-        features, skipped = _through_cache(Path(cache), shape, data_dir, videos, labels, workers, strict)
-    kept = [row for row in range(len(videos)) if row not in skipped]
-    labels = labels[kept]
-    _report(skipped, videos)
-    for label, name in enumerate(classes):
-        if label not in labels:
-            raise ValueError(f"the class {name!r} has no clip that can be read in {data_dir}")
-    return Dataset(features, labels, [videos[row] for row in kept])
+        features = _through_cache(Path(cache), reader, data_dir)
+    if reader.skipped:
+        lines = "\n".join(f"  {reason}" for reason in reader.skipped.values())
+        warnings.warn(f"{len(reader.skipped)} of {len(videos)} clips were left out:\n{lines}", stacklevel=2)
+    return Dataset(features, labels[reader.kept], [videos[row] for row in reader.kept])
 
 
 def median_clip_seconds(video_paths: Sequence[str | os.PathLike]) -> float:
-    """Return the median duration of clips in seconds: the window that a model trained on them should see."""
+    """Return the median duration of clips in seconds: the window that a model trained on them should see.
+
+    Raises:
+        ValueError: If there is no clip.
+        FileNotFoundError: If there is no such file.
+        VideoError: If a clip cannot be read.
+    """
+    if not len(video_paths):
+        raise ValueError("video_paths must name at least one clip, got none")
     return float(np.median([VideoInfo.read(path).duration_seconds for path in video_paths]))
 
 
@@ -183,100 +193,139 @@ def plot_clips(
     return figure
 
 
-def _read_clips(
-    features: np.ndarray, videos: list[Path], workers: int | None, strict: bool
-) -> dict[int, str]:
-    """Fill `features` row by row, on all cores; return the rows that could not be read, and why."""
-    _, frames, height, width, _ = features.shape
+class _Reader:
+    """Reads clips on all cores and hands them on in order, leaving out those that cannot be read."""
 
-    def read(row: int) -> tuple[int, str | None]:
-        try:
-            features[row] = frames_extraction(videos[row], frames, height, width)
-        except (VideoError, OSError) as error:
-            if strict:
-                raise
-            return row, str(error)
-        return row, None
+    def __init__(self, videos, labels, classes, size: tuple[int, int, int], workers: int, strict: bool):
+        self.videos, self.labels, self.classes = videos, labels, classes
+        self.shape = (len(videos), *size, 3)
+        self.workers, self.strict = workers, strict
+        self.skipped: dict[int, str] = {}  # rows of `videos`, and why
 
-    # Threads, because decoding and resizing release the interpreter's lock, and write into one array.
-    parallel = joblib.Parallel(workers or joblib.cpu_count(), prefer="threads", return_as="generator")
-    results = parallel(joblib.delayed(read)(row) for row in range(len(videos)))
-    name = f"Reading clips into {_in_bytes(features.nbytes)}"
-    return {row: error for row, error in tqdm(results, name, len(videos), unit="clip") if error}
+    @property
+    def kept(self) -> list[int]:
+        """The rows of `videos` that were not left out."""
+        return [row for row in range(len(self.videos)) if row not in self.skipped]
 
+    def read_into_memory(self) -> np.ndarray:
+        """Return all clips as one array: uint8 (N, T, H, W, 3)."""
+        _check_memory(self.shape)
+        features, count = np.empty(self.shape, np.uint8), 0
 
-def _close_gaps(features: np.ndarray, skipped: dict[int, str]) -> int:
-    """Move rows up over those skipped, within the array, and return how many rows count."""
-    count = 0
-    for row in range(len(features)):
-        if row not in skipped:
-            if row != count:
-                features[count] = features[row]
+        def append(clip: np.ndarray) -> None:
+            nonlocal count
+            features[count] = clip
             count += 1
-    return count
+
+        self.read(append)
+        return features[:count]
+
+    def read(self, append: Callable[[np.ndarray], None]) -> None:
+        """Hand each clip (T, H, W, 3) to `append`.
+
+        Raises:
+            ValueError: If nothing is left of a class.
+            VideoError: If a clip cannot be read and the reader is strict.
+        """
+        # Threads, because decoding and resizing release the interpreter's lock.
+        parallel = joblib.Parallel(self.workers, prefer="threads", return_as="generator")
+        results = parallel(joblib.delayed(self._read_clip)(path) for path in self.videos)
+        name = f"Reading clips into {_in_bytes(self.shape)}"
+        for row, result in enumerate(tqdm(results, name, len(self.videos), unit="clip")):
+            if isinstance(result, str):
+                self.skipped[row] = result
+            else:
+                append(result)
+        left = set(self.labels[self.kept].tolist())
+        for label, name in enumerate(self.classes):
+            if label not in left:
+                rows = np.flatnonzero(self.labels == label)
+                raise ValueError(
+                    f"the class {name!r} has no clip that can be read, the first of {len(rows)}: "
+                    f"{self.skipped[rows[0]]}"
+                )
+
+    def _read_clip(self, path: Path) -> np.ndarray | str:
+        """Return a clip (T, H, W, 3), or why there is none."""
+        try:
+            return frames_extraction(path, *self.shape[1:4])
+        except (VideoError, OSError) as error:
+            if self.strict:
+                raise
+            return str(error)
 
 
-def _through_cache(
-    cache: Path, shape: tuple, data_dir, videos: list[Path], labels, workers: int | None, strict: bool
-) -> tuple[np.ndarray, dict[int, str]]:
+def _through_cache(cache: Path, reader: _Reader, data_dir: str | os.PathLike) -> np.ndarray:
     """Map the array from `cache` if it is that of these clips and settings; else make it."""
     if cache.suffix != ".npy":
         raise ValueError(f"cache must name a .npy file, got {cache}")
-    facts = [_PIXELS_VERSION, shape[1:]]
-    for path, label in zip(videos, labels.tolist(), strict=True):
+    facts = [_PIXELS_VERSION, reader.shape[1:]]
+    for path, label in zip(reader.videos, reader.labels.tolist(), strict=True):
         stat = path.stat()
         facts.append((path.relative_to(data_dir).as_posix(), label, stat.st_size, stat.st_mtime_ns))
     fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    card = cache.with_suffix(".json")  # written last: an array without its card does not count
-    if card.is_file() and cache.is_file():
-        known = json.loads(card.read_text())
-        if known["fingerprint"] == fingerprint:
-            return np.load(cache, mmap_mode="r"), {int(row): why for row, why in known["skipped"].items()}
-    card.unlink(missing_ok=True)
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    partial = cache.with_name(f".{cache.name}.part")
+    card = _read_card(cache)
+    if card.get("fingerprint") != fingerprint or (card["skipped"] and reader.strict):
+        _write_cache(cache, reader, fingerprint)
+    else:
+        reader.skipped = {int(row): reason for row, reason in card["skipped"].items()}
+    return np.load(cache, mmap_mode="r")
+
+
+# A cache is one .npy file with a card of JSON behind the array, where NumPy does not look. It gets its name when
+# it is whole, so that array and card are always of one run.
+
+
+def _read_card(cache: Path) -> dict:
+    """Return the card of a cache; an empty one if there is no such file."""
+    if not cache.is_file():
+        return {}
     try:
-        features = np.lib.format.open_memmap(partial, "w+", np.uint8, shape)
-        skipped = _read_clips(features, videos, workers, strict)
-        count = _close_gaps(features, skipped)
-        features.flush()
-        offset = features.offset
-        del features
-        _cut_rows(partial, offset, (count, *shape[1:]))
+        array = np.load(cache, mmap_mode="r")
+        with cache.open("rb") as file:
+            file.seek(array.offset + array.nbytes)
+            return json.loads(file.read())
+    except (ValueError, EOFError) as error:
+        raise ValueError(
+            f"cache must be a new file or one that create_dataset wrote; {cache} was written by something else "
+            "or is damaged: remove it, or choose another name"
+        ) from error
+
+
+def _write_cache(cache: Path, reader: _Reader, fingerprint: str) -> None:
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    partial = cache.with_name(f".{cache.name}.{os.getpid()}.part")  # two processes may want the same cache
+    try:
+        # Written, not mapped: on a full disk a write fails with an error, a mapping kills the process.
+        with partial.open("wb") as file:
+            _write_header(file, reader.shape)
+            reader.read(lambda clip: file.write(clip.data))
+            card = {"fingerprint": fingerprint, "skipped": reader.skipped}
+            file.write(json.dumps(card).encode())
+            _write_header(file, (len(reader.kept), *reader.shape[1:]))
         partial.replace(cache)
     finally:
         partial.unlink(missing_ok=True)
-    card.write_text(json.dumps({"fingerprint": fingerprint, "skipped": skipped}))
-    return np.load(cache, mmap_mode="r"), skipped
 
 
-def _cut_rows(path: Path, offset: int, shape: tuple[int, ...]) -> None:
-    """Shorten a uint8 `.npy` file to `shape`. NumPy pads its header so that the first axis can change."""
-    with path.open("r+b") as file:
-        header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, header)
-        if file.tell() != offset:
-            raise RuntimeError(f"{path}: NumPy wrote a header of another length")
-        file.truncate(offset + int(np.prod(shape)))
+def _write_header(file, shape: tuple[int, ...]) -> None:
+    """Write the beginning of a uint8 `.npy` file, as long for one number of rows as for another."""
+    file.seek(0)
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 def _check_memory(shape: tuple[int, ...]) -> None:
-    needed = int(np.prod(shape, dtype=np.int64))
     if not hasattr(os, "sysconf"):
         return  # Windows does not say
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > machine:
+    if math.prod(shape) > machine:
         raise MemoryError(
-            f"{shape[0]} clips of {shape[1]} x {shape[2]} x {shape[3]} need {_in_bytes(needed)} and this "
-            f"machine has {_in_bytes(machine)}; pass cache='features.npy' to keep them on disk"
+            f"{shape[0]} clips of {shape[1]} x {shape[2]} x {shape[3]} need {_in_bytes(shape)} and this "
+            f"machine has {_in_bytes((machine,))}; pass cache='features.npy' to keep them on disk"
         )
 
 
-def _in_bytes(count: int) -> str:
+def _in_bytes(shape: tuple[int, ...]) -> str:
+    """Say how large a uint8 array is."""
+    count = math.prod(shape)
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
-
-
-def _report(skipped: dict[int, str], videos: list[Path]) -> None:
-    if skipped:
-        lines = "\n".join(f"  {error}" for error in skipped.values())
-        warnings.warn(f"{len(skipped)} of {len(videos)} clips were left out:\n{lines}", stacklevel=3)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+import math
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Literal
 
 
@@ -35,14 +36,16 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check the values."""
+        if isinstance(self.classes, str):
+            raise ValueError(f"classes must be at least two different names, got {self.classes!r}")
         object.__setattr__(self, "classes", tuple(self.classes))
         if len(set(self.classes)) < max(len(self.classes), 2):
             raise ValueError(f"classes must be at least two different names, got {self.classes}")
         for name in ("frames", "height", "width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not self.clip_seconds > 0:
-            raise ValueError(f"clip_seconds must be positive, got {self.clip_seconds}")
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
+                raise ValueError(f"{name} must be an integer of at least 1, got {getattr(self, name)!r}")
+        if not (isinstance(self.clip_seconds, int | float) and 0 < self.clip_seconds < math.inf):
+            raise ValueError(f"clip_seconds must be positive and finite, got {self.clip_seconds!r}")
         if self.channel_order not in ("rgb", "bgr"):
             raise ValueError(f"channel_order must be 'rgb' or 'bgr', got {self.channel_order!r}")
 
@@ -57,10 +60,22 @@ class Recipe:
         Raises:
             ValueError: If the text is no recipe, or holds something that this version does not know.
         """
-        values = json.loads(text)
+        try:
+            values = json.loads(text)
+            if not isinstance(values, dict):
+                raise ValueError("a recipe is a JSON object")
+        except ValueError as error:
+            raise ValueError(
+                f"the recipe is not JSON that harkeras wrote ({error}): {text[:80]!r}"
+            ) from error
         unknown = values.keys() - {field.name for field in fields(cls)}
         if unknown:
             raise ValueError(
                 f"the recipe holds {sorted(unknown)}, which this version of harkeras does not know"
             )
+        missing = [
+            field.name for field in fields(cls) if field.default is MISSING and field.name not in values
+        ]
+        if missing:
+            raise ValueError(f"the recipe lacks {missing}")
         return cls(**values)

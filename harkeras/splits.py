@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from sklearn.model_selection import GroupShuffleSplit, StratifiedShuffleSplit
+from sklearn.model_selection import StratifiedShuffleSplit
 
-# Random divisions of the groups among which the best balanced one is taken.
-_DRAWS = 200
+# Random orders of the groups among which the one that can be cut best is taken.
+_DRAWS = 500
 
 
 def read_groups(
@@ -81,6 +81,10 @@ def split_by_group(
     Raises:
         ValueError: If `test_size` is not between 0 and 1, the lengths differ, or there are fewer than 2
             groups.
+
+    Example:
+        >>> train_rows, test_rows = split_by_group(video_paths, labels)
+        >>> test_clips, test_labels = features[test_rows], labels[test_rows]
     """
     return split_rows_by_group(labels, read_groups(video_paths, group_of), test_size=test_size, seed=seed)
 
@@ -89,15 +93,23 @@ def split_rows_by_group(
     labels: np.ndarray, groups: np.ndarray, *, test_size: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split rows whose groups are known; the arguments and errors are those of `split_by_group`."""
-    _check(test_size, labels, groups)
-    if len(np.unique(groups)) < 2:
-        raise ValueError(f"a split by group needs at least 2 source videos, got only {groups[0]!r}")
-    wanted = np.bincount(labels) * test_size
-    draws = GroupShuffleSplit(_DRAWS, test_size=test_size, random_state=seed).split(labels, labels, groups)
-    train, test = min(
-        draws, key=lambda draw: np.abs(np.bincount(labels[draw[1]], minlength=len(wanted)) - wanted).sum()
-    )
-    return np.sort(train), np.sort(test)
+    labels = _check(test_size, labels, groups)
+    names, group_of_row = np.unique(groups, return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(f"groups must be at least 2 source videos, got {names.tolist()}")
+    counts = np.zeros((len(names), labels.max() + 1))  # (G, classes): clips of each group
+    np.add.at(counts, (group_of_row, labels), 1)
+    wanted = counts.sum(axis=0) * test_size
+    rng, best, least = np.random.default_rng(seed), None, np.inf
+    for order in (rng.permutation(len(names)) for _ in range(_DRAWS)):
+        tested = counts[order[:-1]].cumsum(axis=0)  # (G - 1, classes): clips on the test side, cut after each
+        # A class that is missing on one side is worse than any imbalance.
+        missing = ((tested == 0) | (tested == counts.sum(axis=0))) & (wanted > 0)
+        errors = np.abs(tested - wanted).sum(axis=1) + len(labels) * missing.sum(axis=1)
+        if errors.min() < least:
+            least, best = errors.min(), order[: errors.argmin() + 1]
+    test = np.isin(group_of_row, best)
+    return np.flatnonzero(~test), np.flatnonzero(test)
 
 
 def split_at_random(
@@ -109,10 +121,18 @@ def split_at_random(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split clips at random, each class alike. Clips of one source leak: the accuracy will be too high.
 
-    The arguments, result and errors are those of `split_by_group`, groups left aside.
+    The arguments and the result are those of `split_by_group`, groups left aside.
+
+    Raises:
+        ValueError: If `test_size` is not between 0 and 1, the lengths differ, or a class has only one clip.
     """
-    _check(test_size, labels, video_paths)
-    splitter = StratifiedShuffleSplit(1, test_size=test_size, random_state=seed)
+    labels = _check(test_size, labels, video_paths)
+    counts = np.bincount(labels)
+    if (counts == 1).any():
+        raise ValueError(f"labels must name every class at least twice, got {counts.tolist()} clips")
+    classes = np.count_nonzero(counts)
+    tested = int(np.clip(round(test_size * len(labels)), classes, len(labels) - classes))
+    splitter = StratifiedShuffleSplit(1, test_size=tested, random_state=seed)
     train, test = next(splitter.split(labels, labels))
     return np.sort(train), np.sort(test)
 
@@ -147,7 +167,7 @@ def split_by_files(
     for path in split_dir.glob(f"*_test_split{split}.txt"):
         for line in path.read_text().splitlines():
             if line.strip():
-                name, number = line.split()
+                name, number = line.rsplit(maxsplit=1)
                 side_of[Path(name).stem] = {"1": "train", "2": "test"}.get(number)
     if not side_of:
         raise FileNotFoundError(
@@ -164,8 +184,11 @@ def split_by_files(
     return rows
 
 
-def _check(test_size: float, labels: np.ndarray, others: Sequence) -> None:
+def _check(test_size: float, labels: np.ndarray, others: Sequence) -> np.ndarray:
     if not 0 < test_size < 1:
         raise ValueError(f"test_size must lie between 0 and 1, got {test_size}")
-    if len(labels) != len(others):
-        raise ValueError(f"labels must be as many as clips, got {len(labels)} and {len(others)}")
+    if len(labels) != len(others) or not len(labels):
+        raise ValueError(
+            f"labels must be as many as clips, at least 1, got {len(labels)} labels and {len(others)} clips"
+        )
+    return np.asarray(labels)

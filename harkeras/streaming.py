@@ -19,8 +19,8 @@ import tensorflow as tf
 from harkeras.recipe import Recipe
 
 UNSURE = "unsure"
-# Windows that go through the model in one call, at most.
-_BATCH = 32
+# So many numbers go into a model in one call, at most: enough to keep two cores busy, and little memory.
+_NUMBERS_PER_CALL = 2_000_000
 # A frame counts as on screen at its own time, whatever the rounding of seconds.
 _ROUNDING_SECONDS = 1e-6
 
@@ -68,7 +68,7 @@ class ActionStream:
         self._seconds = np.empty(0)  # (n,) when each of the frames at hand appears
         self._images: list[np.ndarray | None] = []  # n frames, None once encoded
         self._features: list[np.ndarray | None] = []  # n vectors or maps, None until a window needs them
-        self._start = None  # where the next window starts
+        self._first = None  # when the first frame appeared
         self._count = 0  # windows so far
 
     def push(self, frames: np.ndarray, seconds) -> list[Window]:
@@ -79,24 +79,24 @@ class ActionStream:
             seconds: float (B,), when they appear, increasing.
 
         Raises:
-            ValueError: If the frames are of another size.
+            ValueError: If the frames are of another size or type, or their times do not increase.
         """
-        expected = (self.recipe.height, self.recipe.width, 3)
-        if frames.shape[1:] != expected:
-            raise ValueError(f"frames must be (B, {', '.join(map(str, expected))}), got {frames.shape}")
-        if self._start is None:
-            self._first = self._start = float(seconds[0])
-        self._seconds = np.append(self._seconds, seconds)
+        size = (self.recipe.height, self.recipe.width, 3)
+        if frames.shape[1:] != size or frames.dtype != np.uint8:
+            raise ValueError(
+                f"frames must be uint8 (B, {', '.join(map(str, size))}), got {frames.dtype} {frames.shape}"
+            )
+        times = np.append(self._seconds, seconds)
+        if len(times) != len(self._seconds) + len(frames) or (np.diff(times) <= 0).any():
+            raise ValueError(f"seconds must increase and be one per frame, got {seconds}")
+        if not len(times):
+            return []
+        if self._first is None:
+            self._first = float(times[0])
+        self._seconds = times
         self._images += list(frames)
         self._features += [None] * len(frames)
-        ends_known = self._seconds[-1] + _ROUNDING_SECONDS
-        last_sample = self.recipe.clip_seconds * (1 - 0.5 / self.recipe.frames)
-        starts = []
-        while self._start + last_sample <= ends_known:
-            starts.append(self._start)
-            self._count += 1
-            self._start = self._first + self._count * self.stride_seconds
-        windows = self._predict(np.array(starts), self.recipe.clip_seconds)
+        windows = self._predict(self._new_starts(times[-1]), self.recipe.clip_seconds)
         self._forget()
         return windows
 
@@ -105,12 +105,12 @@ class ActionStream:
 
         A video shorter than one window is seen as one clip, its frames spread over what there is.
         """
-        if self._start is None:
+        if self._first is None:
             return []
-        clip_seconds, starts = self.recipe.clip_seconds, []
-        if not self._count and end_seconds - self._first < clip_seconds - _ROUNDING_SECONDS:
-            clip_seconds, starts = end_seconds - self._first, [self._first]
-        return self._predict(np.array(starts), clip_seconds)
+        starts, clip_seconds = self._new_starts(end_seconds), self.recipe.clip_seconds
+        if not self._count:
+            starts, clip_seconds = np.array([self._first]), end_seconds - self._first
+        return self._predict(starts, clip_seconds)
 
     def classify(self, clips: np.ndarray) -> np.ndarray:
         """Name whole clips: uint8 RGB (B, T, H, W, 3) -> float32 probabilities (B, classes)."""
@@ -119,31 +119,60 @@ class ActionStream:
         features = self._encode(clips.reshape(-1, *clips.shape[2:]))
         return self._classify(features.reshape(*clips.shape[:2], *features.shape[1:]))
 
+    def frames_needed(self, frame_seconds: np.ndarray, end_seconds: float) -> np.ndarray:
+        """Mark the frames of a whole video that some window looks at; no others need be pushed.
+
+        Args:
+            frame_seconds: float (N,), when each frame of the video appears, increasing.
+            end_seconds: When the video ends.
+
+        Returns:
+            bool (N,). The first frame is always among them, because it says when the first window starts.
+        """
+        first, clip_seconds = frame_seconds[0], self.recipe.clip_seconds
+        starts = self._starts(first, 0, end_seconds)
+        if not len(starts):
+            starts, clip_seconds = np.array([first]), end_seconds - first
+        needed = np.zeros(len(frame_seconds), bool)
+        needed[0] = True
+        for i in range(0, len(starts), 1024):
+            rows = frames_on_screen(frame_seconds, starts[i : i + 1024], clip_seconds, self.recipe.frames)
+            needed[rows] = True
+        return needed
+
+    def _starts(self, first: float, skip: int, end_seconds: float) -> np.ndarray:
+        """Return where the windows start that end by `end_seconds`, without the first `skip` of them."""
+        room = end_seconds - first - self.recipe.clip_seconds + _ROUNDING_SECONDS
+        return first + self.stride_seconds * np.arange(skip, math.floor(room / self.stride_seconds) + 1)
+
+    def _new_starts(self, end_seconds: float) -> np.ndarray:
+        starts = self._starts(self._first, self._count, end_seconds)
+        self._count += len(starts)
+        return starts
+
     def _predict(self, starts: np.ndarray, clip_seconds: float) -> list[Window]:
         windows = []
-        for i in range(0, len(starts), _BATCH):
-            some = starts[i : i + _BATCH]
+        for i in range(0, len(starts), 64):  # few enough that their clips fit into memory
+            some = starts[i : i + 64]
             rows = frames_on_screen(self._seconds, some, clip_seconds, self.recipe.frames)  # (W, T)
-            values = self._images
-            if self._encode is not None:
-                self._encode_missing(rows)
-                values = self._features
-            clips = np.stack([values[row] for row in rows.flat]).reshape(
-                *rows.shape, *values[rows[0, 0]].shape
-            )
-            windows += map(Window, some, some + clip_seconds, self._classify(clips))
+            used, where = np.unique(rows, return_inverse=True)
+            values = self._images if self._encode is None else self._encode_missing(used)
+            clips = np.stack([values[row] for row in used])[where.reshape(rows.shape)]
+            windows += map(Window, some.tolist(), (some + clip_seconds).tolist(), self._classify(clips))
         return windows
 
-    def _encode_missing(self, rows: np.ndarray) -> None:
-        missing = [row for row in np.unique(rows) if self._features[row] is None]
+    def _encode_missing(self, used: np.ndarray) -> list[np.ndarray | None]:
+        missing = [row for row in used if self._features[row] is None]
         if missing:
             features = self._encode(np.stack([self._images[row] for row in missing]))
             for row, feature in zip(missing, features, strict=True):
                 self._features[row], self._images[row] = feature, None
+        return self._features
 
     def _forget(self) -> None:
         """Drop the frames that no later window will see."""
-        old = max(int(np.searchsorted(self._seconds, self._start + _ROUNDING_SECONDS, side="right")) - 1, 0)
+        start = self._first + self._count * self.stride_seconds + _ROUNDING_SECONDS
+        old = max(int(np.searchsorted(self._seconds, start, side="right")) - 1, 0)
         self._seconds = self._seconds[old:]
         del self._images[:old], self._features[:old]
 
@@ -174,26 +203,28 @@ def split_per_frame(model: keras.Model) -> tuple[keras.Model, keras.Model] | Non
 
     Returns:
         Encoder (B, H, W, C) -> (B, ...) and head (B, T, ...) -> (B, classes), sharing the model's weights;
-        None if the model does not begin so.
+        None if the model does not begin so, or something else also looks at what goes through the chain.
     """
     tensor, chain = model.inputs[0], []
     for layer in model.layers:
         if isinstance(layer, keras.layers.InputLayer):
             continue
-        if (
-            not isinstance(layer, keras.layers.TimeDistributed | keras.layers.Rescaling)
-            or layer.input is not tensor
-        ):
+        per_frame = isinstance(layer, keras.layers.TimeDistributed | keras.layers.Rescaling)
+        if not per_frame or layer.input is not tensor:
             break
         tensor = layer.output
         chain.append(layer)
     if len(model.inputs) > 1 or not any(layer.weights for layer in chain):
         return None
+    try:
+        head = keras.Model(tensor, model.outputs[0], name="head")
+    except ValueError:  # a branch leaves the chain before its end, so the outputs need more than its result
+        return None
     frame = x = keras.Input(model.input_shape[2:])
     for layer in chain:
         inner = getattr(layer, "layer", None) or layer.from_config(layer.get_config())
         x = inner(x)
-    return keras.Model(frame, x, name="encoder"), keras.Model(tensor, model.output, name="head")
+    return keras.Model(frame, x, name="encoder"), head
 
 
 def _compile(model: keras.Model, recipe: Recipe | None) -> Callable[[np.ndarray], np.ndarray]:
@@ -209,7 +240,11 @@ def _compile(model: keras.Model, recipe: Recipe | None) -> Callable[[np.ndarray]
             x = x[..., ::-1]
         return model(x, training=False)
 
-    return lambda x: call(x).numpy()
+    def in_pieces(x: np.ndarray) -> np.ndarray:
+        size = max(_NUMBERS_PER_CALL // x[0].size, 1)
+        return np.concatenate([call(x[i : i + size]).numpy() for i in range(0, len(x), size)])
+
+    return in_pieces
 
 
 class Decider:
@@ -270,8 +305,10 @@ class Decider:
         if held is None or best == held:
             self.labels.append(best)
         elif self._waited >= self._patience:
-            back = self._waited - 1
-            self.labels[len(self.labels) - back :] = [best] * self._waited
+            begin = len(self.labels) - (self._waited - 1)
+            if begin < self._patience:  # what came before was itself too short: nothing but the first guess
+                begin = 0
+            self.labels[begin:] = [best] * (len(self.labels) + 1 - begin)
         else:
             self.labels.append(held)
         self.smoothed.append(smoothed)

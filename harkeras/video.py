@@ -8,32 +8,20 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass, field
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.stream import Disposition
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
-VIDEO_SUFFIXES = (
-    ".3gp",
-    ".avi",
-    ".flv",
-    ".gif",
-    ".m4v",
-    ".mkv",
-    ".mov",
-    ".mp4",
-    ".mpeg",
-    ".mpg",
-    ".ts",
-    ".webm",
-    ".wmv",
-)
+VIDEO_SUFFIXES = tuple(".3gp .avi .flv .gif .m4v .mkv .mov .mp4 .mpeg .mpg .ts .webm .wmv".split())
 
 # A jump to a key frame costs about as much as decoding this many frames.
 _JUMP_COST_FRAMES = 8
@@ -74,7 +62,7 @@ class VideoInfo:
     frame_count: int
     duration_seconds: float
     codec: str
-    frame_seconds: np.ndarray
+    frame_seconds: np.ndarray = field(repr=False, compare=False)
 
     @classmethod
     def read(cls, video: str | os.PathLike) -> VideoInfo:
@@ -84,22 +72,26 @@ class VideoInfo:
             FileNotFoundError: If there is no such file.
             VideoError: If it holds no video that can be decoded.
         """
-        with _open(video) as source:
-            _, first = next(source.decode_all())
+        with closing(_Source(video)) as source:
+            _, first = next(source.decode(source.ticks), (None, None))
+            if first is None:
+                raise source.undecodable()
             height, width = (
                 (first.width, first.height) if first.rotation % 180 else (first.height, first.width)
             )
-            times = source.times
-            duration = float((times.end - times.ticks[0]) * times.base)
+            duration, count = float((source.end - source.ticks[0]) * source.base), len(source.ticks)
+            # The header's rate is exact, but means nothing where the rate varies.
+            rate = source.stream.average_rate
+            constant = rate and abs(rate * duration / count - 1) < 0.01
             return cls(
                 path=Path(video),
                 width=width,
                 height=height,
-                fps=float(source.stream.average_rate or len(times.ticks) / duration),
-                frame_count=len(times.ticks),
+                fps=float(rate) if constant else count / duration,
+                frame_count=count,
                 duration_seconds=duration,
                 codec=source.stream.codec_context.name,
-                frame_seconds=(times.ticks - times.ticks[0]) * float(times.base),
+                frame_seconds=(source.ticks - source.ticks[0]) * float(source.base),
             )
 
 
@@ -143,16 +135,14 @@ def frames_extraction(
     for name, value in (("frames", frames), ("height", height), ("width", width)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    with _open(video) as source:
-        ticks = source.times.spread(frames, start_seconds, end_seconds)
+    with closing(_Source(video)) as source:
+        ticks = source.spread(frames, start_seconds, end_seconds)
         images = source.read(ticks, height, width)
-        if not images.keys() >= set(
-            ticks
-        ):  # the packets promised frames that do not decode: look at what does
-            source.recount()
-            ticks = source.times.spread(frames, start_seconds, end_seconds)
+        if not images.keys() >= set(ticks.tolist()):  # the packets promised frames that do not decode
+            source.count()
+            ticks = source.spread(frames, start_seconds, end_seconds)
             images = source.read(ticks, height, width)
-        clip = np.stack([images[tick] for tick in ticks])
+        clip = np.stack([images[tick] for tick in ticks.tolist()])
     return clip.astype(np.float32) / 255.0 if normalize else clip
 
 
@@ -183,8 +173,6 @@ def iter_frames(
         FileNotFoundError: If there is no such file.
         VideoError: If the file holds no video that can be decoded.
     """
-    if every_seconds is not None and every_seconds <= 0:
-        raise ValueError(f"every_seconds must be positive, got {every_seconds}")
     for frame in iter_decoded(video, every_seconds, start_seconds=start_seconds, end_seconds=end_seconds):
         yield Frame(frame.seconds, frame.rgb(height, width))
 
@@ -200,20 +188,22 @@ def iter_decoded(
 
     The arguments and errors are those of `iter_frames`.
     """
-    with _open(video, threads=0) as source:
-        times = source.times
-        start, stop = times.span(start_seconds, end_seconds)
-        wanted = None
-        if every_seconds is not None:
-            steps = np.arange(0, float((stop - start) * times.base) - 1e-9, every_seconds)
-            asked = start + np.round(steps / float(times.base)).astype(np.int64)
-            wanted = set(times.on_screen(asked).tolist())
-        first = times.on_screen(np.array([start]))[0]
-        for tick, frame in source.decode_all():
-            if tick >= stop:
-                return
-            if tick >= first and (wanted is None or tick in wanted):
-                yield DecodedFrame(float((tick - times.ticks[0]) * times.base), frame, source.reformatter)
+    if every_seconds is not None and not every_seconds > 0:
+        raise ValueError(f"every_seconds must be positive, got {every_seconds}")
+    with closing(_Source(video, threads=0)) as source:
+        start, stop = source.span(start_seconds, end_seconds)
+        if every_seconds is None:
+            first = source.on_screen(start)
+            ticks = source.ticks[(source.ticks >= first) & (source.ticks < stop)]
+        else:
+            steps = np.arange(0, float((stop - start) * source.base) - 1e-9, every_seconds)
+            ticks = np.unique(source.on_screen(start + np.round(steps / float(source.base)).astype(np.int64)))
+        seconds = None
+        for tick, frame in source.decode(ticks):
+            seconds = float((tick - source.ticks[0]) * source.base)
+            yield DecodedFrame(seconds, frame, source.reformatter)
+        if seconds is None:
+            raise source.undecodable()
 
 
 class DecodedFrame:
@@ -257,214 +247,253 @@ class VideoWriter:
     """
 
     def __init__(self, path: str | os.PathLike, fps: float, *, crf: int = 20):
-        if not fps > 0:
-            raise ValueError(f"fps must be positive, got {fps}")
+        if not fps >= 0.001:
+            raise ValueError(f"fps must be positive, at least 0.001, got {fps}")
         self.path = Path(path)
         self.fps = Fraction(fps).limit_denominator(1001)
         self.crf = crf
-        self._partial = self.path.with_name(f".{self.path.name}.part")
+        self._partial = self.path.with_name(f".{self.path.name}.part").absolute()
         self._container = None
         self._stream = None
         self._shape = None
         self._last_tick = -_TICKS_PER_FRAME
 
     def __enter__(self) -> VideoWriter:
-        """Make the folder, so that a wrong path is known before the work."""
+        """Make the folder and the file, so that a wrong path is known before the work."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = av.open(str(self._partial), "w", format="mp4", options={"movflags": "+faststart"})
+        try:
+            self._partial.touch()
+            self._container = av.open(
+                str(self._partial), "w", format="mp4", options={"movflags": "+faststart"}
+            )
+        except OSError as error:
+            raise self._os_error(error) from error
         return self
 
     def write(self, image: np.ndarray, seconds: float | None = None) -> None:
         """Append a uint8 RGB frame (H, W, 3), at `seconds` from the start or one frame after the last one."""
+        image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"a frame must be uint8 (height, width, 3), got {image.dtype} {image.shape}")
         if self._stream is None:
             self._start(image.shape)
         if image.shape != self._shape:
             raise ValueError(f"a frame must have the size of the first, {self._shape}, got {image.shape}")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(_pad_to_even(image)), format="rgb24")
         tick = self._last_tick + _TICKS_PER_FRAME
         if seconds is not None:
             tick = round(seconds * self.fps * _TICKS_PER_FRAME)
-        if tick <= self._last_tick:
+        if tick <= max(self._last_tick, -1):
             raise ValueError(f"seconds must increase from frame to frame, got {seconds}")
-        frame.pts, frame.time_base = tick, self._stream.codec_context.time_base
+        height, width = image.shape[:2]
+        padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(padded, format="rgb24").reformat(
+            format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG"
+        )
+        frame.pts, frame.time_base = tick, 1 / (self.fps * _TICKS_PER_FRAME)
         self._last_tick = tick
-        self._container.mux(self._stream.encode(frame))
+        self._encode(frame)
 
     def _start(self, shape: tuple[int, int, int]) -> None:
+        # x264's macroblock tree reads uninitialised memory in small pictures: equal frames would give unequal files.
+        options = {"preset": "veryfast", "crf": str(self.crf), "mbtree": "0"}
+        self._stream = self._container.add_stream("libx264", rate=self.fps, options=options)
+        context = self._stream.codec_context
+        context.height, context.width = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
+        context.pix_fmt = "yuv420p"
+        context.time_base = 1 / (self.fps * _TICKS_PER_FRAME)
+        # Without these tags players take a file of 720 lines or more for BT.709, and its colours shift.
+        context.colorspace, context.color_range = Colorspace.ITU601, ColorRange.MPEG
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         self._shape = shape
-        options = {"preset": "veryfast", "crf": str(self.crf)}
-        stream = self._container.add_stream("libx264", rate=self.fps, options=options)
-        stream.height, stream.width = shape[0] + shape[0] % 2, shape[1] + shape[1] % 2
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.time_base = 1 / (self.fps * _TICKS_PER_FRAME)
-        self._stream = stream
+
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        try:
+            self._container.mux(self._stream.encode(frame))
+        except av.error.FFmpegError as error:
+            raise self._os_error(error) from error
+
+    def _os_error(self, error: OSError) -> OSError:
+        return OSError(error.errno, error.strerror, str(self.path))
 
     def __exit__(self, error_type, error, traceback) -> None:
         """Finish the file and give it its name, or remove it after an error."""
         try:
-            if error_type is None and self._stream is None:
+            if error_type is not None:
+                with suppress(av.error.FFmpegError):
+                    self._container.close()
+            elif self._stream is None:
                 raise ValueError(f"no frame was written to {self.path}")
-            try:
-                if error_type is None:
-                    self._container.mux(self._stream.encode(None))
-            finally:
+            else:
+                self._encode(None)
                 self._container.close()
-            if error_type is None:
                 self._partial.replace(self.path)
         except OSError as problem:
-            if error_type is None:
-                raise OSError(problem.errno, problem.strerror, str(self.path)) from problem
+            raise self._os_error(problem) from problem
         finally:
             self._partial.unlink(missing_ok=True)
 
 
-class _Times(NamedTuple):
-    """When frames are on screen, in ticks of `base` seconds."""
-
-    ticks: np.ndarray  # int64 (N,), ascending: when each frame appears
-    end: int  # when the last one goes
-    keys: np.ndarray  # int64 (K,), ascending: frames where decoding can start
-    base: Fraction
-
-    def span(self, start_seconds: float | None, end_seconds: float | None) -> tuple[int, int]:
-        """The half-open range in ticks, checked."""
-        first, duration = int(self.ticks[0]), float((self.end - self.ticks[0]) * self.base)
-        start = 0.0 if start_seconds is None else start_seconds
-        stop = duration if end_seconds is None else min(end_seconds, duration)
-        if not 0 <= start < duration:
-            raise ValueError(f"start_seconds must lie in the video, 0 to {duration:.3f}, got {start_seconds}")
-        if stop <= start:
-            raise ValueError(f"end_seconds must be greater than start_seconds ({start}), got {end_seconds}")
-        start, stop = (first + round(seconds / self.base) for seconds in (Fraction(start), Fraction(stop)))
-        return start, max(stop, start + 1)
-
-    def on_screen(self, ticks: np.ndarray) -> np.ndarray:
-        """For each time, the tick of the frame that is on screen then."""
-        return self.ticks[np.maximum(np.searchsorted(self.ticks, ticks, side="right") - 1, 0)]
-
-    def key_of(self, tick: int) -> int:
-        """The tick of the key frame from which the frame at `tick` can be decoded."""
-        index = np.searchsorted(self.keys, tick, side="right") - 1
-        return int(self.keys[index]) if index >= 0 else int(self.ticks[0])
-
-    def spread(self, frames: int, start_seconds: float | None, end_seconds: float | None) -> list[int]:
-        """The ticks of the frames on screen at the middles of `frames` equal parts of the range."""
-        start, stop = self.span(start_seconds, end_seconds)
-        middles = start + (2 * np.arange(frames, dtype=np.int64) + 1) * (stop - start) // (2 * frames)
-        return self.on_screen(middles).tolist()
-
-
 class _Source:
-    """An open video file."""
+    """An open video file: when its frames are on screen, and the way to their pixels.
 
-    def __init__(self, path: Path, threads: int):
-        self.path = path
-        self.threads = threads
+    Times are ticks of `base` seconds. `ticks` (int64, ascending) says when each frame appears, `end` when the last one goes,
+    and `keys` at which frames decoding can start.
+    """
+
+    def __init__(self, video: str | os.PathLike, threads: int = 1):
+        self.path = Path(video)
+        if not self.path.is_file():
+            folder = " (it is a folder)" if self.path.is_dir() else ""
+            raise FileNotFoundError(f"no video file at {self.path}{folder}")
+        if not self.path.stat().st_size:
+            raise VideoError(f"{self.path}: the file is empty")
         self.reformatter = VideoReformatter()
-        self._counted = False  # frames carry no usable times: count them
+        self._threads = threads
+        self.ticks = np.empty(0, np.int64)
         self._open()
-        self.times = self._scan()
+        try:
+            self._scan()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        self._container.close()
 
     def _open(self) -> None:
         try:
-            self.container = av.open(str(self.path))
+            # An absolute path is never taken for an address such as "concat:clip.mp4".
+            self._container = av.open(str(self.path.absolute()))
         except (av.error.FFmpegError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise VideoError(f"{self.path}: not a video that can be read, or cut off ({reason})") from error
-        pictures = [stream for stream in self.container.streams.video if stream.codec_context is not None]
-        if not pictures:
-            self.container.close()
+        streams = [
+            stream
+            for stream in self._container.streams.video
+            if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic
+        ]
+        if not streams:
+            self.close()
             raise VideoError(f"{self.path}: the file holds no video stream")
-        self.stream = pictures[0]
-        self.stream.codec_context.thread_count = self.threads
-        self.stream.codec_context.thread_type = "NONE" if self.threads == 1 else "AUTO"
+        self.stream = streams[0]
+        self.stream.codec_context.thread_count = self._threads
+        self.stream.codec_context.thread_type = "NONE" if self._threads == 1 else "AUTO"
 
-    def _scan(self) -> _Times:
-        """Read the times of all frames from the packets, without decoding."""
-        ticks, keys, durations = [], [], [0]
-        try:
-            for packet in self.container.demux(self.stream):
-                if packet.size and not packet.is_discard:
-                    ticks.append(packet.pts)
-                    durations.append(packet.duration or 0)
-                    if packet.is_keyframe:
-                        keys.append(packet.pts)
-        except av.error.FFmpegError:
-            pass  # a file cut off in the middle: its whole packets remain
-        if None in ticks or len(set(ticks)) < max(len(ticks), 1):
-            return self.recount()
-        ticks = np.sort(np.array(ticks, np.int64))
-        return self._times(ticks, keys, max(durations) if len(ticks) == 1 else durations[-1])
+    def _scan(self) -> None:
+        """Read the times of the frames from the packets, without decoding."""
+        packets = [
+            (packet.pts, packet.duration, packet.is_keyframe, packet.is_discard)
+            for packet in self._demux()
+            if packet.size
+        ]
+        shown = [packet for packet in packets if not packet[3]]
+        ticks = [tick for tick, *_ in shown]
+        self.base, self._by_order = self.stream.time_base, False
+        if not ticks or None in ticks or len(set(ticks)) < len(ticks):
+            self.count()
+            return
+        if len(packets) < self.stream.frames:
+            self._warn(len(packets), self.stream.frames)
+        # AVI holds no presentation times. Where B-frames do not show in those that FFmpeg makes up (H.264, and MPEG-4
+        # with B-frames packed as in UCF's clips), frames bear wrong times but come in the right order.
+        if "avi" in self._container.format.name and self.stream.codec_context.has_b_frames:
+            self._by_order = ticks == sorted(ticks)
+        durations = [duration or 0 for _, duration, *_ in shown]
+        keys = [] if self._by_order else [tick for tick, _, is_key, _ in shown if is_key]
+        self._set_times(sorted(ticks), keys, max(durations) if len(ticks) == 1 else durations[-1])
 
-    def recount(self) -> _Times:
-        """Take the times from the frames that do decode: slow, but right for broken or untimed files."""
-        self._counted = False
-        ticks = [frame.pts for _, frame in self.decode_all()]
-        self._counted = None in ticks or len(set(ticks)) < len(ticks)
-        if self._counted:
-            ticks = range(len(ticks))
-        warnings.warn(
-            f"{self.path}: timestamps or frames are damaged; {len(ticks)} frames could be read", stacklevel=2
-        )
-        self.times = self._times(np.array(sorted(ticks), np.int64), [], 1 if self._counted else 0)
-        return self.times
+    def count(self) -> None:
+        """Take the times from the frames that decode: slow, but right for damaged and untimed files."""
+        promised, self._by_order = len(self.ticks), True
+        ticks = [frame.pts for packet in self._packets(None) for frame in self._decode_packet(packet)]
+        if not ticks:
+            raise self.undecodable()
+        if len(ticks) < promised:
+            self._warn(len(ticks), promised)
+        if None in ticks or any(before >= after for before, after in pairwise(ticks)):
+            ticks, self.base = range(len(ticks)), 1 / self._rate
+        self._set_times(ticks, [], 0)
 
-    def _times(self, ticks: np.ndarray, keys: list[int], last_duration: int) -> _Times:
-        rate = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
-        base = 1 / rate if self._counted else self.stream.time_base
+    def _set_times(self, ticks: Sequence[int], keys: list[int], last_duration: int) -> None:
+        self.ticks = np.array(ticks, np.int64)
         if not last_duration:
-            last_duration = int(np.median(np.diff(ticks))) if len(ticks) > 1 else round(1 / rate / base)
-        return _Times(ticks, int(ticks[-1]) + max(last_duration, 1), np.array(sorted(keys), np.int64), base)
+            last_duration = np.median(np.diff(self.ticks)) if len(ticks) > 1 else 1 / self._rate / self.base
+        self.end = int(self.ticks[-1]) + max(round(last_duration), 1)
+        self.keys = np.unique(np.array([self.ticks[0], *keys]))
 
-    def read(self, ticks: list[int], height: int, width: int) -> dict[int, np.ndarray]:
-        """Decode the frames at `ticks` to RGB, as far as they can be had."""
-        images = {}
-        for run in self._runs(ticks):
-            images |= self._read_run(run, height, width)
-        missing = set(ticks) - images.keys()
-        if missing:  # a jump landed behind its key frame, or the times are not those of the packets
-            for tick, frame in self.decode_all():
-                if tick in missing:
-                    images[tick] = _to_rgb(frame, self.reformatter, height, width)
-        return images
+    @property
+    def _rate(self) -> Fraction:
+        return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
 
-    def _runs(self, ticks: list[int]) -> list[list[int]]:
-        """Group ticks so that each group is decoded in one pass, and between groups a jump to a key frame pays."""
-        runs = []
-        for tick in sorted(set(ticks)):
-            if runs:
-                position, target = np.searchsorted(self.times.ticks, [runs[-1][-1], self.times.key_of(tick)])
-            if runs and target - position <= _JUMP_COST_FRAMES:
-                runs[-1].append(tick)
-            else:
-                runs.append([tick])
-        return runs
+    def span(self, start_seconds: float | None, end_seconds: float | None) -> tuple[int, int]:
+        """Return the half-open range in ticks, checked."""
+        first, duration = int(self.ticks[0]), float((self.end - self.ticks[0]) * self.base)
+        start = 0.0 if start_seconds is None else start_seconds
+        stop = duration if end_seconds is None else end_seconds
+        if not 0 <= start < duration:
+            raise ValueError(f"start_seconds must lie in the video, 0 to {duration:.3f}, got {start_seconds}")
+        if not stop > start:
+            raise ValueError(f"end_seconds must be greater than start_seconds ({start}), got {end_seconds}")
+        start, stop = (
+            first + round(Fraction(seconds) / self.base) for seconds in (start, min(stop, duration))
+        )
+        return start, max(stop, start + 1)
 
-    def _read_run(self, run: list[int], height: int, width: int) -> dict[int, np.ndarray]:
-        """Decode on from the key frame of the first tick, leaving out unwanted frames that no other frame needs."""
-        images, wanted = {}, set(run)
-        key = self.times.key_of(run[0])
-        for packet in self._packets(None if key == self.times.ticks[0] else key):
-            self.stream.codec_context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
+    def on_screen(self, ticks: np.ndarray) -> np.ndarray:
+        """For each time, return the tick of the frame that is on screen then."""
+        return self.ticks[np.maximum(np.searchsorted(self.ticks, ticks, side="right") - 1, 0)]
+
+    def spread(self, frames: int, start_seconds: float | None, end_seconds: float | None) -> np.ndarray:
+        """Return the ticks of the frames on screen at the middles of `frames` equal parts of the range."""
+        start, stop = self.span(start_seconds, end_seconds)
+        middles = start + (2 * np.arange(frames, dtype=np.int64) + 1) * (stop - start) // (2 * frames)
+        return self.on_screen(middles)
+
+    def decode(self, ticks: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Yield (tick, frame) for ascending ticks, as far as they decode, jumping to key frames where that pays."""
+        keys = self.keys[np.searchsorted(self.keys, ticks, side="right") - 1]
+        frames_to_key = np.searchsorted(self.ticks, keys[1:]) - np.searchsorted(self.ticks, ticks[:-1])
+        jumps = np.flatnonzero(frames_to_key > _JUMP_COST_FRAMES) + 1
+        for run, key in zip(np.split(ticks, jumps), keys[[0, *jumps]].tolist(), strict=True):
+            yield from self._decode_run(run.tolist(), key)
+
+    def read(self, ticks: np.ndarray, height: int, width: int) -> dict[int, np.ndarray]:
+        """Decode the frames at ascending ticks to RGB, as far as they decode."""
+        return {tick: _to_rgb(frame, self.reformatter, height, width) for tick, frame in self.decode(ticks)}
+
+    def _decode_run(self, run: list[int], key: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Decode on from a key frame, leaving out unwanted frames that no other frame needs."""
+        context, wanted, order = self.stream.codec_context, set(run), iter(self.ticks.tolist())
+        jumped = key > self.ticks[0]
+        for packet in self._packets(key):
+            needed = self._by_order or packet.pts in wanted
+            context.skip_frame = "DEFAULT" if needed else "NONREF"
             for frame in self._decode_packet(packet):
-                if frame.pts in wanted and not frame.is_corrupt:
-                    images[frame.pts] = _to_rgb(frame, self.reformatter, height, width)
-            if len(images) == len(wanted):
-                break
-        return images
+                tick = next(order, None) if self._by_order else frame.pts
+                if tick in wanted and not (jumped and frame.is_corrupt):
+                    yield tick, frame
+                if tick is None or tick >= run[-1]:
+                    return
 
-    def decode_all(self) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Decode every frame from the start, stepping over damaged packets."""
-        self.stream.codec_context.skip_frame = "DEFAULT"
-        count = 0
-        for packet in self._packets(None):
-            for frame in self._decode_packet(packet):
-                yield (count if self._counted else frame.pts), frame
-                count += 1
-        if not count:
-            raise VideoError(f"{self.path}: no frame could be decoded")
+    def _packets(self, key: int | None) -> Iterator[av.Packet]:
+        """Yield the packets from a key frame on, or from the start where the file cannot be entered there."""
+        if not self._by_order:
+            with suppress(av.error.FFmpegError):
+                self._container.seek(key, stream=self.stream)
+                self.stream.codec_context.flush_buffers()
+                packets = self._demux()
+                first = next(packets, None)
+                if first is not None and first.pts is not None and first.pts <= key:
+                    yield first
+                    yield from packets
+                    return
+        self.close()
+        self._open()
+        yield from self._demux()
+
+    def _demux(self) -> Iterator[av.Packet]:
+        with suppress(av.error.FFmpegError):  # cut off in the middle: what came before counts
+            yield from self._container.demux(self.stream)
 
     def _decode_packet(self, packet: av.Packet) -> list[av.VideoFrame]:
         try:
@@ -472,35 +501,13 @@ class _Source:
         except av.error.FFmpegError:
             return []  # a damaged packet: the frames around it count
 
-    def _packets(self, tick: int | None) -> Iterator[av.Packet]:
-        """Yield the packets from the key frame at or before `tick`, or from the start."""
-        try:
-            start = min(self.stream.start_time or 0, 0)
-            self.container.seek(start if tick is None else tick, stream=self.stream)
-            self.stream.codec_context.flush_buffers()
-        except av.error.FFmpegError:  # some formats cannot seek
-            self.container.close()
-            self._open()
-        try:
-            yield from self.container.demux(self.stream)
-        except av.error.FFmpegError:
-            return  # cut off in the middle: what came before counts
+    def undecodable(self) -> VideoError:
+        return VideoError(f"{self.path}: no frame could be decoded")
 
-
-@contextmanager
-def _open(video: str | os.PathLike, threads: int = 1) -> Iterator[_Source]:
-    path = Path(video)
-    if not path.is_file():
-        raise FileNotFoundError(f"no video file at {path}" + (" (it is a folder)" if path.is_dir() else ""))
-    if not path.stat().st_size:
-        raise VideoError(f"{path}: the file is empty")
-    source = _Source(path, threads)
-    try:
-        yield source
-    except av.error.FFmpegError as error:
-        raise VideoError(f"{path}: decoding failed ({error.strerror})") from error
-    finally:
-        source.container.close()
+    def _warn(self, found: int, promised: int) -> None:
+        warnings.warn(
+            f"{self.path}: cut off or damaged, {found} of {promised} frames can be read", stacklevel=3
+        )
 
 
 def _to_rgb(
@@ -513,12 +520,3 @@ def _to_rgb(
         frame, width or frame.width, height or frame.height, "rgb24", interpolation="AREA", threads=1
     ).to_ndarray()
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
-
-
-def _pad_to_even(image: np.ndarray) -> np.ndarray:
-    height, width = image.shape[:2]
-    return (
-        np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        if height % 2 or width % 2
-        else image
-    )

@@ -2,9 +2,11 @@ import http.server
 import json
 import os
 import queue
+import re
 import struct
 import subprocess
 import threading
+import warnings
 from fractions import Fraction
 from pathlib import Path
 
@@ -120,6 +122,41 @@ class TestFramesExtraction:
         video = make_video("long.mp4", range(1500), b_frames=3, x264opts=OPEN_GOP)
         assert indices_in(frames_extraction(video, 50)) == middles(50, 0, 1500)
 
+    def test_packed_b_frames(self, make_video, tmp_path, indices_in):
+        video = pack_b_frames(
+            make_video("plain.avi", range(201), codec="mpeg4", b_frames=1), tmp_path / "packed.avi"
+        )
+        for start, stop in [(0, 201), (50, 70), (190, 201)]:
+            clip = frames_extraction(video, 11, start_seconds=start / 25, end_seconds=stop / 25)
+            assert indices_in(clip) == middles(11, start, stop)
+        assert indices_in(frame.image for frame in iter_frames(video)) == list(range(201))
+
+    @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+    def test_intra_refresh_has_no_clean_key_frames(self, make_video, indices_in, suffix):
+        video = make_video(f"refresh.{suffix}", range(600), x264opts="intra-refresh=1:keyint=50")
+        assert indices_in(frames_extraction(video, 6)) == middles(6, 0, 600)
+        images = [f.image for f in iter_frames(video, start_seconds=425 / 25, end_seconds=440 / 25)]
+        assert indices_in(images) == list(range(425, 440))
+
+    def test_start_cut_away_by_an_edit_list(self, make_video, tmp_path, indices_in):
+        whole = make_video("whole.mp4", range(60), b_frames=2, gop=20)
+        video = tmp_path / "trimmed.mp4"
+        with av.open(str(whole)) as source, av.open(str(video), "w") as target:
+            stream = target.add_stream_from_template(source.streams.video[0])
+            for packet in source.demux(video=0):
+                if packet.size:
+                    shift = round(Fraction(7, 25) / packet.time_base)
+                    packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
+                    target.mux(packet)
+        assert VideoInfo.read(video).frame_count == 53
+        assert indices_in(frames_extraction(video, 53)) == list(range(7, 60))
+        assert indices_in(frame.image for frame in iter_frames(video)) == list(range(7, 60))
+
+    def test_grey_has_three_channels(self, make_video):
+        clip = frames_extraction(make_video("grey.mkv", codec="ffv1", pix_fmt="gray"), 2)
+        assert clip.shape == (2, 64, 64, 3)
+        assert np.ptp(clip, axis=-1).max() <= 1
+
     def test_short_clip_repeats_frames_evenly(self, make_video, indices_in):
         video = make_video(indices=range(5))
         assert indices_in(frames_extraction(video, 20)) == sorted([*range(5)] * 4)
@@ -137,7 +174,7 @@ class TestFramesExtraction:
         ticks = [*range(0, 1000, 100), *range(10_000, 11_000, 100)]
         for name, b_frames in (("a.mp4", 0), ("b.mp4", 3), ("c.mkv", 3)):
             video = make_video(name, range(20), ticks=ticks, time_base=Fraction(1, 1000), b_frames=b_frames)
-            assert indices_in(frames_extraction(video, 11)) == [5, *[9] * 9, 15]
+            assert indices_in(frames_extraction(video, 10, end_seconds=10.9)) == [5, *[9] * 8, 13]
             assert indices_in(frames_extraction(video, 10, end_seconds=1)) == list(range(10))
             assert np.allclose(VideoInfo.read(video).frame_seconds, np.array(ticks) / 1000)
 
@@ -154,7 +191,7 @@ class TestFramesExtraction:
         assert np.array_equal(clip, frames_extraction(video, 3).astype(np.float32) / 255)
 
     def test_path_and_str_and_non_ascii_names(self, make_video, indices_in):
-        video = make_video("Жест – 歩く é #1%20.mp4")
+        video = make_video("Жест 歩く é #1%20.mp4")
         for path in (video, str(video)):
             assert indices_in(frames_extraction(path, 2)) == [15, 45]
 
@@ -189,6 +226,30 @@ class TestFramesExtraction:
 
     def test_end_behind_the_video_is_its_end(self, make_video, indices_in):
         assert indices_in(frames_extraction(make_video(), 2, end_seconds=99)) == [15, 45]
+
+
+def pack_b_frames(source, target):
+    """Join each B-frame with the frame before it and put an empty frame behind, as DivX did and UCF's clips have it."""
+    picture, not_coded = b"\0\0\1\xb6", b"\0\0\1\xb6\x50\x7f"
+    chunks = []
+    with av.open(str(source)) as container:
+        template = container.streams.video[0]
+        for packet in container.demux(template):
+            content = bytes(packet)
+            if content and content[content.index(picture) + 4] >> 6 == 2:  # a B-frame
+                chunks[-1] = (chunks[-1][0] + content, chunks[-1][1])
+                chunks.append((not_coded, False))
+            elif content:
+                chunks.append((content, packet.is_keyframe))
+        chunks[0] = (chunks[0][0].replace(picture, b"\0\0\1\xb2DivX503b1393p" + picture, 1), True)
+        with av.open(str(target), "w") as packed:
+            stream = packed.add_stream_from_template(template)
+            for position, (content, is_key) in enumerate(chunks):
+                packet = av.Packet(content)
+                packet.stream, packet.time_base, packet.is_keyframe = stream, template.time_base, is_key
+                packet.pts = packet.dts = position
+                packed.mux(packet)
+    return target
 
 
 class TestIterFrames:
@@ -284,37 +345,56 @@ class TestBadFiles:
         with pytest.raises(VideoError, match=r"clip\.mp4: no frame could be decoded"):
             read(video)
 
-    @pytest.mark.parametrize("share", [0.5, 0.9])
+    @pytest.mark.parametrize("share", [0.3, 0.5, 0.95])
     @pytest.mark.parametrize(
         ("name", "options"),
         [
-            ("cut.mp4", {"b_frames": 3, "container_options": {"movflags": "faststart"}}),
-            ("cut.mkv", {"b_frames": 3}),
+            ("cut.mp4", {"b_frames": 2, "container_options": {"movflags": "faststart"}}),
+            ("cut.mkv", {"b_frames": 2}),
             ("cut.avi", {"codec": "mpeg4"}),
-            ("cut.ts", {}),
+            ("cut.ts", {"b_frames": 2}),
+            ("cut.webm", {"codec": "libvpx", "b": "1M"}),
         ],
     )
-    @pytest.mark.filterwarnings("ignore:.*cut:UserWarning")
     def test_cut_in_the_middle_gives_what_is_there(self, make_video, index_of, name, options, share):
-        video = make_video(name, **options)
+        video = make_video(name, height=240, width=320, gop=3, **options)
         with video.open("r+b") as file:
             file.truncate(int(video.stat().st_size * share))
-        found = [index_of(frame.image) for frame in iter_frames(video)]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            # The frame at the cut may be half there.
+            found = [index_of(frame.image) for frame in iter_frames(video)][:-2]
+            clip = [index_of(frame) for frame in frames_extraction(video, 20)][:-1]
+        if video.suffix in (".mp4", ".avi"):  # only these say how many frames there should be
+            assert re.search(
+                r"cut\.\w+: cut off or damaged, \d+ of 60 frames can be read", str(caught[0].message)
+            )
         assert found == list(range(len(found)))
-        assert 10 < len(found) < 60
-        clip = [index_of(frame) for frame in frames_extraction(video, 20)]
+        assert 60 * share / 4 < len(found) < 60
         assert clip == sorted(clip)
-        assert clip[-1] > len(found) * 0.8
+        assert len(found) * 0.8 < clip[-1] < len(found) + 5
 
-    def test_damaged_bytes_are_stepped_over(self, make_video, index_of):
-        video = make_video("holes.ts", gop=6)
+    def test_damaged_frames_are_replaced_by_those_around(self, make_video, index_of):
+        video = make_video("holes.mp4", height=240, width=320, gop=5)
         content = bytearray(video.read_bytes())
-        middle = len(content) // 2
-        content[middle : middle + 2000] = os.urandom(2000)
+        with av.open(str(video)) as container:
+            places = [(packet.pos, packet.size) for packet in container.demux(video=0) if packet.size]
+        for position, size in places[20:25]:
+            content[position : position + size] = bytes(size)
         video.write_bytes(content)
-        with pytest.warns(UserWarning, match="holes.ts"):
-            clip = frames_extraction(video, 20)
-        assert clip.shape == (20, 64, 64, 3)
+        with pytest.warns(UserWarning, match=r"holes\.mp4: cut off or damaged, 55 of 60 frames"):
+            clip = frames_extraction(video, 60)
+        assert [index_of(frame) for frame in clip] == [*range(20), *[19] * 5, *range(25, 60)]
+        assert [index_of(frame.image) for frame in iter_frames(video)] == [*range(20), *range(25, 60)]
+
+    def test_nothing_decodes(self, read, make_video):
+        video = make_video()
+        content = bytearray(video.read_bytes())
+        start = content.index(b"mdat") + 4
+        content[start : content.index(b"moov") - 4] = bytes(content.index(b"moov") - 4 - start)
+        video.write_bytes(content)
+        with pytest.raises(VideoError, match=r"clip\.mp4: no frame could be decoded"):
+            read(video)
 
     def test_zero_fps_header(self, make_video, indices_in):
         video = make_video("zero.avi", codec="mpeg4")
@@ -363,11 +443,9 @@ def write_audio(path, cover):
 class TestResizeFrame:
     def test_equals_decoding(self, make_video):
         video = make_video(indices=[5])
-        image = next(iter_frames(video)).image
-        assert (
-            np.abs(resize_frame(image, 32, 48).astype(int) - frames_extraction(video, 1, 32, 48)[0]).max()
-            <= 4
-        )
+        resized = resize_frame(next(iter_frames(video)).image, 32, 48)
+        # Colours differ at the edges, where yuv420p has half the resolution.
+        assert np.abs(resized.astype(int) - frames_extraction(video, 1, 32, 48)[0]).mean() < 2
 
     def test_any_layout(self, coded_frame, index_of):
         image = coded_frame(1234, 90, 150)[::-1][::-1, :101]
@@ -425,7 +503,7 @@ class TestVideoWriter:
             writer.write(coded_frame(5))
         info = VideoInfo.read(tmp_path / "out.mp4")
         assert np.allclose(info.frame_seconds, [*seconds, 3.04], atol=1 / 25 / 256)
-        assert indices_in(frames_extraction(tmp_path / "out.mp4", 3)) == [3, 3, 3]
+        assert indices_in(frames_extraction(tmp_path / "out.mp4", 3)) == [2, 3, 3]
 
     def test_variable_rate_survives_a_copy(self, make_video, tmp_path, indices_in):
         ticks = [0, 33, 67, 120, 121, 700, 1500]
@@ -462,7 +540,7 @@ class TestVideoWriter:
     def test_files_say_their_colours(self, tmp_path, coded_frame):
         with av.open(str(self.write(tmp_path / "out.mp4", [coded_frame(0)]))) as container:
             context = container.streams.video[0].codec_context
-            assert (context.colorspace, context.color_range) == (6, 1)  # BT.601, limited
+            assert (context.colorspace, context.color_range) == (5, 1)  # BT.601, limited
 
     def test_appears_only_when_complete(self, tmp_path, coded_frame):
         path = tmp_path / "new folder" / "out.mp4"

@@ -22,8 +22,10 @@ def clip_input(num_classes: int, input_shape: tuple[int, ...], *, smallest: int)
     """
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
-    if len(input_shape) != 4:
-        raise ValueError(f"input_shape must be (frames, height, width, channels), got {tuple(input_shape)}")
+    if len(input_shape) != 4 or not all(isinstance(size, int) and size > 0 for size in input_shape):
+        raise ValueError(
+            f"input_shape must be four positive integers (frames, height, width, channels), got {input_shape}"
+        )
     if min(input_shape[1:3]) < smallest:
         raise ValueError(
             f"input_shape must be at least {smallest} x {smallest} pixels, got {tuple(input_shape)}"

@@ -1,0 +1,334 @@
+"""The command line: `harkeras demo | train | evaluate | predict | download | models`.
+
+Commands parse, call the package and print. Heavy imports happen inside them, so that `--help` answers at
+once.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import warnings
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(
+    help="Human action recognition in video: from a folder of labelled clips to the named action.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
+Split = Annotated[
+    Literal["group", "random", "official"],
+    typer.Option(
+        help="How test clips are chosen: 'group' keeps the clips of one source video together; 'random' does "
+        "not, and overstates the accuracy; 'official' reads the files in --split-dir."
+    ),
+]
+SplitDir = Annotated[Path | None, typer.Option(help="Folder of the split files of UCF101 or HMDB51.")]
+TestSize = Annotated[float, typer.Option(help="Share of the clips to test on.")]
+Classes = Annotated[str | None, typer.Option(help="Names of the classes, separated by commas.")]
+Cache = Annotated[Path | None, typer.Option(help="A .npy file to keep the frames in, for the next time.")]
+Workers = Annotated[int | None, typer.Option(help="Threads that decode; one per core by default.")]
+
+
+@app.command()
+def demo(
+    output_dir: Annotated[Path, typer.Option(help="Folder for all that is written.")] = Path("harkeras_demo"),
+    seed: Seed = 27,
+) -> None:
+    """Run the whole job on rendered clips.
+
+    Renders a small data set, trains, scores on people and places that training has not seen, and names the
+    actions of a long video. It takes a few minutes.
+    """
+    with _quiet():
+        from harkeras.prediction import predict_on_video
+        from harkeras.samples import create_sample_dataset, create_sample_video
+        from harkeras.workflow import train_on_folder
+    clips = create_sample_dataset(output_dir / "clips", seed=seed)
+    trained = train_on_folder(clips, output_dir=output_dir / "model", batch_size=8, epochs=40, seed=seed)
+    print(f"\n{trained.evaluation}\n")
+    video, annotated = output_dir / "long_video.mp4", output_dir / "long_video_actions.mp4"
+    truth = create_sample_video(video, seed=seed)
+    table = annotated.with_suffix(".csv")
+    prediction = predict_on_video(video, trained.model, annotated, timeline=table)
+    print("\nThe long video, of a person and a place that training has not seen:")
+    _print_segments(prediction.segments)
+    print("What really happens in it:")
+    _print_segments(truth)
+    _print_files(
+        {
+            "the clips": clips,
+            "the model": trained.path,
+            "its report": trained.report[0],
+            "loss": trained.report[1],
+            "accuracy": trained.report[2],
+            "confusions": trained.report[3],
+            "the long video": video,
+            "with its actions": annotated,
+            "as a table": table,
+        }
+    )
+    print("Next, with your own clips in FOLDER/<class>/<clip>.mp4:\n")
+    print("  harkeras train FOLDER")
+    print("  harkeras predict VIDEO --output actions.mp4")
+
+
+@app.command()
+def train(
+    data_dir: Annotated[Path, typer.Argument(help="Folder with one folder of clips per class.")],
+    model: Annotated[str, typer.Option(help="One of the names that 'harkeras models' lists.")] = "lrcn",
+    output_dir: Annotated[Path, typer.Option(help="Folder for the model and its report.")] = Path(
+        "saved_models"
+    ),
+    classes: Classes = None,
+    frames: Annotated[int, typer.Option(help="Frames per clip, spread evenly over it.")] = 20,
+    height: Annotated[int, typer.Option(help="Height of a frame in pixels.")] = 64,
+    width: Annotated[int, typer.Option(help="Width of a frame in pixels.")] = 64,
+    split: Split = "group",
+    split_dir: SplitDir = None,
+    test_size: TestSize = 0.25,
+    epochs: Annotated[int, typer.Option(help="Passes over the clips, at most.")] = 50,
+    batch_size: Annotated[int, typer.Option(help="Clips per step.")] = 4,
+    patience: Annotated[
+        int, typer.Option(help="Epochs without a better validation loss, then it stops.")
+    ] = 10,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
+    resume: Annotated[Path | None, typer.Option(help="File of the state; training goes on from it.")] = None,
+    cache: Cache = None,
+    workers: Workers = None,
+    seed: Seed = 27,
+) -> None:
+    """Train a model on a folder of clips.
+
+    The model is scored on clips of source videos that it was not trained on, and saved beside its report.
+    Ctrl-C ends the training early; the best model so far is scored and saved.
+    """
+    with _quiet():
+        from harkeras.workflow import train_on_folder
+    trained = train_on_folder(
+        data_dir,
+        model,
+        output_dir=output_dir,
+        classes=_names(classes),
+        input_shape=(frames, height, width, 3),
+        split=split,
+        split_dir=split_dir,
+        test_size=test_size,
+        cache=cache,
+        workers=workers,
+        seed=seed,
+        epochs=epochs,
+        batch_size=batch_size,
+        patience=patience,
+        learning_rate=learning_rate,
+        resume=resume,
+    )
+    print(f"\n{trained.evaluation}")
+    names = ("report", "loss", "accuracy", "confusions")
+    _print_files({"the model": trained.path, **dict(zip(names, trained.report, strict=True))})
+    print(f"Next: harkeras predict VIDEO --model {trained.path} --output actions.mp4")
+
+
+@app.command()
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A .keras file.")],
+    data_dir: Annotated[Path, typer.Argument(help="Folder with one folder of clips per class.")],
+    clips: Annotated[
+        Literal["held-out", "all"],
+        typer.Option(
+            help="'held-out': only those that 'harkeras train' set aside for testing, given the same --split, "
+            "--test-size and --seed; 'all': every clip, for a folder that is new to it."
+        ),
+    ] = "held-out",
+    split: Split = "group",
+    split_dir: SplitDir = None,
+    test_size: TestSize = 0.25,
+    classes: Classes = None,
+    cache: Cache = None,
+    workers: Workers = None,
+    seed: Seed = 27,
+) -> None:
+    """Score a saved model on clips it has not seen."""
+    with _quiet():
+        from harkeras.workflow import evaluate_on_folder
+    evaluation = evaluate_on_folder(
+        model,
+        data_dir,
+        clips=clips,
+        split=split,
+        split_dir=split_dir,
+        test_size=test_size,
+        classes=_names(classes),
+        cache=cache,
+        workers=workers,
+        seed=seed,
+    )
+    print(f"\n{evaluation}")
+
+
+@app.command()
+def predict(
+    video: Annotated[str, typer.Argument(help="A video file, or the URL of a video.")],
+    model: Annotated[
+        Path | None, typer.Option(help="A .keras file; the newest in saved_models if none.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the video with its actions drawn, as .mp4.")
+    ] = None,
+    timeline: Annotated[Path | None, typer.Option(help="Write the timeline to a .csv or .json file.")] = None,
+    single: Annotated[bool, typer.Option("--single", help="Name one action for the whole video.")] = False,
+    stride_seconds: Annotated[float | None, typer.Option(help="Time between two looks at the video.")] = None,
+    smoothing_seconds: Annotated[float, typer.Option(help="Average over this time; 0 for none.")] = 0.5,
+    hysteresis: Annotated[float, typer.Option(help="Lead that a new label needs; 0 for none.")] = 0.1,
+    min_seconds: Annotated[float, typer.Option(help="Time that a label must last; 0 for none.")] = 0.5,
+    threshold: Annotated[float, typer.Option(help="Below this probability: unsure; 0 for never.")] = 0.5,
+    classes: Annotated[
+        str | None, typer.Option(help="For a .keras file made elsewhere: its classes, separated by commas.")
+    ] = None,
+    clip_seconds: Annotated[
+        float | None, typer.Option(help="For a .keras file made elsewhere: how long its training clips were.")
+    ] = None,
+    normalize: Annotated[
+        bool | None,
+        typer.Option(help="For a .keras file made elsewhere: whether it expects pixels in [0, 1]."),
+    ] = None,
+    channel_order: Annotated[
+        Literal["rgb", "bgr"] | None, typer.Option(help="For a .keras file made elsewhere: its colour order.")
+    ] = None,
+    download_dir: Annotated[Path, typer.Option(help="Folder for the video of a URL.")] = Path("data"),
+) -> None:
+    """Name the actions in a video.
+
+    Prints a timeline, or one action for the whole video with --single.
+    """
+    from harkeras.youtube import download_youtube_videos, is_url
+
+    model = model or _newest_model()
+    if not model.is_file():
+        raise FileNotFoundError(f"no model file at {model}")
+    path = download_youtube_videos(video, download_dir).path if is_url(video) else Path(video)
+    with _quiet():
+        from harkeras.prediction import predict_on_video, predict_single_action
+    foreign = {"classes": _names(classes), "normalize": normalize, "channel_order": channel_order}
+    if single:
+        action = predict_single_action(path, model, **foreign)
+        print(f"Action: {action.label}\nConfidence: {action.confidence:.2f}")
+        return
+    prediction = predict_on_video(
+        path,
+        model,
+        output,
+        timeline=timeline,
+        stride_seconds=stride_seconds,
+        smoothing_seconds=smoothing_seconds,
+        hysteresis=hysteresis,
+        min_seconds=min_seconds,
+        threshold=threshold,
+        clip_seconds=clip_seconds,
+        **foreign,
+    )
+    _print_segments(prediction.segments)
+    _print_files({name: path for name, path in (("video", output), ("timeline", timeline)) if path})
+
+
+@app.command()
+def download(
+    url: Annotated[str, typer.Argument(help="URL of a video on YouTube, or wherever yt-dlp finds one.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder for the video.")] = Path("data"),
+    max_height: Annotated[int, typer.Option(help="At most this many lines.")] = 480,
+    start_seconds: Annotated[float | None, typer.Option(help="Keep only what comes from here on.")] = None,
+    end_seconds: Annotated[float | None, typer.Option(help="Keep only what comes before.")] = None,
+    cookies: Annotated[Path | None, typer.Option(help="cookies.txt of a browser that is signed in.")] = None,
+    cookies_from_browser: Annotated[
+        str | None, typer.Option(help="Browser that is signed in: firefox, chrome, ...")
+    ] = None,
+) -> None:
+    """Download a video, or a part of it."""
+    from harkeras.youtube import download_youtube_videos
+
+    video = download_youtube_videos(
+        url,
+        output_dir,
+        max_height=max_height,
+        start_seconds=start_seconds,
+        end_seconds=end_seconds,
+        cookies=cookies,
+        cookies_from_browser=cookies_from_browser,
+    )
+    print(f"{video.title}\n{video.path}")
+
+
+@app.command()
+def models() -> None:
+    """List the models that can be trained."""
+    with _quiet():
+        from harkeras.models import create_model, list_models
+    print(f"{'name':<12} {'clip':<18} parameters (4 classes)")
+    for name in list_models():
+        model = create_model(name, 4)
+        print(f"{name:<12} {' x '.join(map(str, model.input_shape[1:])):<18} {model.count_params():,}")
+
+
+def main() -> None:
+    """Run the command line: errors that a user can mend become one line and exit status 2."""
+    warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _names(text: str | None) -> list[str] | None:
+    return None if text is None else [name.strip() for name in text.split(",")]
+
+
+def _newest_model() -> Path:
+    found = sorted(Path("saved_models").glob("*.keras"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise FileNotFoundError("no model in saved_models: train one with 'harkeras train', or pass --model")
+    print(f"model: {found[-1]}")
+    return found[-1]
+
+
+def _print_segments(segments) -> None:
+    for start, end, label, *confidence in segments:
+        print(
+            f"  {start:7.2f} s  to {end:7.2f} s  {label}" + "".join(f"  {value:.0%}" for value in confidence)
+        )
+
+
+def _print_files(files: dict[str, Path]) -> None:
+    width = max(map(len, files), default=0)
+    print("\n".join(["", *(f"{name:>{width}}: {path}" for name, path in files.items()), ""]))
+
+
+@contextmanager
+def _quiet():
+    """Hold back what TensorFlow's C++ code writes while it is loaded; show it if loading fails."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            said.seek(0)
+            os.write(saved, said.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)

@@ -1,0 +1,209 @@
+"""The main job in one call: a folder of labelled clips -> a saved model and an honest report of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import keras
+import numpy as np
+
+from harkeras.datasets import create_dataset, list_classes, median_clip_seconds
+from harkeras.evaluation import Evaluation, evaluate, plot_confusion_matrix, plot_metric
+from harkeras.models import create_model
+from harkeras.saving import load_model, save_model
+from harkeras.splits import read_groups, split_at_random, split_by_files, split_rows_by_group
+from harkeras.training import train
+
+Split = Literal["group", "random", "official"]
+
+
+class TrainedModel(NamedTuple):
+    """A trained model, its file, how it did on unseen clips, how training went, and the report's files."""
+
+    model: keras.Model
+    path: Path
+    evaluation: Evaluation
+    history: keras.callbacks.History
+    report: list[Path]
+
+
+def train_on_folder(
+    data_dir: str | os.PathLike,
+    model: str = "lrcn",
+    *,
+    output_dir: str | os.PathLike = "saved_models",
+    classes: Sequence[str] | None = None,
+    input_shape: tuple[int, int, int, int] = (20, 64, 64, 3),
+    split: Split = "group",
+    split_dir: str | os.PathLike | None = None,
+    test_size: float = 0.25,
+    cache: str | os.PathLike | None = None,
+    workers: int | None = None,
+    seed: int = 27,
+    **training,
+) -> TrainedModel:
+    """Read the clips, train on some sources, score on the others, and save the model beside its report.
+
+    Args:
+        data_dir: Folder with one folder of clips per class.
+        model: One of `list_models()`.
+        output_dir: Folder for the model, its report, curves and confusion matrix.
+        classes: Classes to take, in the order of the labels; all, sorted, by default.
+        input_shape: Clip shape (frames, height, width, 3).
+        split: "group" keeps the clips of a source together; "random" does not, and overstates the accuracy;
+            "official" reads the files of UCF101 or HMDB51 in `split_dir`.
+        split_dir: Folder of the official split files.
+        test_size: Share of the clips to test on, for the splits that are not official.
+        cache: A `.npy` file to keep the frames in, so that the next training starts at once.
+        workers: Threads that decode; one per core by default.
+        seed: Seed of the split, the weights, the dropout and the order of clips.
+        **training: Further arguments of `train`, such as `epochs`, `batch_size`, `patience`, `resume`.
+
+    Returns:
+        `TrainedModel`
+
+    Raises:
+        FileNotFoundError: If a folder is missing.
+        ValueError: If an argument is out of its range, or the folder does not hold classes of clips.
+    """
+    classes = list_classes(data_dir) if classes is None else list(classes)
+    keras.utils.set_random_seed(seed)
+    network = create_model(model, len(classes), input_shape)  # before the long work: it may refuse the shape
+    frames, height, width, _ = input_shape
+    features, labels, video_paths = create_dataset(
+        data_dir, classes, frames=frames, height=height, width=width, workers=workers, cache=cache
+    )
+    train_rows, test_rows, groups, words = split_clips(
+        video_paths, labels, split=split, split_dir=split_dir, test_size=test_size, seed=seed
+    )
+    history = train(
+        network,
+        features[train_rows],
+        labels[train_rows],
+        classes=classes,
+        groups=None if split == "random" else groups[train_rows],
+        clip_seconds=median_clip_seconds([video_paths[row] for row in train_rows]),
+        seed=seed,
+        **training,
+    )
+    evaluation = evaluate(network, features[test_rows], labels[test_rows], classes=classes, split=words)
+    path = save_model(network, output_dir, loss=evaluation.loss, accuracy=evaluation.accuracy)
+    return TrainedModel(network, path, evaluation, history, _write_report(path, evaluation, history))
+
+
+def evaluate_on_folder(
+    model: str | os.PathLike,
+    data_dir: str | os.PathLike,
+    *,
+    clips: Literal["held-out", "all"] = "held-out",
+    split: Split = "group",
+    split_dir: str | os.PathLike | None = None,
+    test_size: float = 0.25,
+    classes: Sequence[str] | None = None,
+    cache: str | os.PathLike | None = None,
+    workers: int | None = None,
+    seed: int = 27,
+) -> Evaluation:
+    """Score a saved model on the clips of a folder that it was not trained on.
+
+    Args:
+        model: Path of a `.keras` file with a recipe.
+        data_dir: Folder with one folder of clips per class.
+        clips: "held-out" takes those that `train_on_folder` set aside, given the same split, `test_size` and
+            `seed`; "all" takes every clip, for a folder that the model has never seen.
+        split: See `train_on_folder`.
+        split_dir: See `train_on_folder`.
+        test_size: See `train_on_folder`.
+        classes: Folders of the classes, in the order of the model's; those of its recipe by default.
+        cache: A `.npy` file to keep the frames in.
+        workers: Threads that decode; one per core by default.
+        seed: Seed of the split.
+
+    Returns:
+        `Evaluation`
+
+    Raises:
+        FileNotFoundError: If the model or a folder is missing.
+        ValueError: If the model has no recipe, or an argument is out of its range.
+    """
+    if clips not in ("held-out", "all"):
+        raise ValueError(f"clips must be 'held-out' or 'all', got {clips!r}")
+    network = load_model(model)
+    recipe = network.recipe
+    if recipe is None:
+        raise ValueError(f"{model} has no recipe: it was not saved by harkeras, so its classes are not known")
+    classes = recipe.classes if classes is None else tuple(classes)
+    features, labels, video_paths = create_dataset(
+        data_dir,
+        classes,
+        frames=recipe.frames,
+        height=recipe.height,
+        width=recipe.width,
+        workers=workers,
+        cache=cache,
+    )
+    rows, words = np.arange(len(labels)), f"all {len(labels)} clips of the folder"
+    if clips == "held-out":
+        _, rows, _, words = split_clips(
+            video_paths, labels, split=split, split_dir=split_dir, test_size=test_size, seed=seed
+        )
+    return evaluate(network, features[rows], labels[rows], classes=classes, split=words)
+
+
+def split_clips(
+    video_paths: Sequence[Path],
+    labels: np.ndarray,
+    *,
+    split: Split = "group",
+    split_dir: str | os.PathLike | None = None,
+    test_size: float = 0.25,
+    seed: int = 27,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
+    """Split clips by the name of a split, and say in words what was done.
+
+    Returns:
+        Rows to train on, rows to test on, the group of every clip, and the words.
+
+    Raises:
+        ValueError: If there is no split of that name, or "official" comes without `split_dir`.
+    """
+    groups = read_groups(video_paths)
+    if split == "group":
+        rows = split_rows_by_group(labels, groups, test_size=test_size, seed=seed)
+    elif split == "random":
+        rows = split_at_random(video_paths, labels, test_size=test_size, seed=seed)
+    elif split == "official":
+        if split_dir is None:
+            raise ValueError("split_dir is missing: an official split needs the folder of its files")
+        rows = split_by_files(video_paths, split_dir)
+    else:
+        raise ValueError(f"split must be 'group', 'random' or 'official', got {split!r}")
+    seen, unseen = (set(groups[side].tolist()) for side in rows)
+    kind = {"group": "by source video", "random": "at random", "official": "official"}[split]
+    shared = f"; {len(seen & unseen)} of these sources are in training too, so accuracy is overstated"
+    words = (
+        f"{kind}: {len(groups)} clips of {len(set(groups.tolist()))} sources, "
+        f"trained on {len(rows[0])} clips of {len(seen)}, "
+        f"tested on {len(rows[1])} clips of {len(unseen)}{shared if seen & unseen else ''}"
+    )
+    return *rows, groups, words
+
+
+def _write_report(path: Path, evaluation: Evaluation, history: keras.callbacks.History) -> list[Path]:
+    """Write the table, the curves and the confusion matrix beside the model."""
+    report = path.with_name(f"{path.stem}__report.txt")
+    report.write_text(f"{evaluation}\n", encoding="utf-8")
+    figures = {}
+    for metric in ("loss", "accuracy"):
+        other = f"val_{metric}" if f"val_{metric}" in history.history else metric
+        figures[metric] = plot_metric(history, metric, other, f"{metric.capitalize()} over the epochs")
+    title = f"Test clips: accuracy {evaluation.accuracy:.2f}"
+    figures["confusion"] = plot_confusion_matrix(evaluation.confusion, evaluation.classes, title)
+    written = [report]
+    for name, figure in figures.items():
+        written.append(path.with_name(f"{path.stem}__{name}.png"))
+        figure.savefig(written[-1], dpi=120)
+    return written
