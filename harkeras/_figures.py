@@ -1,7 +1,7 @@
 """Draw the moving figures of the embedded data set: body, clothes, room or park, chair and camera.
 
-Lengths of the body are in body heights, so that one set of numbers serves every camera distance. The world has x to
-the right, y up from the floor and z towards the camera; `project` takes it to pixels.
+Lengths of the body are in body heights, so that one set of numbers serves every camera distance. The world
+has x to the front of the figure, y up from the floor and z towards the camera; `project` takes it to pixels.
 """
 
 from __future__ import annotations
@@ -58,11 +58,15 @@ class Scene(NamedTuple):
     shake_px: float  # standard deviation of a hand-held camera
     zoom_per_second: float
     colours: dict[str, np.ndarray]  # float RGB
-    canvas: np.ndarray  # (CANVAS_HEIGHT, CANVAS_WIDTH, 3) uint8 RGB: the painted background
+    canvas: np.ndarray  # (CANVAS_HEIGHT, CANVAS_WIDTH or more, 3) uint8 RGB: the painted background
 
 
 def create_scene(rng: np.random.Generator) -> Scene:
-    """Draw a group's person, place and camera at random."""
+    """Draw a group's person, place and camera at random.
+
+    The place is pale and the person's clothes are not: otherwise a small network needs hundreds of groups to
+    learn what is figure and what is ground.
+    """
     skins = ((241, 205, 178), (224, 172, 134), (190, 132, 92), (141, 90, 58), (95, 61, 42))
     hairs = ((40, 30, 25), (92, 60, 34), (176, 134, 74), (150, 150, 150), (120, 50, 30))
     colours = {
@@ -74,7 +78,7 @@ def create_scene(rng: np.random.Generator) -> Scene:
         "chair": _vivid_colour(rng, 100, 190),
     }
     return Scene(
-        speed=rng.uniform(0.88, 1.14),
+        speed=rng.uniform(0.9, 1.12),
         body_px=rng.uniform(155, 190),
         bulk=rng.uniform(1.0, 1.3),
         turn=rng.uniform(-0.3, 0.3),
@@ -95,11 +99,12 @@ def _vivid_colour(rng: np.random.Generator, darkest: float, brightest: float) ->
 def forward_kinematics(angles: np.ndarray) -> np.ndarray:
     """Turn joint angles into joint positions, the floor under the lowest joint.
 
-    The lowest joint also stays where it is on the floor from one frame to the next; this moves the body forward
-    at just the speed at which the feet do not slip.
+    The lowest joint also stays where it is on the floor from one frame to the next; this moves the body
+    forward at just the speed at which the feet do not slip.
 
     Args:
-        angles: (T, len(ANGLES)) float, radians against the vertical, positive to the front; `lift` in body heights.
+        angles: (T, len(ANGLES)) float, radians against the vertical, positive to the front; the last one,
+            `lift`, is the height of the feet over the floor in body heights.
 
     Returns:
         (T, len(JOINTS), 3) float: x, y, z in body heights; x starts at 0.
@@ -114,7 +119,7 @@ def forward_kinematics(angles: np.ndarray) -> np.ndarray:
     place("neck", "pelvis", _TORSO, np.pi - angle["torso"])
     place("head", "neck", _NECK, np.pi - angle["torso"] - angle["head"])
     for side, z in (("near", 1.0), ("far", -1.0)):
-        place(f"shoulder_{side}", "neck", 0.03, angle["torso"] * -1, 0.085 * z)
+        place(f"shoulder_{side}", "neck", 0.03, -angle["torso"], 0.085 * z)
         place(f"elbow_{side}", f"shoulder_{side}", _UPPER_ARM, angle[f"arm_{side}"])
         place(f"hand_{side}", f"elbow_{side}", _FOREARM, angle[f"forearm_{side}"])
         place(f"hip_{side}", "pelvis", 0.0, angle["torso"], 0.045 * z)
@@ -170,9 +175,12 @@ def render_figure(
         (HEIGHT, WIDTH, 3) uint8 RGB frames.
     """
     centre = np.array([(joints[:, 0, 0].min() + joints[:, 0, 0].max()) / 2, 0.0, 0.0])
-    canvas = scene.canvas.copy()
+    # A place ends somewhere: on a long way its mirror image continues it.
+    margin = max(0, int(np.ptp(joints[:, 0, 0]) / 2 * scene.body_px + WIDTH - CANVAS_WIDTH / 2))
+    canvas = cv2.copyMakeBorder(scene.canvas, 0, 0, margin, margin, cv2.BORDER_REFLECT_101)
+    scene = scene._replace(canvas=canvas)
     for x in chairs:
-        _draw_chair(canvas, scene, x - centre[0], direction)
+        _draw_chair(scene, x - centre[0], direction)
     points = project(joints - centre, scene, direction)  # (T, J, 2) canvas pixels
     shadows = project((joints - centre) * [1, 0, 1], scene, direction)
     camera = _move_camera(points, scene, rng, fps)  # (T, 3): zoom, left, top
@@ -188,6 +196,7 @@ def render_figure(
         for outlines, colour in parts:
             cv2.fillConvexPoly(frame, outlines[t], colour, cv2.LINE_AA, _SUBPIXEL_BITS)
         _draw_head(frame, points[t], scene, scene.body_px * scale, direction)
+        # Each frame takes one of a few noise pictures: fresh noise would take longer than everything else.
         yield cv2.add(frame, noise[rng.integers(len(noise))], dtype=cv2.CV_8U)
 
 
@@ -198,7 +207,7 @@ def project(points: np.ndarray, scene: Scene, direction: int) -> np.ndarray:
     towards_camera = z * np.cos(scene.turn) - x * np.sin(scene.turn)
     # The camera looks down a little: what is nearer stands lower in the picture.
     pixels = scene.body_px * np.stack([across, 0.12 * towards_camera - y], axis=-1)
-    return pixels + [CANVAS_WIDTH / 2, FLOOR_Y]
+    return pixels + np.array([scene.canvas.shape[1] / 2, FLOOR_Y])
 
 
 def _move_camera(points: np.ndarray, scene: Scene, rng: np.random.Generator, fps: float) -> np.ndarray:
@@ -230,8 +239,9 @@ def _outline_parts(points: np.ndarray, scene: Scene, zoom: np.ndarray) -> list[t
         a, b = points[:, _JOINT[start]], points[:, _JOINT[end]]
         shade = 0.68 if "far" in start else 1.0
         for size, brightness in ((1.0, 0.78), (0.68, 1.05)):
+            size_px = size * radius_px
             up = np.stack([0 * radius_px, (1 - size) * -0.4 * radius_start * radius_px], axis=-1)
-            outline = _capsules(a + up, b + up, size * radius_start * radius_px, size * radius_end * radius_px)
+            outline = _capsules(a + up, b + up, radius_start * size_px, radius_end * size_px)
             shapes.append((outline, _colour(scene.colours[name], shade * brightness)))
     return shapes
 
@@ -249,6 +259,7 @@ def _capsules(a: np.ndarray, b: np.ndarray, radius_a: np.ndarray, radius_b: np.n
 
 
 def _subpixels(points: np.ndarray) -> np.ndarray:
+    """Return pixels as the fixed-point numbers that OpenCV draws at."""
     return np.rint(points * 2**_SUBPIXEL_BITS).astype(np.int32)
 
 
@@ -257,7 +268,7 @@ def _colour(rgb: np.ndarray, brightness: float = 1.0) -> tuple[int, ...]:
     return tuple(int(value) for value in np.clip(rgb * brightness, 0, 255))
 
 
-def _ellipse(frame: np.ndarray, centre: np.ndarray, axes: tuple, angle: float, colour: tuple) -> None:
+def _ellipse(frame: np.ndarray, centre: np.ndarray, axes: np.ndarray, angle: float, colour: tuple) -> None:
     """Fill an ellipse; centre and half axes in pixels, angle in radians."""
     centre, axes = (tuple(int(v) for v in _subpixels(np.asarray(value))) for value in (centre, axes))
     cv2.ellipse(frame, centre, axes, np.degrees(angle), 0, 360, colour, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
@@ -271,9 +282,14 @@ def _draw_head(frame: np.ndarray, points: np.ndarray, scene: Scene, body_px: flo
     front = np.array([-up[1], up[0]]) * direction
     angle = np.arctan2(up[1], up[0])
     radius = _HEAD_RADIUS * body_px
-    _ellipse(frame, head + (0.12 * up - 0.12 * front) * radius, (1.12 * radius, radius), angle, _colour(scene.colours["hair"]))
-    _ellipse(frame, head + (0.25 * front - 0.2 * up) * radius, (0.9 * radius, 0.8 * radius), angle, _colour(scene.colours["skin"]))
-    _ellipse(frame, head + (1.0 * front - 0.25 * up) * radius, (0.25 * radius, 0.2 * radius), angle, _colour(scene.colours["skin"], 0.9))
+    for forward, upward, long, short, name, brightness in (
+        (-0.12, 0.12, 1.12, 1.0, "hair", 1.0),
+        (0.25, -0.2, 0.9, 0.8, "skin", 1.0),
+        (1.0, -0.25, 0.25, 0.2, "skin", 0.9),
+    ):
+        centre = head + (forward * front + upward * up) * radius
+        axes = np.array([long, short]) * radius
+        _ellipse(frame, centre, axes, angle, _colour(scene.colours[name], brightness))
 
 
 def _draw_shadow(frame: np.ndarray, feet: np.ndarray) -> None:
@@ -289,27 +305,31 @@ def _draw_shadow(frame: np.ndarray, feet: np.ndarray) -> None:
         cv2.addWeighted(dark, darkness, floor, 1 - darkness, 0, dst=floor)
 
 
-def _draw_chair(canvas: np.ndarray, scene: Scene, x: float, direction: int) -> None:
-    """Draw a chair that a figure with its pelvis at `x` can sit on, in place."""
-    back, front, side = x - 0.13, x + 0.14, 0.11
-    beams = [  # (from, to, half thickness, brightness): far legs first, then seat and back, near legs last
-        *(((end, 0, z), (end, _SEAT_HEIGHT, z), 0.014, 0.6 if z < 0 else 0.95) for z in (-side, side) for end in (back, front)),
-    ]
-    seat = [(back, z) for z in (-side, side)] + [(front, z) for z in (side, -side)]
-    rest = [(_SEAT_HEIGHT, -side), (_SEAT_HEIGHT, side), (0.52, side), (0.52, -side)]
-    colour = scene.colours["chair"]
-    for index, (start, end, thickness, brightness) in enumerate(beams):
-        a, b = (project(np.array([point]), scene, direction) for point in (start, end))
-        radius = np.array([thickness * scene.body_px])
-        cv2.fillConvexPoly(canvas, _capsules(a, b, radius, radius)[0], _colour(colour, brightness), cv2.LINE_AA, _SUBPIXEL_BITS)
-        if index == 1:
-            for corners, light in (
-                ([(back - 0.02 * (y > 0.3), y, z) for y, z in rest], 0.85),
-                ([(end, _SEAT_HEIGHT, z) for end, z in seat], 1.1),
-            ):
-                outline = _subpixels(project(np.array(corners), scene, direction))
-                cv2.polylines(canvas, [outline], True, _colour(colour, light * 0.8), 5, cv2.LINE_AA, _SUBPIXEL_BITS)
-                cv2.fillConvexPoly(canvas, outline, _colour(colour, light), cv2.LINE_AA, _SUBPIXEL_BITS)
+def _draw_chair(scene: Scene, x: float, direction: int) -> None:
+    """Draw a chair on the scene's canvas, in place; a figure with its pelvis at `x` can sit on it."""
+    back, front, side, top = x - 0.13, x + 0.14, 0.11, 0.52
+
+    def beam(end: float, z: float, brightness: float) -> None:
+        foot, head = project(np.array([[(end, 0, z)], [(end, _SEAT_HEIGHT, z)]]), scene, direction)
+        radius = np.array([0.014 * scene.body_px])
+        outline = _capsules(foot, head, radius, radius)[0]
+        colour = _colour(scene.colours["chair"], brightness)
+        cv2.fillConvexPoly(scene.canvas, outline, colour, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+    def board(corners: list[tuple[float, float, float]], brightness: float) -> None:
+        outline = _subpixels(project(np.array(corners), scene, direction))
+        edge, face = (_colour(scene.colours["chair"], brightness * light) for light in (0.8, 1.0))
+        cv2.polylines(scene.canvas, [outline], True, edge, 5, cv2.LINE_AA, _SUBPIXEL_BITS)
+        cv2.fillConvexPoly(scene.canvas, outline, face, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+    for end in (back, front):
+        beam(end, -side, 0.6)
+    tilted = back - 0.02
+    seat = _SEAT_HEIGHT
+    board([(back, seat, -side), (back, seat, side), (tilted, top, side), (tilted, top, -side)], 0.85)
+    board([(back, seat, -side), (back, seat, side), (front, seat, side), (front, seat, -side)], 1.1)
+    for end in (back, front):
+        beam(end, side, 0.95)
 
 
 def _gradient(rows: int, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
@@ -326,10 +346,9 @@ def _texture(rng: np.random.Generator, cell_px: int, strength: float) -> np.ndar
 
 def _paint_ground(rng: np.random.Generator, far: np.ndarray, near: np.ndarray, horizon: int) -> np.ndarray:
     """Return a canvas, uint8 RGB: `far` above the row `horizon`, `near` below it, both with texture."""
-    canvas = np.concatenate(
-        [_gradient(horizon, far * 1.05, far * 0.9), _gradient(CANVAS_HEIGHT - horizon, near * 0.85, near * 1.1)]
-    )
-    canvas = canvas + _texture(rng, 30, 5.0) + _texture(rng, 3, 3.0)
+    above = _gradient(horizon, far * 1.05, far * 0.9)
+    below = _gradient(CANVAS_HEIGHT - horizon, near * 0.85, near * 1.1)
+    canvas = np.concatenate([above, below]) + _texture(rng, 30, 5.0) + _texture(rng, 3, 3.0)
     return np.clip(canvas, 0, 255).astype(np.uint8, order="C")
 
 
@@ -370,14 +389,16 @@ def _paint_park(rng: np.random.Generator) -> np.ndarray:
     canvas = _paint_ground(rng, sky, grass, horizon)
     for _ in range(60):  # a row of bushes
         centre = (rng.uniform(0, CANVAS_WIDTH), horizon + rng.uniform(-12, 4))
-        _ellipse(canvas, centre, (rng.uniform(12, 34), rng.uniform(8, 18)), 0.0, _colour(grass, rng.uniform(0.75, 0.92)))
+        axes = rng.uniform((12, 8), (34, 18))
+        _ellipse(canvas, centre, axes, 0.0, _colour(grass, rng.uniform(0.75, 0.92)))
     for _ in range(int(rng.integers(4, 9))):
         x, height = rng.uniform(0, CANVAS_WIDTH), rng.uniform(60, 100)
         trunk = (int(x - 4), int(horizon - height)), (int(x + 4), horizon + 8)
         cv2.rectangle(canvas, *trunk, (150, 128, 108), -1)
         for _ in range(8):
             crown = (x + rng.uniform(-22, 22), horizon - height + rng.uniform(-22, 18))
-            _ellipse(canvas, crown, (rng.uniform(12, 24), rng.uniform(10, 18)), 0.0, _colour(grass, rng.uniform(0.75, 0.92)))
+            axes = rng.uniform((12, 10), (24, 18))
+            _ellipse(canvas, crown, axes, 0.0, _colour(grass, rng.uniform(0.75, 0.92)))
     path = _muted_colour(rng, 190, 225)
     cv2.rectangle(canvas, (0, FLOOR_Y - 18), (CANVAS_WIDTH, FLOOR_Y + 26), _colour(path), -1)
     grain = canvas + _texture(rng, 3, 4.0)

@@ -145,8 +145,8 @@ def evaluate(
     clips: Annotated[
         Literal["held-out", "all"],
         typer.Option(
-            help="'held-out': only those that 'harkeras train' set aside for testing, given the same --split, "
-            "--test-size and --seed; 'all': every clip, for a folder that is new to it."
+            help="'held-out': those that 'harkeras train' set aside for testing, given the same --split, "
+            "--test-size and --seed; 'all': every clip of a folder that is new to it."
         ),
     ] = "held-out",
     split: Split = "group",

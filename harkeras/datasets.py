@@ -10,11 +10,13 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-import joblib
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -123,7 +125,7 @@ def create_dataset(
         VideoError: With `strict`, if a clip cannot be read.
         OSError: If the cache cannot be written, for instance on a full disk; an older one then remains.
     """
-    workers = joblib.cpu_count() if workers is None else workers
+    workers = os.cpu_count() if workers is None else workers
     for name, value in (("frames", frames), ("height", height), ("width", width), ("workers", workers)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
@@ -227,15 +229,13 @@ class _Reader:
             ValueError: If nothing is left of a class.
             VideoError: If a clip cannot be read and the reader is strict.
         """
-        # Threads, because decoding and resizing release the interpreter's lock.
-        parallel = joblib.Parallel(self.workers, prefer="threads", return_as="generator")
-        results = parallel(joblib.delayed(self._read_clip)(path) for path in self.videos)
         name = f"Reading clips into {_in_bytes(self.shape)}"
-        for row, result in enumerate(tqdm(results, name, len(self.videos), unit="clip")):
-            if isinstance(result, str):
-                self.skipped[row] = result
-            else:
-                append(result)
+        with closing(_in_order(self._read_clip, self.videos, self.workers)) as results:
+            for row, result in enumerate(tqdm(results, name, len(self.videos), unit="clip")):
+                if isinstance(result, str):
+                    self.skipped[row] = result
+                else:
+                    append(result)
         left = set(self.labels[self.kept].tolist())
         for label, name in enumerate(self.classes):
             if label not in left:
@@ -255,6 +255,21 @@ class _Reader:
             return str(error)
 
 
+def _in_order(read: Callable, paths: Sequence[Path], workers: int) -> Iterator:
+    """Yield `read(path)` of each path in order, in parallel, and only a few ahead: they take memory."""
+    # Threads, because decoding and resizing release the interpreter's lock.
+    pool, ahead = ThreadPoolExecutor(workers), deque()
+    try:
+        for path in paths:
+            ahead.append(pool.submit(read, path))
+            if len(ahead) > 4 * workers:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
 def _through_cache(cache: Path, reader: _Reader, data_dir: str | os.PathLike) -> np.ndarray:
     """Map the array from `cache` if it is that of these clips and settings; else make it."""
     if cache.suffix != ".npy":
@@ -272,8 +287,8 @@ def _through_cache(cache: Path, reader: _Reader, data_dir: str | os.PathLike) ->
     return np.load(cache, mmap_mode="r")
 
 
-# A cache is one .npy file with a card of JSON behind the array, where NumPy does not look. It gets its name when
-# it is whole, so that array and card are always of one run.
+# A cache is one .npy file with a card of JSON behind the array, where NumPy does not look. It gets its name
+# when it is whole, so that array and card are always of one run.
 
 
 def _read_card(cache: Path) -> dict:
@@ -287,8 +302,8 @@ def _read_card(cache: Path) -> dict:
             return json.loads(file.read())
     except (ValueError, EOFError) as error:
         raise ValueError(
-            f"cache must be a new file or one that create_dataset wrote; {cache} was written by something else "
-            "or is damaged: remove it, or choose another name"
+            f"cache must be a new file or one that create_dataset wrote; {cache} is something else, or "
+            "damaged: remove it or choose another name"
         ) from error
 
 

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from harkeras.saving import check_classes
+from harkeras.saving import check_clips
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,9 @@ def evaluate(
         `Evaluation`; `print` it for the table.
 
     Raises:
-        ValueError: If there is no clip, or labels or classes do not fit.
+        ValueError: If there is no clip, or clips, labels, classes and model do not fit together.
     """
-    check_classes(model, classes)
-    labels = np.asarray(labels)
-    if not len(labels) or len(labels) != len(features):
-        raise ValueError(
-            f"labels must be as many as clips, at least 1, got {len(labels)} and {len(features)}"
-        )
+    labels = check_clips(model, features, labels, classes)
     batches = range(0, len(labels), batch_size)
     probabilities = np.concatenate(
         [np.asarray(model.predict_on_batch(features[i : i + batch_size])) for i in batches]
@@ -167,6 +162,7 @@ def plot_confusion_matrix(confusion: np.ndarray, classes: Sequence[str], title: 
     Raises:
         ValueError: If the matrix does not fit the classes.
     """
+    confusion = np.asarray(confusion)
     if confusion.shape != (len(classes), len(classes)):
         raise ValueError(f"confusion must be {len(classes)} x {len(classes)}, got {confusion.shape}")
     size = 2.5 + 0.6 * len(classes)

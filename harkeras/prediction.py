@@ -6,35 +6,26 @@ import csv
 import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-import cv2
 import keras
 import numpy as np
 from tqdm.auto import tqdm
 
+from harkeras.drawing import TimelineStrip, class_colour, draw_caption
 from harkeras.recipe import Recipe
 from harkeras.saving import check_classes, load_model
-from harkeras.streaming import UNSURE, ActionStream, Decider, frames_on_screen
+from harkeras.streaming import UNSURE, ActionStream, Decider, Window
 from harkeras.video import VideoInfo, VideoWriter, frames_extraction, iter_decoded
 
 # Window length for models that come without a recipe and without clip_seconds.
 _DEFAULT_CLIP_SECONDS = 4.0
 _BLOCK_FRAMES = 32
-# Okabe and Ito's colours, which colour-blind people can tell apart.
-_COLOURS = (
-    (0, 158, 115),
-    (230, 159, 0),
-    (86, 180, 233),
-    (213, 94, 0),
-    (204, 121, 167),
-    (240, 228, 66),
-    (0, 114, 178),
-)
-_GREY = (128, 128, 128)
 
 
 class ActionPrediction(NamedTuple):
@@ -170,11 +161,12 @@ def predict_on_video(
         VideoError: If the video cannot be decoded.
         OSError: If an output cannot be written.
     """
-    if timeline is not None and Path(timeline).suffix not in (".csv", ".json"):
+    if timeline is not None and Path(timeline).suffix.lower() not in (".csv", ".json"):
         raise ValueError(f"timeline must end in .csv or .json, got {timeline}")
-    if output is not None and Path(output).absolute() == Path(video).absolute():
-        raise ValueError(f"output must not be the video itself, got {output}")
     info = VideoInfo.read(video)
+    for path in filter(None, (output, timeline)):
+        if Path(path).exists() and Path(path).samefile(video):
+            raise ValueError(f"output must not be the video itself, got {path}")
     model, recipe = resolve_model(
         model, classes=classes, clip_seconds=clip_seconds, normalize=normalize, channel_order=channel_order
     )
@@ -187,19 +179,22 @@ def predict_on_video(
         min_seconds=min_seconds,
         threshold=threshold,
     )
-    windows = _slide(info, stream, progress)
-    for window in windows:
-        decider.update(window)
-    prediction = VideoPrediction(
-        segments=_segments(decider, info.duration_seconds),
-        classes=recipe.classes,
-        windows=np.array([window[:2] for window in windows]),
-        probabilities=np.stack([window.probabilities for window in windows]),
-    )
-    if timeline is not None:
-        _write_timeline(prediction.segments, Path(timeline))
-    if output is not None:
-        _write_annotated(info, prediction, output, progress)
+    with ExitStack() as stack:
+        # Opened before the work, so that a path that cannot be written is known at once.
+        writer = None if output is None else stack.enter_context(VideoWriter(output, _output_fps(info)))
+        windows = _slide(info, stream, progress)
+        for window in windows:
+            decider.update(window)
+        prediction = VideoPrediction(
+            segments=_segments(decider, info.duration_seconds),
+            classes=recipe.classes,
+            windows=np.array([window[:2] for window in windows]),
+            probabilities=np.stack([window.probabilities for window in windows]),
+        )
+        if timeline is not None:
+            _write_timeline(prediction.segments, Path(timeline))
+        if writer is not None:
+            _write_annotated(info, prediction, writer, progress)
     return prediction
 
 
@@ -229,44 +224,52 @@ def resolve_model(model: str | os.PathLike | keras.Model, **given) -> tuple[kera
             raise ValueError(
                 "classes are missing: the model has no recipe, pass the names of its outputs in order"
             )
-        if len(model.input_shape) != 5 or None in model.input_shape[1:]:
-            raise ValueError(f"model must take clips (B, T, H, W, 3) of fixed size, got {model.input_shape}")
-        _, frames, height, width, _ = model.input_shape
+        shape = tuple(getattr(model, "input_shape", ()))
+        if len(shape) != 5 or None in shape[1:] or shape[-1] != 3:
+            raise ValueError(f"model must take clips (B, T, H, W, 3) of fixed size, got {shape}")
+        _, frames, height, width, _ = shape
         given = {"clip_seconds": _DEFAULT_CLIP_SECONDS} | given
         recipe = Recipe(frames=frames, height=height, width=width, **given)
     check_classes(model, recipe.classes)
     return model, recipe
 
 
-def _slide(info: VideoInfo, stream: ActionStream, progress: bool) -> list:
-    """Send the frames that windows need through the stream, in blocks."""
-    recipe = stream.recipe
-    needed = _frames_needed(info, stream)
-    windows, images, seconds = [], [], []
-    bar = tqdm(desc="Recognising", total=info.frame_count, unit="frame", disable=not progress)
-    with bar:
-        for index, frame in enumerate(iter_decoded(info.path)):
-            if index < len(needed) and needed[index]:
-                images.append(frame.rgb(recipe.height, recipe.width))
-                seconds.append(frame.seconds)
-            if len(images) == _BLOCK_FRAMES:
-                windows += stream.push(np.stack(images), seconds)
-                images, seconds = [], []
-            bar.update()
-        if images:
+def _slide(info: VideoInfo, stream: ActionStream, progress: bool) -> list[Window]:
+    """Send the frames that windows need through the stream; the next are decoded while the model computes."""
+    windows = []
+    with tqdm(desc="Recognising", total=info.frame_count, unit="frame", disable=not progress) as bar:
+        for images, seconds in _ahead(_blocks(info, stream, bar)):
             windows += stream.push(np.stack(images), seconds)
-        return windows + stream.finish(info.duration_seconds)
+    return windows + stream.finish(info.duration_seconds)
 
 
-def _frames_needed(info: VideoInfo, stream: ActionStream) -> np.ndarray:
-    """Mark the frames that some window looks at; the others need not be converted."""
-    needed = np.zeros(info.frame_count, bool)
-    clip_seconds = min(stream.recipe.clip_seconds, info.duration_seconds)
-    starts = np.arange(0, info.duration_seconds - clip_seconds + stream.stride_seconds, stream.stride_seconds)
-    for i in range(0, len(starts), 1024):
-        rows = frames_on_screen(info.frame_seconds, starts[i : i + 1024], clip_seconds, stream.recipe.frames)
-        needed[rows] = True
-    return needed
+def _blocks(info: VideoInfo, stream: ActionStream, bar: tqdm) -> Iterator[tuple[list, list]]:
+    """Decode the frames that windows need, in blocks: RGB images in the model's size, and their seconds."""
+    needed = stream.frames_needed(info.frame_seconds, info.duration_seconds)
+    height, width = stream.recipe.height, stream.recipe.width
+    images, seconds = [], []
+    for frame in iter_decoded(info.path):
+        # By time, not by count: a damaged file announces frames that do not decode.
+        index = np.searchsorted(info.frame_seconds, frame.seconds + 1e-6, side="right") - 1
+        if needed[index]:
+            images.append(frame.rgb(height, width))
+            seconds.append(frame.seconds)
+        if len(images) == _BLOCK_FRAMES:
+            yield images, seconds
+            images, seconds = [], []
+        bar.update()
+    if images:
+        yield images, seconds
+
+
+def _ahead(items: Iterable) -> Iterator:
+    """Compute the next item in a thread of its own while the last one is in use."""
+    items = iter(items)
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item
 
 
 def _segments(decider: Decider, duration_seconds: float) -> list[Segment]:
@@ -301,52 +304,31 @@ def _write_timeline(segments: list[Segment], path: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _write_annotated(info: VideoInfo, prediction: VideoPrediction, output: str | os.PathLike, progress: bool):
-    strip = _draw_strip(prediction, info)
-    frames = tqdm(iter_decoded(info.path), "Writing", info.frame_count, unit="frame", disable=not progress)
-    with VideoWriter(output, info.fps) as writer:
-        for frame in frames:
-            image = frame.rgb()
-            segment = prediction.label_at(frame.seconds)
-            _draw_caption(image, segment, _colour(segment.label, prediction.classes))
-            _draw_playhead(image, strip, frame.seconds / info.duration_seconds)
-            writer.write(image, frame.seconds)
+def _write_annotated(
+    info: VideoInfo, prediction: VideoPrediction, writer: VideoWriter, progress: bool
+) -> None:
+    frames = _ahead(_annotated(info, prediction))
+    for image, seconds in tqdm(frames, "Writing", info.frame_count, unit="frame", disable=not progress):
+        writer.write(image, seconds)
 
 
-def _colour(label: str, classes: tuple[str, ...]) -> tuple[int, int, int]:
-    return _GREY if label == UNSURE else _COLOURS[classes.index(label) % len(_COLOURS)]
+def _output_fps(info: VideoInfo) -> float:
+    """Return the frame rate, or one fine enough for the writer to keep apart frames that come in bursts."""
+    shortest = np.diff(info.frame_seconds).min(initial=1 / info.fps)
+    return max(info.fps, 1 / (100 * shortest))
 
 
-def _draw_caption(image: np.ndarray, segment: Segment, colour: tuple[int, int, int]) -> None:
-    """Draw the label and its confidence on a dark box in the upper left corner."""
-    height, width = image.shape[:2]
-    text = f"{segment.label} {segment.confidence:.0%}"
-    font, thickness = cv2.FONT_HERSHEY_SIMPLEX, max(round(height / 300), 1)
-    (text_width, text_height), _ = cv2.getTextSize(text, font, 1.0, thickness)
-    scale = min(height * 0.06 / text_height, width * 0.8 / text_width)
-    text_width, text_height = round(text_width * scale), round(text_height * scale)
-    pad = max(text_height // 2, 3)
-    box = image[: text_height + 2 * pad, : text_width + 4 * pad]
-    box //= 3
-    box[:, :pad] = colour
-    cv2.putText(image, text, (2 * pad, pad + text_height), font, scale, (255,) * 3, thickness, cv2.LINE_AA)
-
-
-def _draw_strip(prediction: VideoPrediction, info: VideoInfo) -> np.ndarray:
-    """Draw the timeline of the video, one colour per label: uint8 (h, W, 3)."""
-    strip = np.zeros((max(info.height // 40, 4), info.width, 3), np.uint8)
-    for segment in prediction.segments:
-        start, stop = (
-            round(seconds / info.duration_seconds * info.width)
-            for seconds in (segment.start_seconds, segment.end_seconds)
-        )
-        strip[:, start:stop] = _colour(segment.label, prediction.classes)
-    return strip
-
-
-def _draw_playhead(image: np.ndarray, strip: np.ndarray, position: float) -> None:
-    """Lay the timeline along the lower edge, what is still to come in half its brightness."""
-    height, now = strip.shape[0], round(position * strip.shape[1])
-    image[-height:, :now] = strip[:, :now]
-    image[-height:, now:] = strip[:, now:] // 2
-    image[-height:, max(now - 1, 0) : now + 1] = 255
+def _annotated(info: VideoInfo, prediction: VideoPrediction) -> Iterator[tuple[np.ndarray, float]]:
+    """Decode the video and draw on its frames."""
+    segments, duration = prediction.segments, info.duration_seconds
+    colours = [class_colour(segment.label, prediction.classes) for segment in segments]
+    stops = [segment.end_seconds / duration for segment in segments]
+    strip = TimelineStrip(info.height, info.width, stops, colours)
+    for frame in iter_decoded(info.path):
+        image = frame.rgb()
+        segment = prediction.label_at(frame.seconds)
+        colour = class_colour(segment.label, prediction.classes)
+        confidence = "" if segment.label == UNSURE else f"{segment.confidence:.0%}"
+        draw_caption(image, segment.label, confidence, colour)
+        strip.draw(image, frame.seconds / duration)
+        yield image, frame.seconds

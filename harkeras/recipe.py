@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import MISSING, asdict, dataclass, fields
+from numbers import Integral, Real
 from typing import Literal
 
 
@@ -42,10 +43,13 @@ class Recipe:
         if len(set(self.classes)) < max(len(self.classes), 2):
             raise ValueError(f"classes must be at least two different names, got {self.classes}")
         for name in ("frames", "height", "width"):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {getattr(self, name)!r}")
-        if not (isinstance(self.clip_seconds, int | float) and 0 < self.clip_seconds < math.inf):
-            raise ValueError(f"clip_seconds must be positive and finite, got {self.clip_seconds!r}")
+            value = getattr(self, name)
+            if not isinstance(value, Integral) or value < 1:
+                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+            object.__setattr__(self, name, int(value))
+        if not isinstance(self.clip_seconds, Real) or not 0 < self.clip_seconds < math.inf:
+            raise ValueError(f"clip_seconds must be a positive number, got {self.clip_seconds!r}")
+        object.__setattr__(self, "clip_seconds", float(self.clip_seconds))
         if self.channel_order not in ("rgb", "bgr"):
             raise ValueError(f"channel_order must be 'rgb' or 'bgr', got {self.channel_order!r}")
 

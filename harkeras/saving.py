@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from harkeras.recipe import Recipe
 
@@ -37,7 +39,9 @@ def save_model(
         The path of the file.
 
     Raises:
-        ValueError: If there is no recipe, or it names another number of classes than the model has outputs.
+        ValueError: If there is no recipe, it names another number of classes than the model has outputs, or
+            `path` asks for another format.
+        OSError: If the file cannot be written, for instance on a full disk; an older one then remains.
     """
     recipe = recipe or getattr(model, "recipe", None)
     if recipe is None:
@@ -46,10 +50,12 @@ def save_model(
         )
     check_classes(model, recipe.classes)
     path = Path(path)
+    if path.suffix in (".h5", ".hdf5"):
+        raise ValueError(f"path must be a .keras file or a folder, got {path}")
     if path.suffix != ".keras":
         path = path / _default_name(model.name, loss, accuracy)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.part.keras")
+    partial = path.with_name(f".{path.stem}.part.keras")  # Keras insists on the suffix
     try:
         model.save(partial)
         with zipfile.ZipFile(partial, "a") as file:
@@ -69,7 +75,10 @@ def load_model(path: str | os.PathLike) -> keras.Model:
         ValueError: If it is no `.keras` file.
     """
     recipe = read_recipe(path)
-    model = keras.saving.load_model(path)
+    try:
+        model = keras.saving.load_model(path)
+    except KeyError as error:  # a zip file of something else
+        raise ValueError(f"{path} must be a .keras file, as Keras 3 writes it") from error
     model.recipe = recipe
     return model
 
@@ -90,13 +99,30 @@ def read_recipe(path: str | os.PathLike) -> Recipe | None:
         return Recipe.from_json(file.read(_MEMBER).decode()) if _MEMBER in file.namelist() else None
 
 
-def check_classes(model: keras.Model, classes: tuple[str, ...]) -> None:
+def check_classes(model: keras.Model, classes: Sequence[str]) -> None:
     """Raise ValueError if the class names are not as many as the model's outputs."""
     if model.output_shape[-1] != len(classes):
         outputs = model.output_shape[-1]
         raise ValueError(
             f"classes must name the model's {outputs} outputs, got {len(classes)}: {list(classes)}"
         )
+
+
+def check_clips(
+    model: keras.Model, features: np.ndarray, labels: np.ndarray, classes: Sequence[str]
+) -> np.ndarray:
+    """Return the labels as an array; raise ValueError if model, clips, labels and classes do not fit."""
+    check_classes(model, classes)
+    labels = np.asarray(labels)
+    if model.input_shape[1:] != features.shape[1:]:
+        raise ValueError(f"features must be clips {model.input_shape[1:]}, got {features.shape[1:]}")
+    if not len(features):
+        raise ValueError("features must hold at least one clip, got none")
+    if labels.shape != (len(features),) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be {len(features)} integers, got {labels.dtype} {labels.shape}")
+    if labels.min() < 0 or labels.max() >= len(classes):
+        raise ValueError(f"labels must lie in 0 to {len(classes) - 1}, got {labels.min()} to {labels.max()}")
+    return labels
 
 
 def _default_name(name: str, loss: float | None, accuracy: float | None) -> str:

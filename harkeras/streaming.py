@@ -205,26 +205,31 @@ def split_per_frame(model: keras.Model) -> tuple[keras.Model, keras.Model] | Non
         Encoder (B, H, W, C) -> (B, ...) and head (B, T, ...) -> (B, classes), sharing the model's weights;
         None if the model does not begin so, or something else also looks at what goes through the chain.
     """
-    tensor, chain = model.inputs[0], []
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        per_frame = isinstance(layer, keras.layers.TimeDistributed | keras.layers.Rescaling)
-        if not per_frame or layer.input is not tensor:
-            break
-        tensor = layer.output
-        chain.append(layer)
-    if len(model.inputs) > 1 or not any(layer.weights for layer in chain):
+    if len(model.inputs) > 1:
         return None
-    try:
-        head = keras.Model(tensor, model.outputs[0], name="head")
-    except ValueError:  # a branch leaves the chain before its end, so the outputs need more than its result
+    chain, tensor = [], model.inputs[0]
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    sequential = isinstance(model, keras.Sequential)  # these follow one another, whatever their tensors
+    for layer in layers:
+        per_frame = isinstance(layer, keras.layers.TimeDistributed | keras.layers.Rescaling)
+        if not per_frame or not (sequential or layer.input is tensor):
+            break
+        chain.append(layer)
+        tensor = layer.output
+    if not any(layer.weights for layer in chain):
         return None
     frame = x = keras.Input(model.input_shape[2:])
     for layer in chain:
         inner = getattr(layer, "layer", None) or layer.from_config(layer.get_config())
         x = inner(x)
-    return keras.Model(frame, x, name="encoder"), head
+    encoder = keras.Model(frame, x, name="encoder")
+    if sequential:
+        features = keras.Input((model.input_shape[1], *encoder.output_shape[1:]))
+        return encoder, keras.Sequential([features, *layers[len(chain) :]], name="head")
+    try:
+        return encoder, keras.Model(tensor, model.output, name="head")
+    except ValueError:  # a branch leaves the chain before its end, so the outputs need more than its result
+        return None
 
 
 def _compile(model: keras.Model, recipe: Recipe | None) -> Callable[[np.ndarray], np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -15,7 +16,7 @@ import numpy as np
 from tqdm.keras import TqdmCallback
 
 from harkeras.recipe import Recipe
-from harkeras.saving import check_classes
+from harkeras.saving import check_clips
 from harkeras.splits import split_at_random, split_rows_by_group
 
 # How long training clips are taken to be where nobody says; those of UCF are mostly of 3 to 7 seconds.
@@ -63,37 +64,54 @@ def train(
         seed: Seed of the validation rows and of the order of clips.
         resume: File that keeps the state of the training after each epoch. If it exists, training goes on
             from there, to the same result as without the interruption; when training ends by itself, it is
-            removed.
+            removed. Of the settings, only `epochs` may differ.
         verbose: Whether to show a progress bar.
 
     Returns:
         `keras.callbacks.History`, resumed epochs included.
 
     Raises:
-        ValueError: If shapes, labels, classes and model do not fit together, or `resume` is of another
-            training.
+        ValueError: If clips, labels, classes and model do not fit together, a number is out of its range, or
+            `resume` is of another training.
+        OSError: If the state cannot be written, for instance on a full disk; the one before remains.
     """
-    features, labels = _check(model, features, labels, classes, groups)
+    labels = check_clips(model, features, labels, classes)
+    if groups is not None and len(groups) != len(labels):
+        raise ValueError(f"groups must be as many as clips, got {len(groups)} and {len(labels)}")
+    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    training, validation = _validation_rows(labels, groups, validation_split, seed)
     if not model.compiled:
         adam = keras.optimizers.Adam(learning_rate)
         model.compile(adam, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    training, validation = _validation_rows(labels, groups, validation_split, seed)
     batches = _Batches(features, labels, training, batch_size, seed)
-    stopper = _Stopper("val_loss" if len(validation) else "loss", patience, resume)
-    stopper.setup(model, batches, facts=[len(labels), batch_size, seed, list(classes)])
+    settings = {
+        "classes": list(classes),
+        "clips": list(features.shape),
+        "labels and validation clips": _digest(labels, validation),
+        "model": [list(weight.shape) for weight in model.weights],
+        "optimizer": keras.saving.serialize_keras_object(model.optimizer)["config"],
+        "batch_size": batch_size,
+        "patience": patience,
+        "seed": seed,
+    }
+    stopper = _Stopper("val_loss" if len(validation) else "loss", patience, batches, resume, settings)
+    stopper.resume(model)
     try:
         model.fit(
             batches,
             validation_data=_Batches(features, labels, validation, batch_size) if len(validation) else None,
-            epochs=epochs,
+            epochs=stopper.last_epoch(epochs),
             initial_epoch=len(stopper.logs),
             callbacks=[stopper, *([TqdmCallback(epochs, verbose=0)] if verbose else [])],
             verbose=0,
         )
     except KeyboardInterrupt:
+        kept = "the unfinished first epoch"
         if stopper.best_weights is not None:
             model.set_weights(stopper.best_weights)
-        kept = f"epoch {stopper.best_epoch + 1} of {len(stopper.logs)}" if stopper.logs else "the start"
+            kept = f"epoch {stopper.best_epoch + 1} of {len(stopper.logs)}"
         warnings.warn(f"training was interrupted; the model has the weights of {kept}", stacklevel=2)
     else:
         if resume is not None:
@@ -101,20 +119,6 @@ def train(
     _, frames, height, width, _ = features.shape
     model.recipe = Recipe(tuple(classes), frames, height, width, clip_seconds)
     return stopper.history(model)
-
-
-def _check(model, features, labels, classes, groups) -> tuple[np.ndarray, np.ndarray]:
-    labels = np.asarray(labels)
-    if model.input_shape[1:] != features.shape[1:]:
-        raise ValueError(f"features must be clips {model.input_shape[1:]}, got {features.shape[1:]}")
-    check_classes(model, classes)
-    if labels.shape != (len(features),) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels must be {len(features)} integers, got {labels.dtype} {labels.shape}")
-    if labels.min() < 0 or labels.max() >= len(classes):
-        raise ValueError(f"labels must lie in 0 to {len(classes) - 1}, got {labels.min()} to {labels.max()}")
-    if groups is not None and len(groups) != len(labels):
-        raise ValueError(f"groups must be as many as clips, got {len(groups)} and {len(labels)}")
-    return features, labels
 
 
 def _validation_rows(labels, groups, validation_split: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -127,23 +131,22 @@ def _validation_rows(labels, groups, validation_split: float, seed: int) -> tupl
     return split_rows_by_group(labels, np.asarray(groups), test_size=validation_split, seed=seed)
 
 
+def _digest(*arrays: np.ndarray) -> str:
+    return hashlib.sha256(b"|".join(array.astype(np.int64).tobytes() for array in arrays)).hexdigest()
+
+
 class _Batches(keras.utils.PyDataset):
-    """Batches of some rows of an array, which stays where it is; in a new order each epoch with a seed."""
+    """Batches of some rows of an array, which stays where it is, on disk or in memory."""
 
     def __init__(self, features, labels, rows, batch_size: int, seed: int | None = None):
         super().__init__()
         self.features, self.labels, self.rows = features, labels, rows
         self.batch_size, self.seed = batch_size, seed
-        self.start(0)
+        self.order = rows
 
-    def start(self, epoch: int) -> None:
+    def shuffle(self, epoch: int) -> None:
         """Draw the order of an epoch from the seed and its number: a resumed training sees the same."""
-        self.epoch, self.order = epoch, self.rows
-        if self.seed is not None:
-            self.order = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
-
-    def on_epoch_end(self) -> None:
-        self.start(self.epoch + 1)
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
 
     def __len__(self) -> int:
         return -(-len(self.rows) // self.batch_size)
@@ -156,39 +159,52 @@ class _Batches(keras.utils.PyDataset):
 class _Stopper(keras.callbacks.EarlyStopping):
     """Early stopping that writes its state and the model's to a file after each epoch, and reads it back."""
 
-    def __init__(self, monitor: str, patience: int, path: str | os.PathLike | None):
+    def __init__(
+        self, monitor: str, patience: int, batches: _Batches, path: str | os.PathLike | None, settings: dict
+    ):
         super().__init__(monitor, mode="min", patience=patience, restore_best_weights=True)
+        self.batches, self.settings = batches, settings
         self.path = None if path is None else Path(path)
         self.logs: list[dict[str, float]] = []
-        self._state: dict = {}
+        self._resumed: dict = {}  # what on_train_begin would set anew
 
-    def setup(self, model: keras.Model, batches: _Batches, facts: list) -> None:
-        """Take model and order of clips back to where the file left them, if there is one."""
-        self.facts = facts
-        if self.path is None or not self.path.is_file():
+    def resume(self, model: keras.Model) -> None:
+        """Take model and state back to where the file left them, if there is one."""
+        if self.path is None or not self.path.exists():
             return
-        if not zipfile.is_zipfile(self.path):
-            raise ValueError(f"resume must name a file that train() wrote, got {self.path}")
-        with zipfile.ZipFile(self.path) as file, tempfile.TemporaryDirectory() as folder:
-            state = json.loads(file.read("state.json"))
-            if state["facts"] != facts:
-                raise ValueError(
-                    f"{self.path} is the state of another training: {state['facts']}, not {facts}"
-                )
-            file.extractall(folder)
-            model.optimizer.build(model.trainable_variables)
-            model.load_weights(Path(folder) / "best.weights.h5")
-            best_weights = model.get_weights()
-            model.load_weights(Path(folder) / "last.weights.h5")
+        try:
+            with zipfile.ZipFile(self.path) as file, tempfile.TemporaryDirectory() as folder:
+                state = json.loads(file.read("state.json"))
+                self._check(state["settings"])
+                with np.load(file.open("best.npz")) as best:
+                    best_weights = [best[name] for name in best.files]
+                model.optimizer.build(model.trainable_variables)
+                model.load_weights(file.extract("last.weights.h5", folder))
+        except (zipfile.BadZipFile, KeyError, IsADirectoryError) as error:
+            raise ValueError(f"resume must name a file that train() wrote, got {self.path}") from error
         self.logs = state["logs"]
-        self._state = {key: state[key] for key in ("best", "best_epoch", "wait")} | {
-            "best_weights": best_weights
-        }
-        batches.start(len(self.logs))
+        self._resumed = {key: state[key] for key in ("best", "best_epoch", "wait")}
+        self._resumed["best_weights"] = best_weights
+
+    def _check(self, settings: dict) -> None:
+        differing = [name for name, value in self.settings.items() if settings.get(name) != value]
+        if differing:
+            raise ValueError(
+                f"resume must name the state of this training; {self.path} is of one with another "
+                + ", ".join(differing)
+            )
+
+    def last_epoch(self, epochs: int) -> int:
+        """Return where to stop at the latest: at once, if the file was left when patience was at its end."""
+        over = self._resumed.get("wait", 0) >= self.patience
+        return len(self.logs) if over else epochs
 
     def on_train_begin(self, logs=None) -> None:
         super().on_train_begin(logs)
-        vars(self).update(self._state)
+        vars(self).update(self._resumed)
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        self.batches.shuffle(epoch)
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         self.logs.append({key: float(value) for key, value in logs.items()})
@@ -197,21 +213,19 @@ class _Stopper(keras.callbacks.EarlyStopping):
             self._write()
 
     def _write(self) -> None:
-        state = {"facts": self.facts, "logs": self.logs}
+        state = {"settings": self.settings, "logs": self.logs}
         state |= {"best": float(self.best), "best_epoch": self.best_epoch, "wait": self.wait}
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        # In a folder of its own until it is complete: Ctrl-C may come at any moment.
         with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".training") as folder:
-            folder = Path(folder)
-            last = self.model.get_weights()
-            self.model.save_weights(folder / "last.weights.h5")
-            self.model.set_weights(self.best_weights)
-            self.model.save_weights(folder / "best.weights.h5")
-            self.model.set_weights(last)
-            with zipfile.ZipFile(folder / "state", "w") as file:
+            last, complete = Path(folder) / "last.weights.h5", Path(folder) / "state"
+            self.model.save_weights(last)
+            with zipfile.ZipFile(complete, "w") as file:
                 file.writestr("state.json", json.dumps(state))
-                for name in ("last.weights.h5", "best.weights.h5"):
-                    file.write(folder / name, name)
-            (folder / "state").replace(self.path)
+                file.write(last, last.name)
+                with file.open("best.npz", "w", force_zip64=True) as best:
+                    np.savez(best, *self.best_weights)
+            complete.replace(self.path)
 
     def history(self, model: keras.Model) -> keras.callbacks.History:
         """Return all epochs as Keras does, those before a resumption included."""

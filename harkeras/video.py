@@ -1,7 +1,8 @@
 """Video files in and out: exact frames as RGB arrays, and H.264 files that every browser plays.
 
-Decoding and encoding go through PyAV (FFmpeg). Frames are chosen by their presentation time, never by a seek to a frame
-number: such seeks are slow, and inexact for B-frames and variable frame rates. Seconds count from the first frame.
+Decoding and encoding go through PyAV (FFmpeg). Frames are chosen by the time at which they are on screen,
+never by a seek to a frame number: such seeks are slow, and inexact for B-frames and variable frame rates.
+Seconds count from the first frame.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
@@ -25,8 +26,10 @@ VIDEO_SUFFIXES = tuple(".3gp .avi .flv .gif .m4v .mkv .mov .mp4 .mpeg .mpg .ts .
 
 # A jump to a key frame costs about as much as decoding this many frames.
 _JUMP_COST_FRAMES = 8
-# Ticks per frame interval of a written file: fine enough for variable frame rates, and exact for constant ones.
+# Ticks per frame interval of a written file: fine for variable frame rates, exact for constant ones.
 _TICKS_PER_FRAME = 256
+# Rounding errors of seconds given as floats are smaller than this part of a tick.
+_TOLERANCE_TICKS = 1e-3
 
 
 class VideoError(RuntimeError):
@@ -107,8 +110,8 @@ def frames_extraction(
 ) -> np.ndarray:
     """Read frames spread evenly over a video, or over a range of it, resized.
 
-    The range is cut into equal parts, and from each comes the frame that is on screen at its middle. A range with fewer
-    frames than asked for repeats them evenly.
+    The range is cut into equal parts, and from each comes the frame that is on screen at its middle. A range
+    with fewer frames than asked for repeats them evenly.
 
     Args:
         video: Path of the video file.
@@ -136,14 +139,14 @@ def frames_extraction(
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     with closing(_Source(video)) as source:
-        ticks = source.spread(frames, start_seconds, end_seconds)
-        images = source.read(ticks, height, width)
-        if not images.keys() >= set(ticks.tolist()):  # the packets promised frames that do not decode
-            source.count()
+        for _ in range(2):
             ticks = source.spread(frames, start_seconds, end_seconds)
-            images = source.read(ticks, height, width)
+            images = {tick: source.to_rgb(frame, height, width) for tick, frame in source.decode(ticks)}
+            if images.keys() >= set(ticks.tolist()):
+                break
+            source.count()  # the packets promised frames that do not decode
         clip = np.stack([images[tick] for tick in ticks.tolist()])
-    return clip.astype(np.float32) / 255.0 if normalize else clip
+    return clip.astype(np.float32) / 255 if normalize else clip
 
 
 def iter_frames(
@@ -193,43 +196,45 @@ def iter_decoded(
     with closing(_Source(video, threads=0)) as source:
         start, stop = source.span(start_seconds, end_seconds)
         if every_seconds is None:
-            first = source.on_screen(start)
-            ticks = source.ticks[(source.ticks >= first) & (source.ticks < stop)]
+            ticks = source.ticks[source.ticks < stop - _TOLERANCE_TICKS]
+            ticks = ticks[ticks >= source.on_screen(start)]
         else:
-            steps = np.arange(0, float((stop - start) * source.base) - 1e-9, every_seconds)
-            ticks = np.unique(source.on_screen(start + np.round(steps / float(source.base)).astype(np.int64)))
-        seconds = None
-        for tick, frame in source.decode(ticks):
-            seconds = float((tick - source.ticks[0]) * source.base)
-            yield DecodedFrame(seconds, frame, source.reformatter)
-        if seconds is None:
+            step = every_seconds / float(source.base)
+            ticks = np.unique(source.on_screen(np.arange(start, stop - _TOLERANCE_TICKS, step)))
+        count = 0
+        for count, (tick, frame) in enumerate(source.decode(ticks), 1):  # noqa: B007
+            yield DecodedFrame(float((tick - source.ticks[0]) * source.base), frame, source)
+        if not count:
             raise source.undecodable()
+        if count < len(ticks):
+            source.warn(count, len(ticks))
 
 
 class DecodedFrame:
     """A decoded frame, still in the file's pixel format."""
 
-    def __init__(self, seconds: float, frame: av.VideoFrame, reformatter: VideoReformatter):
+    def __init__(self, seconds: float, frame: av.VideoFrame, source: _Source):
+        """Keep the frame; nothing is converted yet."""
         self.seconds = seconds
         self._frame = frame
-        self._reformatter = reformatter
+        self._source = source
 
     def rgb(self, height: int | None = None, width: int | None = None) -> np.ndarray:
         """Return uint8 RGB (H, W, 3) in the given size, upright; as displayed by default."""
-        return _to_rgb(self._frame, self._reformatter, height, width)
+        return self._source.to_rgb(self._frame, height, width)
 
 
 def resize_frame(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resize a uint8 RGB frame (H, W, 3) as decoding does, for frames that come from a camera or an array."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-    return _to_rgb(frame, VideoReformatter(), height, width)
+    return frame.reformat(width, height, interpolation="AREA", threads=1).to_ndarray()
 
 
 class VideoWriter:
     """Write RGB frames to an H.264 file (yuv420p) that players and browsers show.
 
-    The file is written under a temporary name beside `path` and renamed when complete; after an error nothing remains.
-    Frames of odd size are padded by one row or column, which yuv420p demands.
+    The file is written under a temporary name beside `path` and renamed when complete; after an error nothing
+    remains. Frames of odd size are padded by one row or column, which yuv420p demands.
 
     Args:
         path: File to write, by convention `.mp4`.
@@ -237,8 +242,8 @@ class VideoWriter:
         crf: Quality from 0 (best) to 51; 18 looks lossless, 28 is small.
 
     Raises:
-        ValueError: If `fps` is not positive, a frame is not uint8 (H, W, 3) or differs in size from the first one, times do
-            not increase, or no frame was written.
+        ValueError: If `fps` is below 0.001, a frame is not uint8 (H, W, 3) or differs in size from the first
+            one, times do not increase, no frame was written, or there is no `with` block.
         OSError: If the file cannot be written, for instance on a full disk.
 
     Example:
@@ -247,8 +252,9 @@ class VideoWriter:
     """
 
     def __init__(self, path: str | os.PathLike, fps: float, *, crf: int = 20):
+        """Remember what to write; the file is opened by the `with` block."""
         if not fps >= 0.001:
-            raise ValueError(f"fps must be positive, at least 0.001, got {fps}")
+            raise ValueError(f"fps must be at least 0.001, got {fps}")
         self.path = Path(path)
         self.fps = Fraction(fps).limit_denominator(1001)
         self.crf = crf
@@ -261,17 +267,16 @@ class VideoWriter:
     def __enter__(self) -> VideoWriter:
         """Make the folder and the file, so that a wrong path is known before the work."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with self._naming_the_file():
             self._partial.touch()
-            self._container = av.open(
-                str(self._partial), "w", format="mp4", options={"movflags": "+faststart"}
-            )
-        except OSError as error:
-            raise self._os_error(error) from error
+            options = {"movflags": "+faststart"}  # the index first, so that a browser plays while it loads
+            self._container = av.open(str(self._partial), "w", format="mp4", options=options)
         return self
 
     def write(self, image: np.ndarray, seconds: float | None = None) -> None:
         """Append a uint8 RGB frame (H, W, 3), at `seconds` from the start or one frame after the last one."""
+        if self._container is None:
+            raise ValueError("frames are written inside `with VideoWriter(...) as writer:`")
         image = np.asarray(image)
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"a frame must be uint8 (height, width, 3), got {image.dtype} {image.shape}")
@@ -285,16 +290,17 @@ class VideoWriter:
         if tick <= max(self._last_tick, -1):
             raise ValueError(f"seconds must increase from frame to frame, got {seconds}")
         height, width = image.shape[:2]
-        padded = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        frame = av.VideoFrame.from_ndarray(padded, format="rgb24").reformat(
-            format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG"
-        )
+        if height % 2 or width % 2:
+            image = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
         frame.pts, frame.time_base = tick, 1 / (self.fps * _TICKS_PER_FRAME)
         self._last_tick = tick
-        self._encode(frame)
+        with self._naming_the_file():
+            self._container.mux(self._stream.encode(frame))
 
     def _start(self, shape: tuple[int, int, int]) -> None:
-        # x264's macroblock tree reads uninitialised memory in small pictures: equal frames would give unequal files.
+        # x264's macroblock tree is not repeatable in small pictures: equal frames would give unequal files.
         options = {"preset": "veryfast", "crf": str(self.crf), "mbtree": "0"}
         self._stream = self._container.add_stream("libx264", rate=self.fps, options=options)
         context = self._stream.codec_context
@@ -306,38 +312,37 @@ class VideoWriter:
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         self._shape = shape
 
-    def _encode(self, frame: av.VideoFrame | None) -> None:
-        try:
-            self._container.mux(self._stream.encode(frame))
-        except av.error.FFmpegError as error:
-            raise self._os_error(error) from error
-
-    def _os_error(self, error: OSError) -> OSError:
-        return OSError(error.errno, error.strerror, str(self.path))
-
     def __exit__(self, error_type, error, traceback) -> None:
         """Finish the file and give it its name, or remove it after an error."""
         try:
-            if error_type is not None:
-                with suppress(av.error.FFmpegError):
-                    self._container.close()
-            elif self._stream is None:
-                raise ValueError(f"no frame was written to {self.path}")
-            else:
-                self._encode(None)
-                self._container.close()
-                self._partial.replace(self.path)
-        except OSError as problem:
-            raise self._os_error(problem) from problem
+            if error_type is None:
+                self._finish()
         finally:
+            with suppress(av.error.FFmpegError):
+                self._container.close()
             self._partial.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        if self._stream is None:
+            raise ValueError(f"no frame was written to {self.path}")
+        with self._naming_the_file():
+            self._container.mux(self._stream.encode(None))
+            self._container.close()
+            self._partial.replace(self.path)
+
+    @contextmanager
+    def _naming_the_file(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, av.error.FFmpegError) as error:
+            raise OSError(error.errno, error.strerror, str(self.path)) from error
 
 
 class _Source:
     """An open video file: when its frames are on screen, and the way to their pixels.
 
-    Times are ticks of `base` seconds. `ticks` (int64, ascending) says when each frame appears, `end` when the last one goes,
-    and `keys` at which frames decoding can start.
+    Times are ticks of `base` seconds. `ticks` (int64, ascending) says when each frame appears, `end` when the
+    last one goes, and `keys` at which frames decoding can start.
     """
 
     def __init__(self, video: str | os.PathLike, threads: int = 1):
@@ -347,7 +352,7 @@ class _Source:
             raise FileNotFoundError(f"no video file at {self.path}{folder}")
         if not self.path.stat().st_size:
             raise VideoError(f"{self.path}: the file is empty")
-        self.reformatter = VideoReformatter()
+        self._reformatter = VideoReformatter()
         self._threads = threads
         self.ticks = np.empty(0, np.int64)
         self._open()
@@ -367,40 +372,36 @@ class _Source:
         except (av.error.FFmpegError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or error
             raise VideoError(f"{self.path}: not a video that can be read, or cut off ({reason})") from error
-        streams = [
-            stream
-            for stream in self._container.streams.video
-            if stream.codec_context is not None and not stream.disposition & Disposition.attached_pic
-        ]
-        if not streams:
+        for stream in self._container.streams.video:
+            if stream.codec_context and not stream.disposition & Disposition.attached_pic:
+                self.stream = stream
+                break
+        else:
             self.close()
             raise VideoError(f"{self.path}: the file holds no video stream")
-        self.stream = streams[0]
         self.stream.codec_context.thread_count = self._threads
         self.stream.codec_context.thread_type = "NONE" if self._threads == 1 else "AUTO"
 
     def _scan(self) -> None:
         """Read the times of the frames from the packets, without decoding."""
-        packets = [
-            (packet.pts, packet.duration, packet.is_keyframe, packet.is_discard)
-            for packet in self._demux()
-            if packet.size
-        ]
-        shown = [packet for packet in packets if not packet[3]]
-        ticks = [tick for tick, *_ in shown]
         self.base, self._by_order = self.stream.time_base, False
+        ticks, keys, duration, count = [], [], 0, 0
+        for packet in self._demux():
+            count += packet.size > 0
+            if packet.size and not packet.is_discard:
+                ticks.append(packet.pts)
+                keys += [packet.pts] if packet.is_keyframe else []
+                duration = packet.duration or 0
         if not ticks or None in ticks or len(set(ticks)) < len(ticks):
             self.count()
             return
-        if len(packets) < self.stream.frames:
-            self._warn(len(packets), self.stream.frames)
-        # AVI holds no presentation times. Where B-frames do not show in those that FFmpeg makes up (H.264, and MPEG-4
-        # with B-frames packed as in UCF's clips), frames bear wrong times but come in the right order.
+        if count < self.stream.frames:
+            self.warn(count, self.stream.frames)
+        # AVI holds no presentation times. Where FFmpeg does not see its B-frames (H.264, and MPEG-4 packed as
+        # in UCF's clips), frames bear wrong times but come in the right order.
         if "avi" in self._container.format.name and self.stream.codec_context.has_b_frames:
             self._by_order = ticks == sorted(ticks)
-        durations = [duration or 0 for _, duration, *_ in shown]
-        keys = [] if self._by_order else [tick for tick, _, is_key, _ in shown if is_key]
-        self._set_times(sorted(ticks), keys, max(durations) if len(ticks) == 1 else durations[-1])
+        self._set_times(sorted(ticks), [] if self._by_order else keys, duration)
 
     def count(self) -> None:
         """Take the times from the frames that decode: slow, but right for damaged and untimed files."""
@@ -409,7 +410,7 @@ class _Source:
         if not ticks:
             raise self.undecodable()
         if len(ticks) < promised:
-            self._warn(len(ticks), promised)
+            self.warn(len(ticks), promised)
         if None in ticks or any(before >= after for before, after in pairwise(ticks)):
             ticks, self.base = range(len(ticks)), 1 / self._rate
         self._set_times(ticks, [], 0)
@@ -425,41 +426,34 @@ class _Source:
     def _rate(self) -> Fraction:
         return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
 
-    def span(self, start_seconds: float | None, end_seconds: float | None) -> tuple[int, int]:
+    def span(self, start_seconds: float | None, end_seconds: float | None) -> tuple[float, float]:
         """Return the half-open range in ticks, checked."""
-        first, duration = int(self.ticks[0]), float((self.end - self.ticks[0]) * self.base)
+        base, first = float(self.base), float(self.ticks[0])
+        duration = (self.end - first) * base
         start = 0.0 if start_seconds is None else start_seconds
         stop = duration if end_seconds is None else end_seconds
         if not 0 <= start < duration:
             raise ValueError(f"start_seconds must lie in the video, 0 to {duration:.3f}, got {start_seconds}")
         if not stop > start:
             raise ValueError(f"end_seconds must be greater than start_seconds ({start}), got {end_seconds}")
-        start, stop = (
-            first + round(Fraction(seconds) / self.base) for seconds in (start, min(stop, duration))
-        )
-        return start, max(stop, start + 1)
+        return first + start / base, first + min(stop, duration) / base
 
-    def on_screen(self, ticks: np.ndarray) -> np.ndarray:
+    def on_screen(self, ticks: np.ndarray | float) -> np.ndarray:
         """For each time, return the tick of the frame that is on screen then."""
-        return self.ticks[np.maximum(np.searchsorted(self.ticks, ticks, side="right") - 1, 0)]
+        return self.ticks[np.searchsorted(self.ticks, ticks + _TOLERANCE_TICKS, side="right") - 1]
 
     def spread(self, frames: int, start_seconds: float | None, end_seconds: float | None) -> np.ndarray:
         """Return the ticks of the frames on screen at the middles of `frames` equal parts of the range."""
         start, stop = self.span(start_seconds, end_seconds)
-        middles = start + (2 * np.arange(frames, dtype=np.int64) + 1) * (stop - start) // (2 * frames)
-        return self.on_screen(middles)
+        return self.on_screen(start + (stop - start) * (np.arange(frames) + 0.5) / frames)
 
     def decode(self, ticks: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Yield (tick, frame) for ascending ticks, as far as they decode, jumping to key frames where that pays."""
+        """Yield (tick, frame) for ascending ticks as far as they decode; jump to key frames if that pays."""
         keys = self.keys[np.searchsorted(self.keys, ticks, side="right") - 1]
         frames_to_key = np.searchsorted(self.ticks, keys[1:]) - np.searchsorted(self.ticks, ticks[:-1])
         jumps = np.flatnonzero(frames_to_key > _JUMP_COST_FRAMES) + 1
         for run, key in zip(np.split(ticks, jumps), keys[[0, *jumps]].tolist(), strict=True):
             yield from self._decode_run(run.tolist(), key)
-
-    def read(self, ticks: np.ndarray, height: int, width: int) -> dict[int, np.ndarray]:
-        """Decode the frames at ascending ticks to RGB, as far as they decode."""
-        return {tick: _to_rgb(frame, self.reformatter, height, width) for tick, frame in self.decode(ticks)}
 
     def _decode_run(self, run: list[int], key: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decode on from a key frame, leaving out unwanted frames that no other frame needs."""
@@ -501,22 +495,19 @@ class _Source:
         except av.error.FFmpegError:
             return []  # a damaged packet: the frames around it count
 
+    def to_rgb(self, frame: av.VideoFrame, height: int | None, width: int | None) -> np.ndarray:
+        """Convert to uint8 RGB (H, W, 3), upright, in one pass with the resizing."""
+        turns = round(frame.rotation / 90) % 4  # counter-clockwise quarter turns that make it upright
+        if turns % 2:
+            height, width = width, height
+        image = self._reformatter.reformat(
+            frame, width or frame.width, height or frame.height, "rgb24", interpolation="AREA", threads=1
+        ).to_ndarray()
+        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
     def undecodable(self) -> VideoError:
         return VideoError(f"{self.path}: no frame could be decoded")
 
-    def _warn(self, found: int, promised: int) -> None:
-        warnings.warn(
-            f"{self.path}: cut off or damaged, {found} of {promised} frames can be read", stacklevel=3
-        )
-
-
-def _to_rgb(
-    frame: av.VideoFrame, reformatter: VideoReformatter, height: int | None, width: int | None
-) -> np.ndarray:
-    turns = round(frame.rotation / 90) % 4  # counter-clockwise quarter turns that make it upright
-    if turns % 2:
-        height, width = width, height
-    image = reformatter.reformat(
-        frame, width or frame.width, height or frame.height, "rgb24", interpolation="AREA", threads=1
-    ).to_ndarray()
-    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+    def warn(self, found: int, promised: int) -> None:
+        message = f"{self.path}: cut off or damaged, {found} of {promised} frames could be read"
+        warnings.warn(message, stacklevel=3)

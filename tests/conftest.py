@@ -16,7 +16,8 @@ import pytest
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
-# The first of the four rows of blocks in a coded frame. It betrays BGR, flips and turns; the other rows hold 12 bits.
+# The first of the four rows of blocks in a coded frame; it betrays BGR, flips and turns.
+# The others hold 12 bits, the highest first.
 MARKER = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)], np.uint8)
 
 
@@ -32,7 +33,7 @@ def pytest_collection_modifyitems(config, items):
         left_out.discard("slow")
     deselected = [item for item in items if any(item.get_closest_marker(name) for name in left_out)]
     if deselected:
-        config.hook.pytest_deselected(deselected)
+        config.hook.pytest_deselected(items=deselected)
         items[:] = [item for item in items if item not in deselected]
     for item in items:
         if item.get_closest_marker("real_data") and not REAL_DATA.is_dir():
@@ -72,6 +73,12 @@ def coded_frame():
 def index_of():
     """`index_of(frame)`: the index (0-4095) coded in a frame of any size; fails on BGR, flips and turns."""
     return read_coded_frame
+
+
+@pytest.fixture(scope="session")
+def encode():
+    """`encode(path, indices=range(60), ...)`: see `encode_video`; for fixtures that outlive one test."""
+    return encode_video
 
 
 @pytest.fixture
@@ -133,7 +140,7 @@ def encode_video(
     Args:
         ticks: Presentation time of each frame in units of `time_base`; 0, 1, 2, ... by default.
         time_base: Seconds per tick; 1 / fps by default.
-        rotation: Counter-clockwise degrees that a player turns the picture by; it is stored turned the other way.
+        rotation: Counter-clockwise degrees by which a player turns the picture; it is stored turned back.
         audio_seconds: Length of a silent AAC track; none by default.
         options: Of the codec, such as `crf="20"`; a dash in a name is written as `__`.
     """

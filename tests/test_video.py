@@ -43,8 +43,14 @@ CONTAINERS = {
     "motion_jpeg.avi": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
     "b_frames.mkv": {"b_frames": 3},
     "open_gop.mkv": {"b_frames": 3, "x264opts": OPEN_GOP},
-    "vp8.webm": {"codec": "libvpx", "b": "300k"},
-    "vp9.webm": {"codec": "libvpx-vp9", "b": "300k", "deadline": "realtime", "cpu__used": "8"},
+    "vp8.webm": {"codec": "libvpx", "b": "300k", "deadline": "realtime", "cpu__used": "8", "threads": "1"},
+    "vp9.webm": {
+        "codec": "libvpx-vp9",
+        "b": "300k",
+        "deadline": "realtime",
+        "cpu__used": "8",
+        "threads": "1",
+    },
     "rotated_90.mov": {"b_frames": 2, "rotation": 90},
     "rotated_180.mov": {"b_frames": 2, "rotation": 180},
     "rotated_270.mov": {"b_frames": 2, "rotation": 270},
@@ -71,11 +77,12 @@ def indices_in(index_of):
     return lambda clip: [index_of(frame) for frame in clip]
 
 
-class TestContainers:
-    @pytest.fixture(params=CONTAINERS)
-    def video(self, request, make_video):
-        return make_video(request.param, **CONTAINERS[request.param])
+@pytest.fixture(scope="module", params=CONTAINERS)
+def video(request, encode, tmp_path_factory):
+    return encode(tmp_path_factory.mktemp("video") / request.param, **CONTAINERS[request.param])
 
+
+class TestContainers:
     @pytest.mark.parametrize("frames", [1, 7, 20, 60])
     def test_frames_are_exact(self, video, frames, indices_in):
         clip = frames_extraction(video, frames)
@@ -229,7 +236,7 @@ class TestFramesExtraction:
 
 
 def pack_b_frames(source, target):
-    """Join each B-frame with the frame before it and put an empty frame behind, as DivX did and UCF's clips have it."""
+    """Join each B-frame to the frame before it and put an empty one behind it, as in UCF's clips (DivX)."""
     picture, not_coded = b"\0\0\1\xb6", b"\0\0\1\xb6\x50\x7f"
     chunks = []
     with av.open(str(source)) as container:
@@ -268,6 +275,14 @@ class TestIterFrames:
         assert indices_in(images) == list(range(10, 20))
         images = [f.image for f in iter_frames(video, 0.2, start_seconds=0.4, end_seconds=0.8)]
         assert indices_in(images) == [10, 15]
+
+    def test_times_between_the_ticks_of_a_coarse_clock(self, make_video, indices_in):
+        video = make_video("coarse.avi", codec="mpeg4")  # one tick is one frame, 0.04 s
+        images = [frame.image for frame in iter_frames(video, 0.1)]
+        assert indices_in(images) == [int(k * 2.5) for k in range(24)]
+        images = [frame.image for frame in iter_frames(video, start_seconds=0.3, end_seconds=0.5)]
+        assert indices_in(images) == [7, 8, 9, 10, 11, 12]
+        assert indices_in(frames_extraction(video, 2, start_seconds=0.3, end_seconds=0.5)) == [8, 11]
 
     def test_start_between_frames_gives_the_frame_on_screen(self, make_video, indices_in):
         images = [f.image for f in iter_frames(make_video(), start_seconds=0.41, end_seconds=0.5)]
@@ -353,7 +368,10 @@ class TestBadFiles:
             ("cut.mkv", {"b_frames": 2}),
             ("cut.avi", {"codec": "mpeg4"}),
             ("cut.ts", {"b_frames": 2}),
-            ("cut.webm", {"codec": "libvpx", "b": "1M"}),
+            (
+                "cut.webm",
+                {"codec": "libvpx", "b": "1M", "deadline": "realtime", "cpu__used": "8", "threads": "1"},
+            ),
         ],
     )
     def test_cut_in_the_middle_gives_what_is_there(self, make_video, index_of, name, options, share):
@@ -367,7 +385,7 @@ class TestBadFiles:
             clip = [index_of(frame) for frame in frames_extraction(video, 20)][:-1]
         if video.suffix in (".mp4", ".avi"):  # only these say how many frames there should be
             assert re.search(
-                r"cut\.\w+: cut off or damaged, \d+ of 60 frames can be read", str(caught[0].message)
+                r"cut\.\w+: cut off or damaged, \d+ of 60 frames could be read", str(caught[0].message)
             )
         assert found == list(range(len(found)))
         assert 60 * share / 4 < len(found) < 60
@@ -385,7 +403,9 @@ class TestBadFiles:
         with pytest.warns(UserWarning, match=r"holes\.mp4: cut off or damaged, 55 of 60 frames"):
             clip = frames_extraction(video, 60)
         assert [index_of(frame) for frame in clip] == [*range(20), *[19] * 5, *range(25, 60)]
-        assert [index_of(frame.image) for frame in iter_frames(video)] == [*range(20), *range(25, 60)]
+        with pytest.warns(UserWarning, match=r"holes\.mp4: cut off or damaged, 55 of 60 frames"):
+            found = [index_of(frame.image) for frame in iter_frames(video)]
+        assert found == [*range(20), *range(25, 60)]
 
     def test_nothing_decodes(self, read, make_video):
         video = make_video()
@@ -461,6 +481,11 @@ class TestVideoWriter:
                 writer.write(image)
         return path
 
+    def write_all(self, path, arguments):
+        with VideoWriter(path, 25) as writer:
+            for frame in arguments:
+                writer.write(*frame)
+
     def test_round_trip(self, tmp_path, coded_frame, indices_in):
         path = self.write(tmp_path / "out.mp4", map(coded_frame, range(50)))
         assert indices_in(frame.image for frame in iter_frames(path)) == list(range(50))
@@ -491,9 +516,8 @@ class TestVideoWriter:
         images = [coded_frame(index, height, width) for index in range(5)]
         for image in iter_frames(self.write(tmp_path / "out.mp4", images)):
             assert image.image.shape == (height + height % 2, width + width % 2, 3)
-            assert (
-                np.array_equal(image.image[height - 1 :] > 128, image.image[height - 1 : height] > 128) or 1
-            )
+            edge = image.image[[height - 1, -1]].mean((1, 2))  # the last row of the frame, and its copy
+            assert abs(edge[0] - edge[1]) < 8
 
     def test_given_times(self, tmp_path, coded_frame, indices_in):
         seconds = [0, 0.1, 0.15, 1, 3]
@@ -515,10 +539,11 @@ class TestVideoWriter:
             VideoInfo.read(tmp_path / "b.mp4").frame_seconds, np.array(ticks) / 1000, atol=1e-3
         )
 
-    def test_same_frames_give_the_same_bytes(self, tmp_path, coded_frame):
-        images = [coded_frame(index) for index in range(30)]
-        paths = [self.write(tmp_path / name, images) for name in ("a.mp4", "b.mp4")]
-        assert paths[0].read_bytes() == paths[1].read_bytes()
+    @pytest.mark.parametrize(("height", "width"), [(112, 112), (240, 320)])
+    def test_same_frames_give_the_same_bytes(self, tmp_path, coded_frame, height, width):
+        images = [coded_frame(index, height, width) for index in range(30)]
+        files = {self.write(tmp_path / "out.mp4", images).read_bytes() for _ in range(10)}
+        assert len(files) == 1
 
     def test_crf_trades_quality_for_size(self, tmp_path):
         images = np.random.default_rng(0).integers(0, 255, (5, 64, 96, 3), np.uint8)
@@ -553,9 +578,13 @@ class TestVideoWriter:
     def test_error_keeps_the_older_file(self, tmp_path, coded_frame):
         path = tmp_path / "out.mp4"
         path.write_text("older")
-        with pytest.raises(KeyError, match="mine"), VideoWriter(path, 25) as writer:
-            writer.write(coded_frame(0))
+
+        def broken_source():
+            yield coded_frame(0)
             raise KeyError("mine")
+
+        with pytest.raises(KeyError, match="mine"):
+            self.write(path, broken_source())
         assert path.read_text() == "older"
         assert list(tmp_path.iterdir()) == [path]
 
@@ -577,10 +606,13 @@ class TestVideoWriter:
             "seconds": ([(image, 1.0), (image, 1.0)], "seconds must increase from frame to frame, got 1.0"),
             "nothing": ([], "no frame was written"),
         }[kind]
-        with pytest.raises(ValueError, match=message), VideoWriter(tmp_path / "out.mp4", 25) as writer:
-            for arguments in frames:
-                writer.write(*arguments)
+        with pytest.raises(ValueError, match=message):
+            self.write_all(tmp_path / "out.mp4", frames)
         assert not list(tmp_path.iterdir())
+
+    def test_without_with(self, tmp_path, coded_frame):
+        with pytest.raises(ValueError, match="inside `with VideoWriter"):
+            VideoWriter(tmp_path / "out.mp4", 25).write(coded_frame(0))
 
     @pytest.mark.parametrize("fps", [0, -1, float("nan"), 1e-9])
     def test_bad_fps(self, tmp_path, fps):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import keras
 from keras import layers
 
@@ -22,7 +24,7 @@ def clip_input(num_classes: int, input_shape: tuple[int, ...], *, smallest: int)
     """
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
-    if len(input_shape) != 4 or not all(isinstance(size, int) and size > 0 for size in input_shape):
+    if len(input_shape) != 4 or not all(isinstance(size, Integral) and size > 0 for size in input_shape):
         raise ValueError(
             f"input_shape must be four positive integers (frames, height, width, channels), got {input_shape}"
         )

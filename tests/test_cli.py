@@ -1,0 +1,144 @@
+"""The command line, as a user types it."""
+
+import csv
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from harkeras import VideoInfo, cli, create_sample_video
+
+COMMANDS = ("demo", "train", "evaluate", "predict", "download", "models")
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run `harkeras ...` in this process; return its exit status and what it wrote."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["harkeras", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        return stop.value.code or 0, *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    return tmp_path_factory.mktemp("work")
+
+
+@pytest.fixture(scope="module")
+def model(work, sample_dir):
+    """A model trained by the command, in a process of its own."""
+    command = [sys.executable, "-m", "harkeras.cli", "train", sample_dir, "--epochs", "1", "--frames", "4"]
+    result = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert "accuracy" in result.stdout
+    assert "trained on 12 clips of 3" in result.stdout
+    assert "absl" not in result.stderr
+    (path,) = (work / "saved_models").glob("*.keras")
+    assert f"harkeras predict VIDEO --model saved_models/{path.name}" in result.stdout
+    return path
+
+
+def test_help_of_every_command(run):
+    status, out, _ = run("--help")
+    assert status == 0
+    for command in COMMANDS:
+        assert f"  {command} " in out
+        status, text, _ = run(command, "--help")
+        assert status == 0
+        assert "Usage: harkeras" in text
+
+
+def test_models_lists_parameters(run):
+    status, out, _ = run("models")
+    assert status == 0
+    assert "44,524" in out
+    assert "73,060" in out
+
+
+def test_evaluate_scores_the_held_out_clips(run, model, sample_dir):
+    status, out, _ = run("evaluate", model, sample_dir)
+    assert status == 0
+    assert "tested on 4 clips of 1" in out
+
+
+def test_predict_writes_video_and_timeline_with_the_newest_model(run, model, work, monkeypatch):
+    monkeypatch.chdir(work)
+    truth = create_sample_video("long.mp4", actions=("Walking", "Falling"))
+    status, out, _ = run("predict", "long.mp4", "--output", "actions.mp4", "--timeline", "actions.csv")
+    assert status == 0
+    assert f"model: saved_models/{model.name}" in out
+    info = VideoInfo.read("actions.mp4")
+    assert info.codec == "h264"
+    assert info.duration_seconds == pytest.approx(truth[-1].end_seconds)
+    with (work / "actions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[-1]["end_seconds"]) == pytest.approx(truth[-1].end_seconds, abs=1e-3)
+    assert all(row["label"] in out for row in rows)
+
+
+def test_predict_single_names_one_action(run, model, sample_dir):
+    clip = next(sample_dir.rglob("*.mp4"))
+    status, out, _ = run("predict", clip, "--model", model, "--single")
+    assert status == 0
+    assert out.startswith("Action: ")
+    assert "Confidence: 0." in out or "Confidence: 1." in out
+
+
+def test_bad_input_is_one_line_and_status_2(run, model, sample_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text.mp4").write_text("not a video")
+    clip = next(sample_dir.rglob("*.mp4"))
+    for arguments, message in (
+        (("train", "nowhere"), "no folder at nowhere"),
+        (("train", "empty"), "must hold one folder of clips per class"),
+        (("train", sample_dir, "--model", "c4d"), "name must be one of convlstm"),
+        (("train", sample_dir, "--classes", "Walking,Flying"), "no folder for the class 'Flying'"),
+        (("train", sample_dir, "--height", "8"), "input_shape must be at least 64 x 64"),
+        (("predict", clip), "no model in saved_models"),
+        (("predict", clip, "--model", "none.keras"), "no model file at none.keras"),
+        (("predict", "none.mp4", "--model", model), "no video file at none.mp4"),
+        (("predict", "text.mp4", "--model", model), "text.mp4: not a video"),
+        (("predict", clip, "--model", model, "--classes", "a,b"), "classes must name the model's"),
+        (("predict", clip, "--model", model, "--timeline", "a.txt"), "timeline must end in .csv or .json"),
+        (("evaluate", "text.mp4", sample_dir), "must be a .keras file"),
+        (("download", "http://127.0.0.1:9/none.mp4"), "could not download"),
+    ):
+        status, _, err = run(*arguments)
+        lines = [line for line in err.splitlines() if line.startswith("error: ")]
+        assert status == 2, arguments
+        assert len(lines) == 1, err
+        assert message in lines[0]
+        assert "Traceback" not in err
+
+
+def test_usage_errors_are_status_2(run):
+    status, _, err = run("train")
+    assert status == 2
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_is_status_130(run, monkeypatch, sample_dir):
+    def interrupt(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harkeras.workflow.train_on_folder", interrupt)
+    assert run("train", sample_dir)[0] == 130
+
+
+def test_help_does_not_load_tensorflow():
+    code = "import sys, harkeras.cli; assert not {'tensorflow', 'keras', 'cv2', 'av'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.slow
+def test_demo_does_the_whole_job(tmp_path):
+    command = shutil.which("harkeras")
+    result = subprocess.run([command, "demo"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

@@ -1,0 +1,130 @@
+import keras
+import numpy as np
+import pytest
+
+from harkeras.evaluation import evaluate, plot_confusion_matrix, plot_metric
+
+CLASSES = ("Fall", "Run", "Wave")
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Says what the first pixel says: its three channels are the probabilities."""
+    clip = keras.Input((1, 1, 1, 3))
+    x = keras.layers.Rescaling(1 / 10)(clip)
+    return keras.Model(clip, keras.layers.Flatten()(x))
+
+
+def clips(named):
+    """Clips of which the model says with 0.8 that they are of class `named`."""
+    features = np.full((len(named), 1, 1, 1, 3), 1, np.uint8)
+    features[np.arange(len(named)), 0, 0, 0, named] = 8
+    return features
+
+
+@pytest.fixture
+def history():
+    history = keras.callbacks.History()
+    history.history = {"loss": [3.0, 2.0, 1.0], "val_loss": [3.0, 2.5, 2.6]}
+    return history
+
+
+class TestEvaluate:
+    LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2])
+    NAMED = np.array([0, 0, 0, 1, 1, 1, 0, 1])
+
+    @pytest.fixture
+    def evaluation(self, model):
+        return evaluate(model, clips(self.NAMED), self.LABELS, classes=CLASSES, split="by source video")
+
+    def test_scores(self, evaluation):
+        assert evaluation.accuracy == 5 / 8
+        assert evaluation.confusion.tolist() == [[3, 1, 0], [1, 2, 0], [0, 1, 0]]
+        assert evaluation.precision.tolist() == [3 / 4, 2 / 4, 0]
+        assert evaluation.recall.tolist() == pytest.approx([3 / 4, 2 / 3, 0])
+        assert evaluation.f1.tolist() == pytest.approx([3 / 4, 4 / 7, 0])
+        assert evaluation.support.tolist() == [4, 3, 1]
+        assert evaluation.loss == pytest.approx(-(5 * np.log(0.8) + 3 * np.log(0.1)) / 8)
+        assert evaluation.probabilities == pytest.approx(clips(self.NAMED)[:, 0, 0, 0] / 10)
+
+    @pytest.mark.parametrize(("hits", "interval"), [(98, (0.724, 0.864)), (113, (0.866, 0.961))])
+    def test_wilson_interval(self, model, hits, interval):
+        """The tutorials' 98 and 113 of 122 test clips."""
+        named = np.array([0] * hits + [1] * (122 - hits))
+        evaluation = evaluate(model, clips(named), np.zeros(122, int), classes=CLASSES)
+        assert evaluation.interval == pytest.approx(interval, abs=0.001)
+
+    def test_interval_of_a_perfect_score_is_no_point(self, model):
+        evaluation = evaluate(model, clips([0, 1]), [0, 1], classes=CLASSES)
+        assert evaluation.interval == pytest.approx((0.342, 1.0), abs=0.001)
+
+    @pytest.mark.parametrize("batch_size", [1, 3, 8, 100])
+    def test_batch_size_changes_nothing(self, model, evaluation, batch_size):
+        other = evaluate(model, clips(self.NAMED), self.LABELS, classes=CLASSES, batch_size=batch_size)
+        assert np.array_equal(other.probabilities, evaluation.probabilities)
+
+    def test_report(self, evaluation):
+        assert str(evaluation).splitlines() == [
+            "class  precision  recall     F1  clips",
+            "Fall        0.75    0.75   0.75      4",
+            "Run         0.50    0.67   0.57      3",
+            "Wave        0.00    0.00   0.00      1",
+            "accuracy 0.625 on 8 clips (95 % interval 0.306 to 0.863; "
+            "naming the commonest class gives 0.500)",
+            "split: by source video",
+        ]
+
+    def test_certain_and_wrong_has_a_finite_loss(self, model):
+        features = np.array([10, 0, 0], np.uint8).reshape(1, 1, 1, 1, 3)
+        assert evaluate(model, features, [1], classes=CLASSES).loss == pytest.approx(-np.log(1e-7))
+
+    def test_memory_mapped(self, model, tmp_path, evaluation):
+        np.save(tmp_path / "clips.npy", clips(self.NAMED))
+        features = np.load(tmp_path / "clips.npy", mmap_mode="r")
+        other = evaluate(model, features, self.LABELS, classes=CLASSES)
+        assert np.array_equal(other.confusion, evaluation.confusion)
+
+    @pytest.mark.parametrize(
+        ("named", "labels", "classes", "message"),
+        [
+            ([], [], CLASSES, "features must hold at least one clip, got none"),
+            ([0, 1], [0], CLASSES, r"labels must be 2 integers, got int64 \(1,\)"),
+            ([0, 1], [0, 3], CLASSES, "labels must lie in 0 to 2, got 0 to 3"),
+            ([0, 1], [0, 1], ("a", "b"), r"classes must name the model's 3 outputs, got 2: \['a', 'b'\]"),
+        ],
+    )
+    def test_errors(self, model, named, labels, classes, message):
+        with pytest.raises(ValueError, match=message):
+            evaluate(model, clips(np.array(named, int)), labels, classes=classes)
+
+
+class TestPlots:
+    def test_metric(self, history, tmp_path):
+        figure = plot_metric(history, "loss", "val_loss", "Total loss")
+        (axes,) = figure.axes
+        assert axes.get_title() == "Total loss"
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["loss", "val_loss"]
+        assert [line.get_ydata().tolist() for line in axes.lines] == list(history.history.values())
+        assert [line.get_xdata().tolist() for line in axes.lines] == [[1, 2, 3]] * 2
+        figure.savefig(tmp_path / "metric.png")
+
+    def test_unknown_metric(self, history):
+        with pytest.raises(ValueError, match="metric must be one of loss, val_loss, got 'accuracy'"):
+            plot_metric(history, "loss", "accuracy", "")
+
+    def test_confusion(self, tmp_path):
+        confusion = np.array([[3, 1, 0], [1, 2, 0], [0, 0, 0]])
+        figure = plot_confusion_matrix(confusion.tolist(), CLASSES, "Fights")
+        axes = figure.axes[0]
+        assert axes.get_title() == "Fights"
+        texts = {text.get_position(): text.get_text() for text in axes.texts}
+        assert texts[1, 0] == "1"  # one clip of Fall (row 0) was named Run (column 1)
+        assert [text.get_text() for text in axes.get_yticklabels()] == list(CLASSES)
+        shares = axes.images[0].get_array()
+        assert shares[0].tolist() == [0.75, 0.25, 0]
+        assert shares[2].tolist() == [0, 0, 0]
+        figure.savefig(tmp_path / "confusion.png")
+
+    def test_confusion_of_other_classes(self):
+        with pytest.raises(ValueError, match=r"confusion must be 2 x 2, got \(3, 3\)"):
+            plot_confusion_matrix(np.eye(3), ("a", "b"))

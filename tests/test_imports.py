@@ -1,0 +1,86 @@
+"""The import rule: a module imports only from lower levels."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import harkeras
+
+PACKAGE = Path(harkeras.__file__).parent
+# Modules of a level do not import each other; those of `models/` have a rule of their own below.
+LEVELS = [
+    ["recipe", "video", "assets", "_figures", "drawing"],
+    ["saving", "samples", "youtube", "augment", "flow", "pose", "people", "annotations", "models"],
+    ["datasets", "splits", "weights", "streaming"],
+    ["training", "evaluation", "prediction", "live", "export"],
+    ["comparison", "workflow"],
+    ["cli", "app"],
+]
+LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
+HEAVY = ("tensorflow", "keras", "cv2", "av", "numpy", "matplotlib", "sklearn", "scipy")
+# What a module is called "harkeras.x.y"; the package itself imports lazily and is checked by running it.
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def dotted(path):
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports_of(path):
+    """The modules of harkeras that a file imports anywhere, with dots."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{path}: imports are absolute"
+            # `from harkeras import video` imports the module harkeras.video.
+            submodules = {f"{node.module}.{name.name}" for name in node.names}
+            found |= (submodules & {dotted(module) for module in MODULES}) or {node.module}
+    return {name for name in found if name.split(".")[0] == "harkeras"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=dotted)
+def test_a_module_imports_only_from_lower_levels(path):
+    name = dotted(path).split(".")[1]
+    assert name in LEVEL_OF, f"give {name} a level in this table"
+    for other in imports_of(path):
+        assert other != "harkeras", f"{path}: import from the module, not from the package"
+        other = other.split(".")[1]
+        assert other == name == "models" or LEVEL_OF[other] < LEVEL_OF[name], f"{name} imports {other}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "models").glob("[a-z]*.py")), ids=dotted)
+def test_a_model_imports_only_registry_and_blocks(path):
+    assert imports_of(path) <= {"harkeras.models._registry", "harkeras.models._blocks"}
+
+
+def test_every_level_is_in_order():
+    assert len(LEVEL_OF) == sum(map(len, LEVELS))
+
+
+def loaded_by(statement):
+    """The modules that a statement loads in a fresh process."""
+    code = f"{statement}\nimport sys\nprint(*sys.modules)"
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=PACKAGE.parent
+    )
+    return set(run.stdout.split())
+
+
+def test_importing_the_package_is_instant():
+    assert not loaded_by("import harkeras") & set(HEAVY)
+
+
+def test_data_sets_do_not_need_tensorflow():
+    assert not loaded_by("import harkeras.datasets, harkeras.splits") & {"tensorflow", "keras", "matplotlib"}
+
+
+@pytest.mark.parametrize("name", harkeras.__all__)
+def test_public_names_exist_and_are_documented(name):
+    assert getattr(harkeras, name) is not None
+    assert name == name.upper() or getattr(harkeras, name).__doc__

@@ -1,0 +1,235 @@
+import shutil
+import subprocess
+import sys
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import harkeras.models._structure
+from harkeras.models import (
+    create_convlstm_model,
+    create_lrcn_model,
+    create_model,
+    list_models,
+    plot_model_structure,
+)
+from harkeras.models._registry import register
+from harkeras.recipe import Recipe
+from harkeras.saving import save_model
+
+
+class Case(NamedTuple):
+    """A model: its builder and published size, and small options that build and run fast."""
+
+    builder: object
+    input_shape: tuple
+    classes: int
+    parameters: int
+    small_shape: tuple
+    small_options: dict
+
+
+# A new model is one file, and one line here.
+CASES = {
+    "convlstm": Case(
+        create_convlstm_model, (20, 64, 64, 3), 4, 44_524, (3, 15, 17, 3), {"filters": (2, 3, 2)}
+    ),
+    "lrcn": Case(create_lrcn_model, (20, 64, 64, 3), 4, 73_060, (3, 64, 66, 3), {"filters": (2, 3, 2, 4)}),
+}
+
+
+def small_clips(case, count=2, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (count, *case.small_shape), np.uint8)
+
+
+def run(model, clips, **options):
+    return keras.ops.convert_to_numpy(model(clips, **options))
+
+
+@pytest.fixture(scope="module", params=CASES)
+def case(request):
+    return CASES[request.param]
+
+
+@pytest.fixture(scope="module")
+def model(case):
+    keras.utils.set_random_seed(27)
+    return case.builder(3, case.small_shape, **case.small_options)
+
+
+def test_the_table_is_complete():
+    assert list_models() == sorted(CASES)
+
+
+class TestEveryModel:
+    def test_parameters_are_those_published(self, case):
+        assert case.builder(case.classes, case.input_shape).count_params() == case.parameters
+
+    def test_default_shape_is_that_of_the_source(self, case):
+        assert case.builder(case.classes).input_shape == (None, *case.input_shape)
+
+    def test_probabilities(self, case, model):
+        probabilities = run(model, small_clips(case))
+        assert (probabilities.shape, probabilities.dtype) == ((2, 3), np.float32)
+        assert probabilities.sum(axis=1) == pytest.approx([1, 1], abs=1e-6)
+        assert (probabilities > 0).all()
+
+    def test_float_pixels_are_those_of_uint8(self, case, model):
+        clips = small_clips(case)
+        assert np.array_equal(run(model, clips), run(model, clips.astype(np.float32)))
+        assert np.array_equal(model.predict_on_batch(clips), model.predict_on_batch(clips.astype(np.float32)))
+
+    def test_rescales_by_itself(self, model):
+        assert isinstance(model.layers[1], keras.layers.Rescaling)
+        assert run(model.layers[1], np.array([0, 255.0])) == pytest.approx([0, 1])
+
+    def test_looks_at_every_frame(self, case, model):
+        clips = small_clips(case, 1)
+        before = run(model, clips)
+        for frame in range(case.small_shape[0]):
+            changed = clips.copy()
+            changed[0, frame] = 255 - changed[0, frame]
+            assert np.abs(run(model, changed) - before).max() > 1e-6, frame
+
+    def test_minds_the_order_of_frames(self, case, model):
+        clips = small_clips(case, 1)
+        assert np.abs(run(model, clips) - run(model, clips[:, ::-1])).max() > 1e-6
+
+    def test_every_weight_gets_a_gradient(self, case, model):
+        with tf.GradientTape() as tape:
+            loss = keras.losses.sparse_categorical_crossentropy(
+                np.array([0, 1]), model(small_clips(case), training=True)
+            )
+        gradients = tape.gradient(loss, model.trainable_variables)
+        for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+            assert gradient is not None, variable.path
+            assert np.abs(gradient).max() > 0, variable.path
+
+    def test_dropout_in_training_only(self, case, model):
+        clips = small_clips(case)
+        assert np.array_equal(run(model, clips), run(model, clips))
+        assert not np.array_equal(run(model, clips, training=True), run(model, clips, training=True))
+
+    def test_is_uncompiled_functional_and_named(self, case, model):
+        assert type(model).__name__ == "Functional"
+        assert not model.compiled
+        names = [layer.name for layer in case.builder(3, case.small_shape, **case.small_options).layers]
+        assert names == [layer.name for layer in model.layers]  # no counters in them
+
+    def test_same_seed_same_weights(self, case, model):
+        keras.utils.set_random_seed(27)
+        again = case.builder(3, case.small_shape, **case.small_options)
+        assert all(map(np.array_equal, model.get_weights(), again.get_weights()))
+
+    def test_by_name(self, case, model):
+        again = create_model(model.name, 3, list(case.small_shape), **case.small_options)
+        assert again.to_json().count("class_name") == model.to_json().count("class_name")
+        assert again.output_shape == (None, 3)
+        assert create_model(model.name, 4).count_params() == case.parameters
+
+    def test_smallest_clip(self, case):
+        """The builder refuses just what Keras could not build."""
+        frames, _, width, channels = case.small_shape
+        smallest = next(
+            size for size in range(1, 100)
+            if not isinstance(self.build(case, (frames, size, width, channels)), ValueError)
+        )  # fmt: skip
+        assert smallest == self.build(case, (frames, smallest, smallest, channels)).input_shape[2]
+        message = str(self.build(case, (frames, smallest - 1, width, channels)))
+        assert f"input_shape must be at least {smallest} x {smallest} pixels, got" in message
+
+    def build(self, case, shape):
+        try:
+            return case.builder(3, shape, **case.small_options)
+        except ValueError as error:
+            return error
+
+    @pytest.mark.parametrize("shape", [(64, 64, 3), (0, 64, 64, 3), (3, None, 64, 3), (3, 64.0, 64, 3)])
+    def test_bad_shapes(self, case, shape):
+        with pytest.raises(ValueError, match=r"input_shape must be four positive integers \(frames, height"):
+            case.builder(3, shape)
+
+    def test_too_few_classes(self, case):
+        with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
+            case.builder(1)
+
+
+def test_saved_models_open_without_harkeras(tmp_path):
+    """In one process that never imports harkeras, each saved model gives the same output."""
+    for name, case in CASES.items():
+        model = case.builder(3, case.small_shape, **case.small_options)
+        recipe = Recipe(("a", "b", "c"), *case.small_shape[:3], clip_seconds=2)
+        save_model(model, tmp_path / f"{name}.keras", recipe=recipe)
+        np.savez(tmp_path / name, clips=small_clips(case), output=run(model, small_clips(case)))
+    code = """
+import pathlib, sys, keras, numpy as np
+for path in pathlib.Path().glob("*.keras"):
+    data = np.load(path.stem + ".npz")
+    np.testing.assert_allclose(keras.saving.load_model(path)(data["clips"]), data["output"], atol=1e-6)
+    print(path.stem)
+assert not any(name.startswith("harkeras") for name in sys.modules)"""
+    process = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert sorted(process.stdout.split()) == sorted(CASES), process.stderr
+
+
+def test_lrcn_filters():
+    with pytest.raises(ValueError, match=r"filters must name 4 numbers, got \(8, 8\)"):
+        create_lrcn_model(2, filters=(8, 8))
+
+
+class TestRegistry:
+    def test_unknown_name(self):
+        with pytest.raises(ValueError, match=r"name must be one of convlstm, lrcn.*, got 'lcrn'"):
+            create_model("lcrn", 4)
+
+    def test_builder_refuses(self):
+        with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
+            create_model("lrcn", 1)
+
+    def test_names_are_unique(self):
+        with pytest.raises(ValueError, match="a model named 'lrcn' is registered already"):
+            register("lrcn")(create_lrcn_model)
+
+
+class TestStructure:
+    @pytest.mark.skipif(not shutil.which("dot"), reason="no Graphviz on this machine")
+    def test_picture(self, model, tmp_path):
+        path = tmp_path / "plots" / "model.svg"
+        assert plot_model_structure(model, path) == path
+        text = path.read_text()
+        assert all(layer.name in text for layer in model.layers)
+        assert "(None, 3)" in text
+        assert list(path.parent.iterdir()) == [path]
+
+    @pytest.mark.parametrize("missing", ["dot", "pydot"])
+    def test_list_of_layers_where_graphviz_is_missing(self, model, tmp_path, monkeypatch, missing):
+        find_spec, which = harkeras.models._structure.find_spec, shutil.which
+        monkeypatch.setattr(
+            shutil, "which", lambda name: None if name == missing else which(name) or "/bin/dot"
+        )
+        monkeypatch.setattr(
+            harkeras.models._structure,
+            "find_spec",
+            lambda name: None if name == missing else find_spec("json"),
+        )
+        advice = {"dot": "install Graphviz", "pydot": r'pip install "harkeras\[plot\]"'}[missing]
+        with pytest.warns(UserWarning, match=f"model.txt lists the layers; to draw them, .*{advice}"):
+            path = plot_model_structure(model, str(tmp_path / "model.png"))
+        assert path == tmp_path / "model.txt"
+        text = path.read_text(encoding="utf-8")
+        assert all(layer.name in text for layer in model.layers)
+        assert f"{model.count_params():,}" in text
+        assert ("Graphviz" in text, "harkeras[plot]" in text) == (missing == "dot", missing == "pydot")
+        assert list(tmp_path.iterdir()) == [path]
+
+    def test_format(self, model, tmp_path):
+        with pytest.raises(ValueError, match=r"path must end in .png, .svg, .*, got .*model.bmp"):
+            plot_model_structure(model, tmp_path / "model.bmp")
+        (tmp_path / "file").touch()
+        with pytest.raises(OSError, match=r"Not a directory|File exists"):
+            plot_model_structure(model, tmp_path / "file" / "model.png")

@@ -1,0 +1,433 @@
+import csv
+import json
+from fractions import Fraction
+from itertools import groupby, pairwise
+
+import av
+import keras
+import numpy as np
+import pytest
+from keras import layers
+from test_video import PAGE, play_in_browser
+
+import harkeras.prediction
+from harkeras.models import create_lrcn_model
+from harkeras.prediction import Segment, VideoPrediction, predict_on_video, predict_single_action
+from harkeras.recipe import Recipe
+from harkeras.saving import save_model
+from harkeras.streaming import UNSURE
+from harkeras.video import VideoError, VideoInfo, VideoWriter, frames_extraction, iter_frames
+
+RGB = ("red", "green", "blue")
+OFF = {"smoothing_seconds": 0, "hysteresis": 0, "min_seconds": 0, "threshold": 0}
+QUIET = {"progress": False}
+
+
+def colour_model(frames=4, size=8):
+    """A model that returns the mean of each channel; with pixels in [0, 1], a red video is "red" for sure."""
+    clip = keras.Input((frames, size, size, 3))
+    return keras.Model(clip, layers.GlobalAveragePooling3D()(clip))
+
+
+def colour_model_with_recipe(clip_seconds=1.0, classes=RGB, **values):
+    model = colour_model()
+    model.recipe = Recipe(classes, 4, 8, 8, clip_seconds, **({"normalize": True} | values))
+    return model
+
+
+@pytest.fixture
+def colour_video(tmp_path):
+    """`colour_video("rrg", seconds=1)`: a video that is red for two seconds, then green for one."""
+
+    def write(letters, seconds=1.0, fps=25, height=48, width=64, name="colours.mp4"):
+        with VideoWriter(tmp_path / name, fps) as writer:
+            for letter in letters:
+                image = np.zeros((height, width, 3), np.uint8)
+                image[..., "rgb".index(letter)] = 254
+                for _ in range(round(seconds * fps)):
+                    writer.write(image)
+        return tmp_path / name
+
+    return write
+
+
+def clip_means(clip):
+    return clip.reshape(-1, 3).mean(0)
+
+
+class TestPredictSingleAction:
+    def test_looks_at_frames_from_all_of_the_video(self, make_video):
+        video, model = make_video(), colour_model_with_recipe()
+        action = predict_single_action(video, model)
+        expected = clip_means(frames_extraction(video, 4, 8, 8)) / 255
+        assert list(action.probabilities) == list(RGB)
+        np.testing.assert_allclose(list(action.probabilities.values()), expected, atol=1e-6)
+        assert action.label == RGB[expected.argmax()]
+        assert action.confidence == action.probabilities[action.label]
+        assert {type(value) for value in action.probabilities.values()} == {float}
+
+    def test_range(self, colour_video):
+        video, model = colour_video("rgb"), colour_model_with_recipe()
+        assert predict_single_action(video, model, end_seconds=1).label == "red"
+        assert predict_single_action(video, model, start_seconds=1, end_seconds=2).label == "green"
+        assert predict_single_action(video, model, start_seconds=2).label == "blue"
+
+    def test_path_and_model_in_memory_give_the_same(self, make_video, tmp_path):
+        model = create_lrcn_model(3)
+        path = save_model(model, tmp_path / "model.keras", recipe=Recipe(RGB, 20, 64, 64, 1.0))
+        video = make_video()
+        from_path, from_memory = predict_single_action(video, path), predict_single_action(video, model)
+        assert from_path.label == from_memory.label
+        clip = frames_extraction(video, 20, 64, 64)[None]
+        for action in (from_path, from_memory, predict_single_action(str(video), str(path))):
+            values = list(action.probabilities.values())
+            np.testing.assert_allclose(values, model.predict(clip, verbose=0)[0], atol=1e-5)
+
+    @pytest.mark.parametrize("channel_order", [None, "rgb", "bgr"])
+    @pytest.mark.parametrize("normalize", [None, False, True])
+    def test_models_from_elsewhere(self, make_video, tmp_path, normalize, channel_order):
+        colour_model().save(tmp_path / "theirs.keras")
+        video = make_video(indices=range(10))
+        action = predict_single_action(
+            video, tmp_path / "theirs.keras", classes=RGB, normalize=normalize, channel_order=channel_order
+        )
+        expected = clip_means(frames_extraction(video, 4, 8, 8)) / (255 if normalize else 1)
+        if channel_order == "bgr":
+            expected = expected[::-1]
+        np.testing.assert_allclose(list(action.probabilities.values()), expected, rtol=1e-5)
+
+    def test_arguments_stand_over_the_recipe(self, colour_video):
+        video, model = colour_video("r"), colour_model_with_recipe(normalize=False)
+        assert predict_single_action(video, model).confidence > 240
+        assert predict_single_action(video, model, normalize=True).confidence == pytest.approx(1, abs=0.03)
+        assert predict_single_action(video, model, channel_order="bgr").label == "blue"
+        assert predict_single_action(video, model, classes=["x", "y", "z"]).label == "x"
+        assert model.recipe == Recipe(RGB, 4, 8, 8, 1.0)
+
+    def test_errors(self, make_video, tmp_path):
+        video, model = make_video(), colour_model_with_recipe()
+        with pytest.raises(FileNotFoundError, match=r"no video file at .*none\.mp4"):
+            predict_single_action(tmp_path / "none.mp4", model)
+        with pytest.raises(FileNotFoundError, match=r"no model file at .*none\.keras"):
+            predict_single_action(video, tmp_path / "none.keras")
+        with pytest.raises(ValueError, match="start_seconds must lie in the video"):
+            predict_single_action(video, model, start_seconds=99)
+        (tmp_path / "text.mp4").write_text("no video")
+        with pytest.raises(VideoError, match=r"text\.mp4"):
+            predict_single_action(tmp_path / "text.mp4", model)
+
+
+@pytest.mark.parametrize("predict", [predict_single_action, predict_on_video])
+class TestRecipes:
+    def test_classes_missing(self, make_video, predict):
+        with pytest.raises(ValueError, match="classes are missing: the model has no recipe"):
+            predict(make_video(), colour_model())
+
+    def test_classes_do_not_fit(self, make_video, predict):
+        with pytest.raises(ValueError, match=r"classes must name the model's 3 outputs, got 2: \['a', 'b'"):
+            predict(make_video(), colour_model(), classes=["a", "b"])
+        with pytest.raises(ValueError, match="classes must name the model's 3 outputs, got 2"):
+            predict(make_video(), colour_model_with_recipe(classes=("a", "b")))
+
+    @pytest.mark.parametrize("shape", [(8, 8, 3), (None, 8, 8, 3), (4, 8, 8, 1), (2, 4, 8, 8, 3)])
+    def test_input_is_no_clip(self, make_video, predict, shape):
+        clip = keras.Input(shape)
+        x = layers.Reshape((-1, shape[-1]))(clip) if None not in shape else layers.GlobalAvgPool3D()(clip)
+        model = keras.Model(clip, x if x.ndim == 2 else layers.Dense(3)(layers.GlobalAvgPool1D()(x)))
+        with pytest.raises(ValueError, match=r"model must take clips \(B, T, H, W, 3\) of fixed size, got"):
+            predict(make_video(), model, classes=RGB)
+
+    def test_wrong_values(self, make_video, predict):
+        with pytest.raises(ValueError, match="channel_order must be 'rgb' or 'bgr', got 'gbr'"):
+            predict(make_video(), colour_model(), classes=RGB, channel_order="gbr")
+
+
+class TestPredictOnVideo:
+    def test_timeline(self, colour_video):
+        video = colour_video("rgbr", seconds=4)
+        prediction = predict_on_video(video, colour_model_with_recipe(), **QUIET)
+        assert [segment.label for segment in prediction.segments] == ["red", "green", "blue", "red"]
+        borders = [segment.start_seconds for segment in prediction.segments]
+        np.testing.assert_allclose(borders, [0, 4, 8, 12], atol=0.3)
+        assert prediction.segments[-1].end_seconds == 16
+        assert all(0.8 < segment.confidence <= 1 for segment in prediction.segments)
+
+    def test_windows_are_predicted_as_clips(self, make_video):
+        video, model = make_video(fps=Fraction(30000, 1001)), colour_model_with_recipe()
+        prediction = predict_on_video(video, model, stride_seconds=0.31, **QUIET)
+        np.testing.assert_allclose(prediction.windows, [[0, 1], [0.31, 1.31], [0.62, 1.62], [0.93, 1.93]])
+        assert prediction.classes == RGB
+        assert prediction.probabilities.dtype == np.float32
+        for (start, end), probabilities in zip(prediction.windows, prediction.probabilities, strict=True):
+            action = predict_single_action(video, model, start_seconds=start, end_seconds=end)
+            np.testing.assert_allclose(probabilities, list(action.probabilities.values()), atol=1e-6)
+
+    def test_defaults(self, make_video):
+        prediction = predict_on_video(make_video(), colour_model_with_recipe(), **QUIET)
+        np.testing.assert_allclose(prediction.windows[:, 0], np.arange(6) * 0.25, atol=1e-9)
+        video = make_video("long.mp4", indices=range(120))
+        prediction = predict_on_video(video, colour_model(), classes=RGB, normalize=True, **QUIET)
+        np.testing.assert_allclose(prediction.windows, [[0, 4]])
+
+    def test_clip_seconds_stands_over_the_recipe(self, make_video):
+        model = colour_model_with_recipe()
+        prediction = predict_on_video(make_video(), model, clip_seconds=2.0, **QUIET)
+        np.testing.assert_allclose(prediction.windows[0], [0, 2])
+
+    @pytest.mark.parametrize("indices", [range(1), range(9), range(60)])
+    def test_video_no_longer_than_a_window_is_one_clip(self, make_video, indices):
+        video = make_video(indices=indices)
+        model = colour_model_with_recipe(clip_seconds=2.4)
+        prediction = predict_on_video(video, model, **QUIET, **OFF)
+        action = predict_single_action(video, model)
+        (segment,) = prediction.segments
+        assert segment == (
+            0,
+            pytest.approx(len(indices) / 25),
+            action.label,
+            pytest.approx(action.confidence),
+        )
+        np.testing.assert_allclose(prediction.windows, [[0, len(indices) / 25]])
+        np.testing.assert_allclose(
+            prediction.probabilities[0], list(action.probabilities.values()), atol=1e-6
+        )
+
+    def test_everything_off_is_arg_max(self, colour_video):
+        video = colour_video("rgbbrgrbbgr", seconds=0.7)
+        prediction = predict_on_video(video, colour_model_with_recipe(), **QUIET, **OFF)
+        runs = [label for label, _ in groupby(RGB[i] for i in prediction.probabilities.argmax(1))]
+        assert len(runs) > 6
+        assert [segment.label for segment in prediction.segments] == runs
+
+    @pytest.mark.parametrize("settings", [{}, OFF, {"threshold": 0.55, "min_seconds": 0}])
+    def test_segments_are_contiguous(self, colour_video, settings):
+        video = colour_video("rgbbrgrbbgr", seconds=0.7, fps=30000 / 1001)
+        segments = predict_on_video(video, colour_model_with_recipe(), **QUIET, **settings).segments
+        assert segments[0].start_seconds == 0
+        assert segments[-1].end_seconds == VideoInfo.read(video).duration_seconds
+        for one, other in pairwise(segments):
+            assert one.start_seconds < one.end_seconds == other.start_seconds
+            assert one.label != other.label
+        assert all(type(value) in (float, str) for segment in segments for value in segment)
+
+    def test_unsure(self, colour_video):
+        video, model = colour_video("rgrg", seconds=0.2), colour_model_with_recipe(clip_seconds=0.8)
+        (segment,) = predict_on_video(video, model, threshold=0.9, **QUIET).segments
+        assert segment.label == UNSURE
+        assert segment.confidence == pytest.approx(0.5, abs=0.05)  # of the best class
+
+    def test_label_at(self):
+        segments = [Segment(0.0, 1.0, "a", 0.5), Segment(1.0, 2.5, "b", 0.6), Segment(2.5, 3.0, "a", 0.7)]
+        prediction = VideoPrediction(segments, ("a", "b"), np.zeros((1, 2)), np.zeros((1, 2)))
+        moments = {0: 0, 0.99: 0, 1: 1, 2.4999: 1, 2.5: 2, 2.9: 2, 3: 2}
+        assert all(prediction.label_at(seconds) is segments[i] for seconds, i in moments.items())
+
+    def test_damaged_video(self, make_video):
+        video = make_video("cut.ts", range(100))
+        data = bytearray(video.read_bytes())
+        data[len(data) // 2 : len(data) // 2 + 2000] = bytes(2000)
+        video.write_bytes(data)
+        with pytest.warns(UserWarning, match=r"cut\.ts"):
+            prediction = predict_on_video(video, colour_model_with_recipe(), **QUIET)
+        assert len(prediction.windows) >= 8
+
+    def test_progress(self, make_video, tmp_path, capsys):
+        video, model = make_video(indices=range(10)), colour_model_with_recipe()
+        predict_on_video(video, model, tmp_path / "out.mp4", progress=False)
+        assert capsys.readouterr() == ("", "")
+        predict_on_video(video, model, tmp_path / "out.mp4")
+        out, err = capsys.readouterr()
+        assert not out
+        assert "Recognising" in err
+        assert "Writing" in err
+        assert "10/10" in err
+
+    @pytest.mark.real_data
+    def test_lrcn_gives_what_the_whole_model_gives_on_every_window(self, real_data):
+        model = create_lrcn_model(2)
+        model.recipe = Recipe(("Fight", "NoFight"), 20, 64, 64, 1.0)
+        for video in sorted(real_data.glob("videos/*.mp4"))[:3]:
+            prediction = predict_on_video(video, model, stride_seconds=0.31, **QUIET)
+            ranges = {"start_seconds": prediction.windows[:, 0], "end_seconds": prediction.windows[:, 1]}
+            clips = [
+                frames_extraction(video, **dict(zip(ranges, map(float, window), strict=True)))
+                for window in zip(*ranges.values(), strict=True)
+            ]
+            expected = model.predict(np.stack(clips), verbose=0)
+            np.testing.assert_allclose(prediction.probabilities, expected, atol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("name", "value", "message"),
+        [
+            ("stride_seconds", 0, "stride_seconds must be positive, got 0"),
+            ("smoothing_seconds", -1, "smoothing_seconds must be at least 0, got -1"),
+            ("min_seconds", -1, "min_seconds must be at least 0, got -1"),
+            ("hysteresis", 2, "hysteresis must lie in 0 to 1, got 2"),
+            ("threshold", -0.5, "threshold must lie in 0 to 1, got -0.5"),
+            ("clip_seconds", 0, "clip_seconds must be .*, got 0"),
+        ],
+    )
+    def test_numbers_out_of_range(self, make_video, tmp_path, name, value, message):
+        with pytest.raises(ValueError, match=message):
+            predict_on_video(make_video(), colour_model_with_recipe(), tmp_path / "out.mp4", **{name: value})
+        assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+
+    def test_missing_and_unreadable_files(self, make_video, tmp_path):
+        with pytest.raises(FileNotFoundError, match="no video file at"):
+            predict_on_video(tmp_path / "none.mp4", colour_model_with_recipe(), tmp_path / "out.mp4")
+        with pytest.raises(FileNotFoundError, match="no model file at"):
+            predict_on_video(make_video(), tmp_path / "none.keras")
+        (tmp_path / "text.mp4").write_text("no video")
+        with pytest.raises(VideoError, match=r"text\.mp4"):
+            predict_on_video(tmp_path / "text.mp4", colour_model_with_recipe())
+
+
+class TestTimeline:
+    @pytest.fixture
+    def video(self, colour_video):
+        return colour_video("rg", seconds=2)
+
+    def test_csv(self, video, tmp_path):
+        model = colour_model_with_recipe(classes=("röd, ja", 'g"rün', "синий"))
+        path = tmp_path / "new" / "timeline.CSV"
+        segments = predict_on_video(video, model, timeline=path, **QUIET).segments
+        with path.open(encoding="utf-8", newline="") as file:
+            header, *rows = csv.reader(file)
+        assert header == ["start_seconds", "end_seconds", "label", "confidence"]
+        assert [row[2] for row in rows] == ["röd, ja", 'g"rün']
+        for row, segment in zip(rows, segments, strict=True):
+            assert float(row[0]) == pytest.approx(segment.start_seconds, abs=0.0005)
+            assert float(row[1]) == pytest.approx(segment.end_seconds, abs=0.0005)
+            assert float(row[3]) == pytest.approx(segment.confidence, abs=0.00005)
+
+    def test_json(self, video, tmp_path):
+        model = colour_model_with_recipe(classes=("röd", "g", "b"))
+        path = tmp_path / "timeline.json"
+        segments = predict_on_video(video, model, timeline=str(path), **QUIET).segments
+        text = path.read_text(encoding="utf-8")
+        assert "röd" in text
+        assert [Segment(**values) for values in json.loads(text)] == segments
+
+    @pytest.mark.parametrize("name", ["timeline.txt", "timeline", "out.mp4"])
+    def test_wrong_suffix(self, video, tmp_path, name):
+        with pytest.raises(ValueError, match=f"timeline must end in .csv or .json, got .*{name}"):
+            predict_on_video(video, colour_model_with_recipe(), timeline=tmp_path / name)
+
+    def test_folder_that_cannot_be_made(self, video):
+        with pytest.raises(OSError, match=r"colours\.mp4"):
+            predict_on_video(video, colour_model_with_recipe(), timeline=video / "timeline.csv", **QUIET)
+
+    def test_an_error_leaves_the_older_file(self, video, tmp_path, monkeypatch):
+        path = tmp_path / "timeline.csv"
+        path.write_text("older")
+        monkeypatch.setattr("pathlib.Path.replace", lambda *_: (_ for _ in ()).throw(OSError("full disk")))
+        with pytest.raises(OSError, match="full disk"):
+            predict_on_video(video, colour_model_with_recipe(), timeline=path, **QUIET)
+        assert path.read_text() == "older"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["colours.mp4", "timeline.csv"]
+
+
+class TestAnnotatedVideo:
+    @pytest.mark.parametrize(
+        ("name", "options"),
+        [
+            ("cfr.mp4", {}),
+            ("ntsc.avi", {"fps": Fraction(30000, 1001), "codec": "mpeg4"}),
+            ("vfr.mkv", {"ticks": np.cumsum([40, 17, 33, 250, 5, 80] * 10), "time_base": Fraction(1, 1000)}),
+            (
+                "bursts.mkv",
+                {"ticks": [i // 2 * 5000 + i % 2 for i in range(60)], "time_base": Fraction(1, 1000)},
+            ),
+            ("rotated.mov", {"rotation": 90}),
+            ("odd.mkv", {"height": 239, "width": 321, "pix_fmt": "yuv444p"}),
+            ("tiny.mp4", {"height": 16, "width": 16}),
+            ("one.mp4", {"indices": range(1)}),
+        ],
+        ids=lambda value: value if isinstance(value, str) else "",
+    )
+    def test_frames_and_times_are_those_of_the_video(self, make_video, tmp_path, name, options):
+        video, output = make_video(name, **options), tmp_path / "out.mp4"
+        predict_on_video(video, colour_model_with_recipe(), output, **QUIET)
+        before, after = VideoInfo.read(video), VideoInfo.read(output)
+        assert after.frame_count == before.frame_count
+        np.testing.assert_allclose(after.frame_seconds, before.frame_seconds, atol=0.0005)
+        assert (after.height, after.width) == (
+            before.height + before.height % 2,
+            before.width + before.width % 2,
+        )
+        with av.open(str(output)) as container:
+            context = container.streams.video[0].codec_context
+            assert (context.name, context.pix_fmt) == ("h264", "yuv420p")
+
+    def test_what_stands_behind_is_the_frame(self, make_video, tmp_path):
+        video, output = make_video(height=240, width=320), tmp_path / "out.mp4"
+        predict_on_video(video, colour_model_with_recipe(), output, **QUIET)
+        for before, after in zip(iter_frames(video), iter_frames(output), strict=True):
+            middle = np.abs(before.image.astype(int) - after.image)[70:220]
+            assert np.median(middle) < 8
+
+    def test_label_strip_and_playhead_are_seen(self, colour_video, tmp_path):
+        video, output = colour_video("bg", seconds=2, height=240, width=320), tmp_path / "out.mp4"
+        predict_on_video(video, colour_model_with_recipe(), output, **QUIET)
+        frames = [frame.image.astype(int) for frame in iter_frames(output)]
+        for frame, background in ((frames[0], (0, 0, 254)), (frames[-1], (0, 254, 0))):
+            corner = frame[:30, :80]
+            assert (corner.min(2) > 180).mean() > 0.05  # white letters
+            assert (np.abs(frame[60:200] - background).max(2) < 20).mean() > 0.99
+        left, right = frames[50][-4, 40], frames[50][-4, 280]
+        assert np.abs(left - right).max() > 60  # two labels, two colours
+        for index in (25, 50, 75):
+            light = frames[index][-6:].min((0, 2))
+            assert np.abs(light.argmax() - 320 * index / 100) <= 3
+
+    def test_no_caption_changes_while_the_label_holds(self, colour_video, tmp_path):
+        video, output = colour_video("r", seconds=2), tmp_path / "out.mp4"
+        predict_on_video(video, colour_model_with_recipe(), output, **QUIET)
+        corners = np.stack([frame.image[:10].astype(int) for frame in iter_frames(output)])
+        assert np.abs(corners - corners[0]).max() < 60
+
+    @pytest.mark.parametrize("older", [False, True])
+    def test_an_error_leaves_no_half_file_and_the_older_one(self, make_video, tmp_path, monkeypatch, older):
+        video, output = make_video(), tmp_path / "out.mp4"
+        if older:
+            output.write_text("older")
+        names = sorted(path.name for path in tmp_path.iterdir())
+        write, written = VideoWriter.write, []
+
+        def fail_at_last(writer, image, seconds):
+            if len(written) == 30:
+                raise OSError("full disk")
+            written.append(seconds)
+            write(writer, image, seconds)
+
+        monkeypatch.setattr(VideoWriter, "write", fail_at_last)
+        with pytest.raises(OSError, match=r"full disk|out\.mp4"):
+            predict_on_video(video, colour_model_with_recipe(), output, **QUIET)
+        assert len(written) == 30
+        assert sorted(path.name for path in tmp_path.iterdir()) == names
+        assert not older or output.read_text() == "older"
+
+    def test_output_that_cannot_be_written_is_known_before_the_work(self, make_video, tmp_path, monkeypatch):
+        (tmp_path / "file").touch()
+        monkeypatch.setattr(harkeras.prediction, "_slide", None)
+        with pytest.raises(OSError, match="file"):
+            predict_on_video(make_video(), colour_model_with_recipe(), tmp_path / "file" / "out.mp4")
+
+    def test_output_must_not_be_the_video(self, make_video, tmp_path, monkeypatch):
+        video, model = make_video(), colour_model_with_recipe()
+        (tmp_path / "link.mp4").symlink_to(video)
+        monkeypatch.chdir(tmp_path)
+        for output in (video, tmp_path / "link.mp4", "clip.mp4", tmp_path / "." / "clip.mp4"):
+            with pytest.raises(ValueError, match="output must not be the video itself, got"):
+                predict_on_video(video, model, output)
+
+    @pytest.mark.browser
+    @pytest.mark.parametrize("options", [{}, {"height": 239, "width": 321}], ids=["even", "odd"])
+    def test_plays_in_a_browser(self, colour_video, tmp_path, chromium, options):
+        video = colour_video("rg", seconds=0.4, **options)
+        predict_on_video(video, colour_model_with_recipe(), tmp_path / "clip.mp4", **QUIET)
+        (tmp_path / "index.html").write_text(PAGE)
+        result = play_in_browser(tmp_path, chromium)
+        assert "error" not in result, result
+        assert result["seconds"] == pytest.approx(0.8, abs=0.05)
+        assert np.abs(np.array(result["colour"][:3]) - (0, 254, 0)).max() <= 8

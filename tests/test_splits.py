@@ -1,0 +1,166 @@
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harkeras.splits import read_groups, split_at_random, split_by_files, split_by_group
+
+CLASSES = ("Run", "Walk", "Wave")
+
+
+def ucf(groups=25, clips=4, classes=CLASSES):
+    """Paths and labels as UCF has them."""
+    names = [(name, g, c) for name in classes for g in range(1, groups + 1) for c in range(1, clips + 1)]
+    paths = [Path("ucf") / name / f"v_{name}_g{g:02d}_c{c:02d}.avi" for name, g, c in names]
+    return paths, np.array([classes.index(name) for name, _, _ in names])
+
+
+class TestReadGroups:
+    def test_number_in_the_name(self):
+        assert read_groups(["A/v_A_g03_c02.avi", "B/v_B_g12_c01.mp4"]).tolist() == ["g03", "g12"]
+
+    def test_parent_folder(self):
+        paths = ["data/Fall/anna/1.mp4", "data/Fall/ben/1.mp4", "data/Walk/anna/7.mp4"]
+        assert read_groups(paths).tolist() == ["anna", "ben", "anna"]
+
+    def test_function(self):
+        assert read_groups(["x/1_a.mp4", "y/2_b.mp4"], lambda path: path.stem[-1]).tolist() == ["a", "b"]
+
+    def test_clips_without_a_source_are_told(self):
+        with pytest.warns(UserWarning, match="2 of 3 clips name no source video"):
+            groups = read_groups(["A/x.mp4", "B/y.mp4", "B/v_B_g01_c01.mp4"])
+        assert len(set(groups.tolist())) == 3
+
+    def test_nothing(self):
+        assert len(read_groups([])) == 0
+
+
+class TestByGroup:
+    def test_no_group_on_both_sides(self):
+        paths, labels = ucf()
+        groups = read_groups(paths)
+        for seed in range(5):
+            train, test = split_by_group(paths, labels, seed=seed)
+            assert not set(groups[train]) & set(groups[test])
+            assert sorted([*train, *test]) == list(range(len(labels)))
+            assert np.array_equal(train, np.sort(train))
+            assert np.array_equal(test, np.sort(test))
+
+    def test_share_and_balance(self):
+        paths, labels = ucf(groups=24)
+        _, test = split_by_group(paths, labels, test_size=0.25)
+        assert np.bincount(labels[test]).tolist() == [24, 24, 24]
+
+    def test_uneven_groups_are_balanced_as_well_as_they_allow(self):
+        rng = np.random.default_rng(0)
+        groups = rng.zipf(1.6, 300) % 40
+        labels = (rng.random(300) < 0.2 + 0.6 * (groups % 2)).astype(int)
+        paths = [f"data/v_x_g{group:02d}_c01.mp4" for group in groups]
+        _, test = split_by_group(paths, labels, test_size=0.25)
+        assert np.bincount(labels[test]) == pytest.approx(np.bincount(labels) * 0.25, abs=3)
+
+    def test_every_class_on_both_sides_where_possible(self):
+        # Each class has its own sources, most have two, and those of class 0 hold nearly all clips.
+        groups = ["a"] * 40 + ["b"] * 40 + ["c", "d", "e", "f"]
+        labels = np.array([0] * 80 + [1, 1, 2, 2])
+        train, test = split_by_group(groups, labels, test_size=0.25, group_of=str)
+        assert set(labels[train]) == set(labels[test]) == {0, 1, 2}
+
+    @pytest.mark.parametrize("test_size", [0.01, 0.5, 0.99])
+    def test_both_sides_hold_clips(self, test_size):
+        paths, labels = ucf(groups=2, clips=1)
+        train, test = split_by_group(paths, labels, test_size=test_size)
+        assert len(train) == len(test) == 3
+
+    def test_seed(self):
+        paths, labels = ucf()
+        first, same = (split_by_group(paths, labels, seed=1) for _ in range(2))
+        assert np.array_equal(first[1], same[1])
+        assert not np.array_equal(first[1], split_by_group(paths, labels, seed=2)[1])
+
+    def test_lists_and_strings_will_do(self):
+        paths, labels = ucf()
+        expected = split_by_group(paths, labels)
+        rows = split_by_group([str(path) for path in paths], labels.tolist())
+        assert all(map(np.array_equal, rows, expected))
+
+    def test_function_stands_over_names(self):
+        paths, labels = ucf(groups=4)
+        train, test = split_by_group(paths, labels, group_of=lambda path: path.parent.name)
+        assert not set(labels[train]) & set(labels[test])
+
+    def test_errors(self):
+        paths, labels = ucf(groups=3)
+        for test_size in (0, 1, 1.5):
+            with pytest.raises(ValueError, match=f"test_size must lie between 0 and 1, got {test_size}"):
+                split_by_group(paths, labels, test_size=test_size)
+        with pytest.raises(ValueError, match=r"labels must be as many as clips.* 35 labels and 36 clips"):
+            split_by_group(paths, labels[:-1])
+        with pytest.raises(ValueError, match="labels must be as many as clips, at least 1"):
+            split_by_group([], [])
+        with pytest.raises(ValueError, match=r"groups must be at least 2 source videos, got \['one'\]"):
+            split_by_group(paths, labels, group_of=lambda path: "one")
+
+    @pytest.mark.real_data
+    def test_real_names(self, real_data):
+        paths = sorted((real_data / "surveillance_fights").glob("*/*.mp4"))
+        labels = np.array([path.parent.name == "NoFight" for path in paths]).astype(int)
+        train, test = split_by_group(paths, labels)
+        groups = read_groups(paths)
+        assert len(set(groups)) == 46
+        assert not set(groups[train]) & set(groups[test])
+        assert np.bincount(labels[test]) == pytest.approx([37.5, 37.5], abs=1)
+
+
+class TestAtRandom:
+    def test_classes_alike(self):
+        paths, labels = ucf(groups=10)
+        train, test = split_at_random(paths, labels, test_size=0.25)
+        assert np.bincount(labels[test]).tolist() == [10, 10, 10]
+        assert sorted([*train, *test]) == list(range(len(labels)))
+        assert np.array_equal(test, split_at_random(paths, labels, test_size=0.25)[1])
+
+    def test_few_clips(self):
+        train, test = split_at_random("abcdef", [0, 0, 1, 1, 2, 2], test_size=0.2)
+        assert len(train) == len(test) == 3
+
+    def test_errors(self):
+        with pytest.raises(ValueError, match=r"labels must name every class at least twice, got \[1, 2\]"):
+            split_at_random("abc", [0, 1, 1])
+        with pytest.raises(ValueError, match="test_size must lie between 0 and 1"):
+            split_at_random("abcd", [0, 0, 1, 1], test_size=2)
+        with pytest.raises(ValueError, match="3 labels and 4 clips"):
+            split_at_random("abcd", [0, 0, 1])
+
+
+class TestByFiles:
+    def test_ucf101(self, tmp_path):
+        (tmp_path / "trainlist02.txt").write_text("Run/v_Run_g08_c01.avi 1\nWalk/v_Walk_g08_c01.avi 2\n\n")
+        (tmp_path / "testlist02.txt").write_text("Run/v_Run_g01_c01.avi\n")
+        paths = ["d/Run/v_Run_g01_c01.mp4", "d/Run/v_Run_g08_c01.avi", "d/Run/v_Run_g09_c01.avi"]
+        train, test = split_by_files(paths, tmp_path, split=2)
+        assert (train.tolist(), test.tolist()) == ([1], [0])
+
+    def test_hmdb51(self, tmp_path):
+        (tmp_path / "wave_test_split1.txt").write_text(
+            "A film_wave_0.avi 1 \nb_wave_1.avi 2 \nc_wave_2.avi 0 \n"
+        )
+        (tmp_path / "wave_test_split2.txt").write_text("c_wave_2.avi 1 \n")
+        paths = ["wave/c_wave_2.avi", "wave/b_wave_1.avi", "wave/A film_wave_0.avi"]
+        train, test = split_by_files(paths, tmp_path)
+        assert (train.tolist(), test.tolist()) == ([2], [1])
+
+    def test_errors(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="holds neither trainlist03"):
+            split_by_files(["a.avi"], tmp_path, split=3)
+        (tmp_path / "trainlist01.txt").write_text("Run/a.avi 1\n")
+        with pytest.raises(ValueError, match="gives 1 clips to train on and 0 to test on, of 2; are these"):
+            split_by_files(["a.avi", "b.avi"], tmp_path)
+
+
+def test_no_warning_where_sources_are_named():
+    paths, labels = ucf()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        split_by_group(paths, labels)

@@ -1,0 +1,458 @@
+import weakref
+from fractions import Fraction
+from itertools import pairwise
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+from harkeras.models import create_convlstm_model, create_lrcn_model
+from harkeras.recipe import Recipe
+from harkeras.streaming import UNSURE, ActionStream, Decider, Window, frames_on_screen, split_per_frame
+from harkeras.video import VideoInfo, frames_extraction, iter_frames
+
+NTSC = Fraction(30000, 1001)
+VARIABLE = np.cumsum([40, 17, 33, 250, 5, 80] * 10)  # milliseconds
+VIDEOS = {
+    "cfr.mp4": {},
+    "ntsc.mp4": {"fps": NTSC, "b_frames": 2},
+    "ntsc.avi": {"fps": NTSC, "codec": "mpeg4"},  # times in whole frames
+    "ntsc.mkv": {"fps": NTSC},  # times in whole milliseconds
+    "vfr.mp4": {"ticks": VARIABLE, "time_base": Fraction(1, 1000)},
+    "vfr.mkv": {"ticks": VARIABLE, "time_base": Fraction(1, 1000)},
+    "rotated.mov": {"rotation": 90},
+}
+CLASSES = ("Fight", "NoFight", "Walk")
+
+
+def pixels_model(frames=5, size=12, *, per_frame=True):
+    """A model whose "probabilities" are the very pixels that it was shown, and the recipe of it."""
+    clip = x = keras.Input((frames, size, size, 3))
+    if per_frame:
+        same = layers.DepthwiseConv2D(1, depthwise_initializer="ones", use_bias=False)
+        x = layers.TimeDistributed(same)(x)
+    model = keras.Model(clip, layers.Flatten()(x))
+    return model, Recipe(tuple(map(str, range(frames * size * size * 3))), frames, size, size, 1.0)
+
+
+def tutorial_model(frames=6, size=32):
+    """LRCN as the tutorials write it: Sequential, no Rescaling."""
+    pool = layers.MaxPooling2D
+    return keras.Sequential(
+        [
+            keras.Input((frames, size, size, 3)),
+            layers.TimeDistributed(layers.Conv2D(8, (3, 3), padding="same", activation="relu")),
+            layers.TimeDistributed(pool((4, 4))),
+            layers.TimeDistributed(layers.Dropout(0.25)),
+            layers.TimeDistributed(layers.Conv2D(16, (3, 3), padding="same", activation="relu")),
+            layers.TimeDistributed(pool((4, 4))),
+            layers.TimeDistributed(layers.Flatten()),
+            layers.LSTM(16),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+
+
+def small_lrcn():
+    return create_lrcn_model(3, (6, 64, 64, 3))
+
+
+def inner_model(frames=4, size=16):
+    inner = keras.Sequential(
+        [
+            keras.Input((size, size, 3)),
+            layers.Conv2D(4, 3),
+            layers.BatchNormalization(),
+            layers.GlobalMaxPooling2D(),
+        ]
+    )
+    clip = keras.Input((frames, size, size, 3))
+    x = layers.TimeDistributed(inner)(layers.Rescaling([1 / 255, 0.01, 0.02], offset=[0, 1, -1])(clip))
+    return keras.Model(clip, layers.Dense(3, activation="softmax")(layers.GRU(5)(x)))
+
+
+def branching_model(where, frames=4, size=16):
+    clip = keras.Input((frames, size, size, 3))
+    maps = layers.TimeDistributed(layers.Conv2D(4, 3))(clip)
+    vectors = layers.TimeDistributed(layers.GlobalMaxPooling2D())(maps)
+    other = layers.GlobalAveragePooling3D()({"input": clip, "middle": maps}[where])
+    x = layers.Concatenate()([layers.LSTM(4)(vectors), other])
+    return keras.Model(clip, layers.Dense(3, activation="softmax")(x))
+
+
+def noise(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+
+
+def read(video, size=12):
+    frames = list(iter_frames(video, height=size, width=size))
+    return np.stack([frame.image for frame in frames]), np.array([frame.seconds for frame in frames])
+
+
+def stream_all(stream, images, seconds, end_seconds, chunk=32):
+    windows = []
+    for i in range(0, len(images), chunk):
+        windows += stream.push(images[i : i + chunk], seconds[i : i + chunk])
+    return windows + stream.finish(end_seconds)
+
+
+def assert_same_windows(some, others, tolerance=1e-6):
+    assert [window[:2] for window in some] == [window[:2] for window in others]
+    for one, other in zip(some, others, strict=True):
+        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=tolerance)
+
+
+class TestSplitPerFrame:
+    @pytest.mark.parametrize("trained", [False, True], ids=["random", "trained"])
+    @pytest.mark.parametrize("build", [small_lrcn, tutorial_model, inner_model])
+    def test_parts_equal_the_whole_on_every_window(self, build, trained):
+        model = build()
+        _, frames, height, width, _ = model.input_shape
+        if trained:
+            model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
+            model.fit(noise(8, frames, height, width, 3) / 255, np.arange(8) % 3, epochs=3, verbose=0)
+        stream = ActionStream(model, Recipe(CLASSES, frames, height, width, 1.0), stride_seconds=0.09)
+        images, seconds = noise(60, height, width, 3), np.arange(60) / 25
+        windows = stream_all(stream, images, seconds, 60 / 25)
+        assert len(windows) == 16
+        rows = frames_on_screen(seconds, np.array([window.start_seconds for window in windows]), 1.0, frames)
+        expected = model.predict(images[rows].astype(np.float32), verbose=0)
+        np.testing.assert_allclose([window.probabilities for window in windows], expected, atol=1e-5)
+        assert split_per_frame(model) is not None
+
+    def test_model_saved_and_loaded_without_recipe(self, tmp_path):
+        model = tutorial_model()
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        clips = noise(3, 6, 32, 32, 3).astype(np.float32)
+        encoder, head = split_per_frame(loaded)
+        features = encoder(clips.reshape(-1, 32, 32, 3)).numpy().reshape(3, 6, -1)
+        np.testing.assert_allclose(head(features), model(clips), atol=1e-5)
+
+    @pytest.mark.parametrize("build", [small_lrcn, tutorial_model])
+    def test_model_remains_as_it_was(self, tmp_path, build):
+        model = build()
+        clips = noise(1, *model.input_shape[1:]).astype(np.float32)
+        before = model.predict(clips, verbose=0)
+        for _ in range(3):
+            encoder, head = split_per_frame(model)
+            assert encoder.count_params() + head.count_params() == model.count_params()
+        model.save(tmp_path / "model.keras")
+        np.testing.assert_array_equal(model.predict(clips, verbose=0), before)
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        np.testing.assert_array_equal(loaded.predict(clips, verbose=0), before)
+
+    @pytest.mark.parametrize(
+        "build",
+        [
+            lambda: create_convlstm_model(3, (4, 32, 32, 3)),
+            lambda: branching_model("input"),
+            lambda: branching_model("middle"),
+            lambda: pixels_model(per_frame=False)[0],
+        ],
+        ids=["convlstm", "branch from the input", "branch from the middle", "no weights"],
+    )
+    def test_models_that_cannot_be_split(self, build):
+        assert split_per_frame(build()) is None
+
+    @pytest.mark.parametrize(
+        "build", [lambda: create_convlstm_model(3, (4, 32, 32, 3)), lambda: branching_model("middle")]
+    )
+    def test_whole_models_give_what_predict_gives(self, build):
+        model = build()
+        _, frames, height, width, _ = model.input_shape
+        stream = ActionStream(model, Recipe(CLASSES, frames, height, width, 1.0), stride_seconds=0.1)
+        images, seconds = noise(50, height, width, 3), np.arange(50) / 25
+        windows = stream_all(stream, images, seconds, 2.0)
+        assert len(windows) == 11
+        rows = frames_on_screen(seconds, np.array([window.start_seconds for window in windows]), 1.0, frames)
+        expected = model.predict(images[rows], verbose=0)
+        np.testing.assert_allclose([window.probabilities for window in windows], expected, atol=1e-6)
+
+
+class TestWindows:
+    @pytest.fixture(params=VIDEOS)
+    def video(self, request, make_video):
+        return make_video(request.param, **VIDEOS[request.param])
+
+    @pytest.mark.parametrize("needed_only", [True, False], ids=["needed frames", "all frames"])
+    @pytest.mark.parametrize("stride", [None, "frame", 0.1371, 1.5])
+    def test_frames_are_those_of_frames_extraction(self, video, stride, needed_only):
+        info = VideoInfo.read(video)
+        model, recipe = pixels_model()
+        for clip_seconds in (1.0, 0.777):
+            recipe = Recipe(recipe.classes, 5, 12, 12, clip_seconds)
+            stream = ActionStream(model, recipe, stride_seconds=1 / info.fps if stride == "frame" else stride)
+            images, seconds = read(video)
+            needed = np.full(len(images), True)
+            if needed_only:
+                needed = stream.frames_needed(info.frame_seconds, info.duration_seconds)
+            windows = stream_all(stream, images[needed], seconds[needed], info.duration_seconds)
+            count = int((info.duration_seconds - clip_seconds + 1e-6) // stream.stride_seconds) + 1
+            starts = stream.stride_seconds * np.arange(count)
+            assert [window.start_seconds for window in windows] == starts.tolist()
+            assert [window.end_seconds for window in windows] == (starts + clip_seconds).tolist()
+            for window in windows:
+                clip = frames_extraction(
+                    video, 5, 12, 12, start_seconds=window.start_seconds, end_seconds=window.end_seconds
+                )
+                np.testing.assert_array_equal(window.probabilities.reshape(clip.shape), clip)
+
+    @pytest.mark.parametrize("frames", [1, 5, 100])
+    @pytest.mark.parametrize(
+        ("indices", "clip_seconds"), [(range(1), 1.0), (range(10), 1.0), (range(25), 1.0), (range(60), 2.4)]
+    )
+    def test_video_that_is_no_longer_than_a_window_is_one_clip(
+        self, make_video, indices, clip_seconds, frames
+    ):
+        video = make_video(indices=indices)
+        model, recipe = pixels_model(frames)
+        stream = ActionStream(model, Recipe(recipe.classes, frames, 12, 12, clip_seconds))
+        images, seconds = read(video)
+        (window,) = stream_all(stream, images, seconds, len(indices) / 25)
+        assert window[:2] == (0, pytest.approx(len(indices) / 25))
+        clip = frames_extraction(video, frames, 12, 12)
+        np.testing.assert_array_equal(window.probabilities.reshape(clip.shape), clip)
+        needed = stream.frames_needed(seconds, len(indices) / 25)
+        assert needed.sum() == len(set(np.flatnonzero(needed)) | {0})
+
+    def test_needed_frames(self):
+        stream = ActionStream(*pixels_model(), stride_seconds=1.0)
+        needed = stream.frames_needed(np.arange(100) / 25, 4.0)
+        middles = {int(25 * start + 2.5 + 5 * k) for start in range(4) for k in range(5)}
+        assert set(np.flatnonzero(needed)) == middles | {0}
+
+    def test_frames_on_screen(self):
+        rows = frames_on_screen(np.array([0, 0.1, 0.35, 0.6]), np.array([0.0, 0.3]), 0.4, 2)
+        assert rows.tolist() == [[1, 1], [2, 3]]  # on screen at 0.1 and 0.3, at 0.4 and 0.6
+        assert frames_on_screen(np.array([0.5, 0.6]), np.array([0.0]), 0.2, 2).tolist() == [[0, 0]]
+
+    def test_no_window_looks_behind_the_end(self):
+        stream = ActionStream(*pixels_model(), stride_seconds=0.02)
+        windows = stream_all(stream, noise(51, 12, 12, 3), np.arange(51) / 25, 51 / 25)
+        assert len(windows) == 53
+        assert windows[-1].end_seconds == pytest.approx(51 / 25)
+
+
+class TestPush:
+    @pytest.mark.parametrize("per_frame", [True, False], ids=["split", "whole"])
+    def test_blocks_of_any_size_give_the_same(self, per_frame):
+        model, recipe = pixels_model(per_frame=per_frame)
+        images, seconds = noise(90, 12, 12, 3), np.arange(90) / 25
+        expected = None
+        for chunk in (90, 1, 2, 7, 32, 89):
+            stream = ActionStream(model, recipe, stride_seconds=0.07)
+            windows = stream_all(stream, images, seconds, 3.6, chunk)
+            expected = expected or windows
+            assert_same_windows(windows, expected, tolerance=0)
+
+    def test_lrcn_one_by_one_equals_blocks(self):
+        model = small_lrcn()
+        recipe = Recipe(CLASSES, 6, 64, 64, 1.0)
+        images, seconds = noise(50, 64, 64, 3), np.arange(50) / 25
+        windows = [
+            stream_all(ActionStream(model, recipe, stride_seconds=0.1), images, seconds, 2.0, chunk)
+            for chunk in (1, 50)
+        ]
+        assert_same_windows(*windows)
+
+    def test_many_windows_at_once_go_through_in_pieces(self, monkeypatch):
+        monkeypatch.setattr("harkeras.streaming._NUMBERS_PER_CALL", 3 * 5 * 12 * 12 * 3)
+        model, recipe = pixels_model(per_frame=False)
+        images, seconds = noise(100, 12, 12, 3), np.arange(100) / 25
+        windows = stream_all(ActionStream(model, recipe, stride_seconds=0.04), images, seconds, 4.0, 100)
+        assert len(windows) == 76
+        last = windows[-1].probabilities.reshape(5, 12, 12, 3)
+        np.testing.assert_array_equal(last, images[[77, 82, 87, 92, 97]])
+
+    def test_a_window_comes_as_soon_as_its_end_is_reached(self):
+        stream = ActionStream(*pixels_model())
+        images = noise(27, 12, 12, 3)
+        counts = [len(stream.push(images[i : i + 1], [7 + i / 25])) for i in range(27)]
+        assert counts == [0] * 25 + [1, 0]
+
+    def test_time_starts_with_the_first_frame(self):
+        stream = ActionStream(*pixels_model())
+        (window,) = stream.push(noise(26, 12, 12, 3), 7 + np.arange(26) / 25)
+        assert window[:2] == (7.0, 8.0)
+
+    def test_each_needed_frame_is_encoded_once(self, make_video, index_of):
+        model, recipe = pixels_model()
+        stream = ActionStream(model, recipe, stride_seconds=0.6)
+        encode, encoded = stream._encode, []
+        stream._encode = lambda images: encoded.extend(map(index_of, images)) or encode(images)
+        stream_all(stream, *read(make_video(indices=range(100))), 4.0, chunk=9)
+        wanted = {int(15 * k + 2.5 + 5 * i) for k in range(6) for i in range(5)}
+        assert sorted(encoded) == sorted(wanted)
+
+    @pytest.mark.parametrize("per_frame", [True, False], ids=["split", "whole"])
+    @pytest.mark.parametrize("stride", [0.2, 3.0])
+    def test_frames_of_the_past_are_forgotten(self, per_frame, stride):
+        model, recipe = pixels_model(per_frame=per_frame)
+        stream = ActionStream(model, recipe, stride_seconds=stride)
+        alive = []
+        for i in range(100):
+            block = noise(10, 12, 12, 3)
+            stream.push(block, (10 * i + np.arange(10)) / 25)
+            alive.append(weakref.ref(block))
+            del block
+            # A window is 25 frames: three blocks, and those that it begins and ends in.
+            assert sum(reference() is not None for reference in alive) <= 5
+            assert len(stream._features) == len(stream._images) == len(stream._seconds) <= 36
+
+    def test_empty_block(self):
+        stream = ActionStream(*pixels_model())
+        assert stream.push(noise(0, 12, 12, 3), []) == []
+        assert stream.finish(1.0) == []
+
+    @pytest.mark.parametrize(
+        "frames",
+        [noise(2, 12, 13, 3), noise(12, 12, 3), noise(2, 12, 12, 1), noise(2, 12, 12, 3) / 255],
+        ids=["size", "rank", "channels", "type"],
+    )
+    def test_wrong_frames(self, frames):
+        stream = ActionStream(*pixels_model())
+        with pytest.raises(ValueError, match=r"frames must be uint8 \(B, 12, 12, 3\), got \w+ \("):
+            stream.push(frames, [0.0, 0.1])
+
+    @pytest.mark.parametrize("seconds", [[0.0, 0.0], [1.0, 0.5], [0.0], [0.0, 0.1, 0.2]])
+    def test_wrong_seconds(self, seconds):
+        stream = ActionStream(*pixels_model())
+        with pytest.raises(ValueError, match="seconds must increase and be one per frame, got"):
+            stream.push(noise(2, 12, 12, 3), seconds)
+
+    def test_seconds_increase_from_block_to_block(self):
+        stream = ActionStream(*pixels_model())
+        stream.push(noise(1, 12, 12, 3), [0.5])
+        with pytest.raises(ValueError, match="seconds must increase"):
+            stream.push(noise(1, 12, 12, 3), [0.5])
+
+    @pytest.mark.parametrize("stride", [0, -1, float("nan")])
+    def test_wrong_stride(self, stride):
+        with pytest.raises(ValueError, match=f"stride_seconds must be positive, got {stride}"):
+            ActionStream(*pixels_model(), stride_seconds=stride)
+
+    def test_default_stride(self):
+        assert ActionStream(*pixels_model()).stride_seconds == pytest.approx(0.2)
+
+
+def decide(rows, classes=("a", "b", "c"), stride=0.1, **settings):
+    """Feed rows of probabilities; all means against flicker are off unless given."""
+    off = {"smoothing_seconds": 0, "hysteresis": 0, "min_seconds": 0, "threshold": 0}
+    decider = Decider(classes, stride, **(off | settings))
+    shown = [
+        decider.update(Window(i * stride, i * stride + 1, np.array(row, np.float32)))
+        for i, row in enumerate(rows)
+    ]
+    return decider, shown
+
+
+def sure(text, confidence=0.9):
+    """Probabilities for letters: "aab" -> three rows that favour a, a and b."""
+    rest = (1 - confidence) / 2
+    return [[confidence if name == letter else rest for name in "abc"] for letter in text]
+
+
+class TestDecider:
+    def test_everything_off_is_arg_max(self):
+        rows = np.random.default_rng(0).dirichlet([1, 1, 1], 200)
+        decider, shown = decide(rows)
+        assert shown == decider.labels == ["abc"[i] for i in rows.argmax(1)]
+        np.testing.assert_allclose(decider.smoothed, rows, atol=1e-6)
+        np.testing.assert_allclose(decider.seconds, 0.1 * np.arange(200) + 0.5)
+
+    def test_smoothing_is_the_mean_of_the_last_windows(self):
+        rows = np.random.default_rng(0).dirichlet([1, 1, 1], 20)
+        decider, _ = decide(rows, smoothing_seconds=0.4)
+        expected = [rows[max(i - 3, 0) : i + 1].mean(0) for i in range(20)]
+        np.testing.assert_allclose(decider.smoothed, expected, atol=1e-6)
+        assert decider.seconds[10] == pytest.approx((0.7 + 2.0) / 2)  # of windows 7 to 10
+
+    def test_smoothing_shorter_than_the_stride_is_none(self):
+        rows = np.random.default_rng(0).dirichlet([1, 1, 1], 20)
+        decider, _ = decide(rows, smoothing_seconds=0.5, stride=2.0)
+        np.testing.assert_allclose(decider.smoothed, rows, atol=1e-6)
+
+    def test_hysteresis_keeps_a_label_until_another_leads_clearly(self):
+        rows = [
+            [a, b, 1 - a - b] for a, b in ((0.5, 0.45), (0.45, 0.5), (0.41, 0.5), (0.35, 0.55), (0.48, 0.5))
+        ]
+        assert decide(rows)[1] == list("abbbb")
+        assert decide(rows, hysteresis=0.1)[1] == list("aaabb")
+
+    def test_hysteresis_at_the_threshold(self):
+        rows = [[p, (1 - p) / 2, (1 - p) / 2] for p in (0.4, 0.55, 0.45, 0.42, 0.38, 0.45, 0.52)]
+        assert decide(rows, threshold=0.5)[1] == [UNSURE, "a", UNSURE, UNSURE, UNSURE, UNSURE, "a"]
+        held = decide(rows, threshold=0.5, hysteresis=0.1)[1]
+        assert held == [UNSURE, "a", "a", "a", UNSURE, UNSURE, "a"]
+
+    def test_unsure(self):
+        rows = [[0.34, 0.33, 0.33], [0.7, 0.2, 0.1], [0.5, 0.5, 0]]
+        assert decide(rows, threshold=0.6)[1] == [UNSURE, "a", UNSURE]
+        assert decide(rows, threshold=0.5)[1] == [UNSURE, "a", "a"]
+
+    def test_new_label_waits_and_then_counts_from_its_beginning(self):
+        decider, shown = decide(sure("aaaabbbbb"), min_seconds=0.3)
+        assert shown == list("aaaaaabbb")
+        assert decider.labels == list("aaaabbbbb")
+
+    @pytest.mark.parametrize(
+        ("seen", "labels"),
+        [
+            ("aaabaaabbaaa", "aaaaaaaaaaaa"),  # too short
+            ("aaabcbcbcbaaa", "aaaaaaaaaaaaa"),  # no rival lasts
+            ("aaabbbaaa", "aaabbbaaa"),  # long enough
+            ("aaabbb", "aaabbb"),
+            ("aaabb", "aaaaa"),
+            ("abbb", "bbbb"),  # the first guess must last, too
+            ("abbccc", "aaaccc"),
+            ("a", "a"),
+        ],
+    )
+    def test_minimum_duration(self, seen, labels):
+        assert "".join(decide(sure(seen), min_seconds=0.3)[0].labels) == labels
+
+    def test_minimum_duration_holds_for_unsure(self):
+        rows = sure("aaa") + [[0.4, 0.3, 0.3]] * 2 + sure("aaa") + [[0.4, 0.3, 0.3]] * 3
+        labels = decide(rows, min_seconds=0.3, threshold=0.5)[0].labels
+        assert labels == ["a"] * 8 + [UNSURE] * 3
+
+    def test_minimum_duration_in_windows_is_rounded_up(self):
+        assert decide(sure("aab"), min_seconds=0.3, stride=0.3)[1] == list("aab")
+        assert decide(sure("aaabbb"), min_seconds=0.31, stride=0.3)[1] == list("aaaabb")
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_no_flicker_on_noise(self, seed):
+        rng = np.random.default_rng(seed)
+        truth = np.repeat([0, 1, 0, 2], 60)
+        rows = 0.35 * np.eye(3)[truth] + 0.65 * rng.dirichlet([1, 1, 1], len(truth))
+        plain = decide(rows)[0].labels
+        labels = Decider(("a", "b", "c"), 0.1)
+        for i, row in enumerate(rows):
+            labels.update(Window(i * 0.1, i * 0.1 + 1, row))
+        labels = labels.labels
+        changes = [sum(one != other for one, other in pairwise(each)) for each in (plain, labels)]
+        assert changes[0] > 20
+        assert changes[1] <= 5
+        assert np.mean(np.array(labels) == np.array(list("abc"))[truth]) > 0.85
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_every_label_lasts(self, seed):
+        rows = np.random.default_rng(seed).dirichlet([0.7, 0.7, 0.7], 300)
+        labels = decide(rows, min_seconds=0.4, threshold=0.5, hysteresis=0.1, smoothing_seconds=0.3)[0].labels
+        changes = [i for i in range(1, 300) if labels[i] != labels[i - 1]]
+        assert len(changes) > 3
+        assert min(np.diff([0, *changes, 300])) >= 4
+
+    @pytest.mark.parametrize("name", ["smoothing_seconds", "min_seconds"])
+    @pytest.mark.parametrize("value", [-0.1, float("nan")])
+    def test_negative_times(self, name, value):
+        with pytest.raises(ValueError, match=f"{name} must be at least 0, got {value}"):
+            Decider(CLASSES, 0.1, **{name: value})
+
+    @pytest.mark.parametrize("name", ["hysteresis", "threshold"])
+    @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+    def test_shares_outside_0_to_1(self, name, value):
+        with pytest.raises(ValueError, match=f"{name} must lie in 0 to 1, got {value}"):
+            Decider(CLASSES, 0.1, **{name: value})

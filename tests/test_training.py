@@ -1,0 +1,474 @@
+import json
+import resource
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import harkeras.training
+from harkeras.datasets import create_dataset
+from harkeras.evaluation import evaluate
+from harkeras.models import create_lrcn_model
+from harkeras.recipe import Recipe
+from harkeras.saving import load_model, save_model
+from harkeras.splits import read_groups, split_by_group
+from harkeras.training import train
+from harkeras.video import VideoWriter
+
+ROOT = Path(__file__).resolve().parents[1]
+SHAPE = (2, 4, 4, 3)
+CLASSES = ("dark", "bright")
+FAST = {"classes": CLASSES, "batch_size": 8, "verbose": False}
+
+
+@pytest.fixture
+def clips():
+    """24 clips of two classes, 4 of each of 6 sources, and the sources."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(24) % 2
+    features = rng.integers(0, 200, (24, *SHAPE)) + 55 * labels[:, None, None, None, None]
+    return features.astype(np.uint8), labels, np.arange(24) // 4
+
+
+@pytest.fixture
+def make_model():
+    """A model that traces fast, and has all that must survive an interruption: dropout and batch statistics."""
+
+    def make():
+        keras.utils.set_random_seed(27)
+        clip = keras.Input(SHAPE)
+        x = keras.layers.Rescaling(1 / 255)(clip)
+        x = keras.layers.Flatten()(x)
+        x = keras.layers.Dense(8, activation="relu")(x)
+        x = keras.layers.BatchNormalization()(x)
+        x = keras.layers.Dropout(0.3)(x)
+        return keras.Model(clip, keras.layers.Dense(2, activation="softmax")(x))
+
+    return make
+
+
+@pytest.fixture
+def spied(monkeypatch):
+    """The rows of each epoch, in order."""
+    epochs = []
+    shuffle = harkeras.training._Batches.shuffle
+
+    def spy(self, epoch):
+        shuffle(self, epoch)
+        epochs.append(self.order.tolist())
+
+    monkeypatch.setattr(harkeras.training._Batches, "shuffle", spy)
+    return epochs
+
+
+def interrupt(monkeypatch, *, epoch, batch=None):
+    """Press Ctrl-C at the beginning of an epoch, or at one of its batches."""
+
+    def press(self, number, logs=None):
+        if batch is None and number == epoch:
+            raise KeyboardInterrupt
+
+    def press_in_batch(self, number, logs=None):
+        if len(self.logs) == epoch and number == batch:
+            raise KeyboardInterrupt
+
+    stopper = harkeras.training._Stopper
+    if batch is None:
+        monkeypatch.setattr(stopper, "on_epoch_begin", press)
+    else:
+        monkeypatch.setattr(stopper, "on_train_batch_end", press_in_batch)
+
+
+def same_weights(one, other):
+    return all(map(np.array_equal, one.get_weights(), other.get_weights()))
+
+
+class TestTrain:
+    def test_history_and_recipe(self, clips, make_model):
+        features, labels, groups = clips
+        model = make_model()
+        history = train(model, features, labels, groups=groups, epochs=3, clip_seconds=2.5, **FAST)
+        assert isinstance(history, keras.callbacks.History)
+        assert set(history.history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+        assert history.epoch == [0, 1, 2]
+        assert all(len(values) == 3 for values in history.history.values())
+        assert model.recipe == Recipe(CLASSES, *SHAPE[:3], clip_seconds=2.5)
+
+    def test_compiles_with_adam_unless_compiled(self, clips, make_model):
+        model = make_model()
+        train(model, *clips[:2], epochs=1, learning_rate=0.02, **FAST)
+        assert isinstance(model.optimizer, keras.optimizers.Adam)
+        assert float(model.optimizer.learning_rate) == pytest.approx(0.02)
+        model = make_model()
+        model.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
+        history = train(model, *clips[:2], epochs=1, **FAST)
+        assert isinstance(model.optimizer, keras.optimizers.SGD)
+        assert set(history.history) == {"loss", "val_loss"}
+
+    def test_best_weights_are_kept(self, clips, make_model):
+        features, labels, groups = clips
+        model = make_model()
+        history = train(
+            model, features, labels, groups=groups, epochs=30, patience=3, learning_rate=0.3, **FAST
+        )
+        losses = history.history["val_loss"]
+        best = int(np.argmin(losses))
+        assert len(losses) == best + 1 + 3 < 30
+        _, validation = harkeras.training._validation_rows(labels, groups, 0.2, 27)
+        loss, _ = model.evaluate(features[validation], labels[validation], verbose=0)
+        assert loss == pytest.approx(losses[best], rel=1e-4)
+
+    def test_validation_clips_are_of_other_sources_and_never_trained_on(self, clips, make_model, spied):
+        features, labels, groups = clips
+        train(make_model(), features, labels, groups=groups, epochs=1, **FAST)
+        trained = set(spied[0])
+        validation = set(range(24)) - trained
+        assert len(validation) == 4
+        assert not set(groups[list(trained)]) & set(groups[list(validation)])
+
+    def test_validation_at_random_without_groups(self, clips, make_model, spied):
+        train(make_model(), *clips[:2], epochs=1, **FAST)
+        validation = sorted(set(range(24)) - set(spied[0]))
+        assert len(validation) == 5
+        assert len(set(clips[2][validation])) > 2
+
+    def test_without_validation_the_training_loss_decides(self, clips, make_model, spied):
+        history = train(make_model(), *clips[:2], epochs=2, validation_split=0, **FAST)
+        assert set(history.history) == {"loss", "accuracy"}
+        assert sorted(spied[0]) == list(range(24))
+
+    def test_each_epoch_has_its_own_order_of_all_clips(self, clips, make_model, spied):
+        train(make_model(), *clips[:2], epochs=3, **FAST)
+        assert sorted(spied[0]) == sorted(spied[1]) == sorted(spied[2])
+        assert spied[0] != spied[1] != spied[2] != spied[0]
+        train(make_model(), *clips[:2], epochs=1, **FAST)
+        assert spied[3] == spied[0]
+        train(make_model(), *clips[:2], epochs=1, seed=1, **FAST)
+        assert spied[4] != spied[0]
+
+    def test_every_clip_comes_once_with_its_label(self, clips):
+        features, labels, _ = clips
+        batches = harkeras.training._Batches(features, labels, np.arange(3, 20), batch_size=5, seed=1)
+        batches.shuffle(2)
+        assert [len(batch) for batch, _ in (batches[i] for i in range(len(batches)))] == [5, 5, 5, 2]
+        got = [
+            (clip.tobytes(), label)
+            for i in range(len(batches))
+            for clip, label in zip(*batches[i], strict=True)
+        ]
+        assert sorted(got) == sorted((features[row].tobytes(), labels[row]) for row in range(3, 20))
+
+    def test_progress_bar(self, clips, make_model, capsys):
+        train(make_model(), *clips[:2], epochs=2, **FAST | {"verbose": True})
+        assert "2/2" in capsys.readouterr().err
+        train(make_model(), *clips[:2], epochs=2, **FAST)
+        assert capsys.readouterr() == ("", "")
+
+    def test_labels_may_be_a_list(self, clips, make_model):
+        train(make_model(), clips[0], clips[1].tolist(), groups=clips[2].tolist(), epochs=1, **FAST)
+
+    def test_memory_mapped_clips_are_never_copied_whole(self, make_model, tmp_path, monkeypatch):
+        features = np.lib.format.open_memmap(tmp_path / "clips.npy", "w+", np.uint8, (200, *SHAPE))
+        labels, most = np.arange(200) % 2, 0
+        getitem = np.memmap.__getitem__
+
+        def spy(self, rows):
+            nonlocal most
+            result = getitem(self, rows)
+            most = max(most, result.size)
+            return result
+
+        monkeypatch.setattr(np.memmap, "__getitem__", spy)
+        monkeypatch.setattr(
+            np.memmap, "__array__", lambda *args, **kwargs: pytest.fail("copied"), raising=False
+        )
+        train(make_model(), features, labels, epochs=2, **FAST)
+        assert most == 8 * np.prod(SHAPE)
+
+
+class TestInterruption:
+    def test_leaves_the_best_weights_and_a_recipe(self, clips, make_model, monkeypatch, tmp_path):
+        expected = make_model()
+        history = train(expected, *clips[:2], epochs=3, **FAST)
+        model = make_model()
+        interrupt(monkeypatch, epoch=3, batch=1)
+        best = int(np.argmin(history.history["val_loss"])) + 1
+        with pytest.warns(
+            UserWarning, match=f"was interrupted; the model has the weights of epoch {best} of 3"
+        ):
+            interrupted = train(model, *clips[:2], epochs=50, **FAST)
+        assert interrupted.history == history.history
+        assert same_weights(model, expected)
+        assert load_model(save_model(model, tmp_path)).recipe.classes == CLASSES
+        assert evaluate(model, *clips[:2], classes=CLASSES).accuracy >= 0
+
+    def test_in_the_first_epoch(self, clips, make_model, monkeypatch):
+        model = make_model()
+        interrupt(monkeypatch, epoch=0, batch=1)
+        with pytest.warns(UserWarning, match="the model has the weights of the unfinished first epoch"):
+            history = train(model, *clips[:2], **FAST)
+        assert history.history == {}
+        assert evaluate(model, *clips[:2], classes=model.recipe.classes).accuracy >= 0
+
+
+class TestResume:
+    """With `batch` None, Ctrl-C comes between epochs, else in the middle of one."""
+
+    @pytest.mark.parametrize("batch", [None, 0, 1])
+    @pytest.mark.parametrize("epoch", [1, 4])
+    def test_equals_uninterrupted_training(self, clips, make_model, monkeypatch, tmp_path, epoch, batch):
+        state = tmp_path / "states" / "training"
+        options = FAST | {"groups": clips[2], "epochs": 6, "learning_rate": 0.05}
+        whole = make_model()
+        expected = train(whole, *clips[:2], **options)
+
+        with monkeypatch.context() as patch, pytest.warns(UserWarning, match=f" of {epoch}$"):
+            interrupt(patch, epoch=epoch, batch=batch)
+            train(make_model(), *clips[:2], resume=state, **options)
+        assert list(state.parent.iterdir()) == [state]
+
+        keras.utils.set_random_seed(999)
+        model = keras.models.clone_model(make_model())
+        keras.utils.set_random_seed(998)
+        history = train(model, *clips[:2], resume=str(state), **options)
+        assert history.history == expected.history
+        assert history.epoch == expected.epoch
+        assert same_weights(model, whole)
+        assert not state.exists()
+
+    def test_with_the_same_model_in_the_same_session(self, clips, make_model, monkeypatch, tmp_path):
+        """As in a notebook: the cell is interrupted, and run again."""
+        whole, model = make_model(), make_model()
+        expected = train(whole, *clips[:2], epochs=4, **FAST)
+        for epoch in (1, 2):
+            with monkeypatch.context() as patch, pytest.warns(UserWarning, match="interrupted"):
+                interrupt(patch, epoch=epoch, batch=1)
+                train(model, *clips[:2], epochs=4, resume=tmp_path / "state", **FAST)
+        history = train(model, *clips[:2], epochs=4, resume=tmp_path / "state", **FAST)
+        assert history.history == expected.history
+        assert same_weights(model, whole)
+
+    def test_interrupted_before_a_new_epoch_ends_keeps_the_best(
+        self, clips, make_model, monkeypatch, tmp_path
+    ):
+        models = [make_model(), make_model()]
+        with pytest.warns(UserWarning, match="interrupted; the model has the weights of epoch . of 2"):
+            interrupt(monkeypatch, epoch=2, batch=0)
+            for model in models:
+                train(model, *clips[:2], epochs=4, resume=tmp_path / "state", **FAST)
+        assert same_weights(*models)
+
+    def test_a_finished_training_is_not_trained_further(
+        self, clips, make_model, monkeypatch, tmp_path, spied
+    ):
+        """Killed after the state of the last epoch was written, and before it was removed."""
+        options = FAST | {"epochs": 30, "patience": 2, "learning_rate": 0.5, "resume": tmp_path / "state"}
+        whole, model = make_model(), make_model()
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", lambda *args, **kwargs: None)
+            expected = train(whole, *clips[:2], **options)
+        assert len(expected.epoch) < 30
+        spied.clear()
+        history = train(model, *clips[:2], **options)
+        assert not spied
+        assert history.history == expected.history
+        assert same_weights(model, whole)
+        assert not (tmp_path / "state").exists()
+
+    def test_more_epochs(self, clips, make_model, monkeypatch, tmp_path):
+        expected = train(make_model(), *clips[:2], epochs=4, **FAST)
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", lambda *args, **kwargs: None)
+            train(make_model(), *clips[:2], epochs=2, resume=tmp_path / "state", **FAST)
+        history = train(make_model(), *clips[:2], epochs=4, resume=tmp_path / "state", **FAST)
+        assert history.history == expected.history
+
+    @pytest.mark.parametrize("moment", ["save_weights", "writestr", "savez", "replace"])
+    def test_ctrl_c_while_the_state_is_written(self, clips, make_model, monkeypatch, tmp_path, moment):
+        state = tmp_path / "state"
+        expected = train(make_model(), *clips[:2], epochs=4, **FAST)
+        owner = {"save_weights": keras.Model, "writestr": zipfile.ZipFile, "savez": np, "replace": Path}[
+            moment
+        ]
+        calls = 0
+
+        def interrupted(*args, **kwargs):
+            nonlocal calls
+            calls += 1
+            if calls == 3:
+                raise KeyboardInterrupt
+            return original(*args, **kwargs)
+
+        original = getattr(owner, moment)
+        with monkeypatch.context() as patch, pytest.warns(UserWarning, match="weights of epoch . of 3"):
+            patch.setattr(owner, moment, interrupted)
+            train(make_model(), *clips[:2], epochs=4, resume=state, **FAST)
+        assert list(tmp_path.iterdir()) == [state]
+        with zipfile.ZipFile(state) as file:
+            assert len(json.loads(file.read("state.json"))["logs"]) == 2
+        history = train(make_model(), *clips[:2], epochs=4, resume=state, **FAST)
+        assert history.history == expected.history
+
+    def test_a_disk_that_fills(self, clips, make_model, monkeypatch, tmp_path):
+        state = tmp_path / "state"
+        with monkeypatch.context() as patch, pytest.warns(UserWarning, match="interrupted"):
+            interrupt(patch, epoch=1)
+            train(make_model(), *clips[:2], resume=state, **FAST)
+        before, limit = state.read_bytes(), resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, limit[1]))
+        try:
+            with pytest.raises(OSError, match=r"File too large|errno = 27"):
+                train(make_model(), *clips[:2], resume=state, **FAST)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        assert list(tmp_path.iterdir()) == [state]
+        assert state.read_bytes() == before
+
+
+class TestResumeRefused:
+    @pytest.fixture
+    def state(self, clips, make_model, monkeypatch, tmp_path):
+        with monkeypatch.context() as patch, pytest.warns(UserWarning, match="interrupted"):
+            interrupt(patch, epoch=1)
+            train(make_model(), *clips[:2], resume=tmp_path / "state", **FAST)
+        return tmp_path / "state"
+
+    @pytest.mark.parametrize(
+        ("options", "named"),
+        [
+            ({"batch_size": 4}, "batch_size"),
+            ({"seed": 1}, "labels and validation clips, seed"),
+            ({"patience": 3}, "patience"),
+            ({"learning_rate": 0.1}, "optimizer"),
+            ({"classes": ("low", "high")}, "classes"),
+            ({"validation_split": 0.4}, "labels and validation clips"),
+            ({"groups": np.arange(24) // 4}, "labels and validation clips"),
+        ],
+    )
+    def test_other_settings(self, clips, make_model, state, options, named):
+        before = state.read_bytes()
+        with pytest.raises(
+            ValueError, match=f"resume must name the state of this training; .* another {named}$"
+        ):
+            train(make_model(), *clips[:2], resume=state, **FAST | options)
+        assert state.read_bytes() == before
+
+    def test_other_clips_or_model(self, clips, make_model, state):
+        features, labels, _ = clips
+        with pytest.raises(ValueError, match="with another clips, labels and validation clips$"):
+            train(make_model(), features[:20], labels[:20], resume=state, **FAST)
+        with pytest.raises(ValueError, match="with another labels and validation clips$"):
+            train(make_model(), features, 1 - labels, resume=state, **FAST)
+        clip = keras.Input(SHAPE)
+        other = keras.Model(clip, keras.layers.Dense(2, "softmax")(keras.layers.Flatten()(clip)))
+        with pytest.raises(ValueError, match="with another model$"):
+            train(other, features, labels, resume=state, **FAST)
+
+    def test_other_files(self, clips, make_model, tmp_path):
+        text = tmp_path / "notes.txt"
+        text.write_text("my diary")
+        model = make_model()
+        train(model, *clips[:2], epochs=1, **FAST)
+        for path in (text, save_model(model, tmp_path / "model.keras"), tmp_path):
+            with pytest.raises(ValueError, match="resume must name a file that train.. wrote, got"):
+                train(make_model(), *clips[:2], resume=path, **FAST)
+        assert text.read_text() == "my diary"
+        assert load_model(tmp_path / "model.keras").recipe is not None
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (
+                {"classes": ("a", "b", "c")},
+                r"classes must name the model's 2 outputs, got 3: \['a', 'b', 'c'\]",
+            ),
+            ({"groups": [1, 2]}, "groups must be as many as clips, got 2 and 24"),
+            ({"groups": [1] * 24}, r"groups must be at least 2 source videos, got \[1\]"),
+            ({"epochs": 0}, "epochs must be at least 1, got 0"),
+            ({"batch_size": 0}, "batch_size must be at least 1, got 0"),
+            ({"patience": 0}, "patience must be at least 1, got 0"),
+            ({"validation_split": 1}, "validation_split must be 0 or lie between 0 and 1, got 1"),
+            ({"validation_split": -0.1}, "validation_split must be 0 or lie between 0 and 1, got -0.1"),
+            ({"clip_seconds": 0}, "clip_seconds must be a positive number, got 0"),
+        ],
+    )
+    def test_arguments(self, clips, make_model, options, message):
+        model = make_model()
+        before = model.get_weights()
+        with pytest.raises(ValueError, match=message):
+            train(model, *clips[:2], **FAST | options)
+        assert all(map(np.array_equal, model.get_weights(), before))
+
+    def test_clips(self, clips, make_model):
+        features, labels, _ = clips
+        with pytest.raises(ValueError, match=r"features must be clips \(2, 4, 4, 3\), got \(2, 4, 3, 3\)"):
+            train(make_model(), features[:, :, :, :3], labels, **FAST)
+        with pytest.raises(ValueError, match="labels must lie in 0 to 1, got 0 to 5"):
+            train(make_model(), features, labels * 5, **FAST)
+        with pytest.raises(ValueError, match="features must hold at least one clip"):
+            train(make_model(), features[:0], labels[:0], **FAST)
+
+
+@pytest.mark.parametrize("name", ["convlstm", "lrcn"])
+def test_two_processes_train_the_same_weights(name):
+    code = f"""
+import hashlib, keras, numpy as np
+from harkeras.models import create_model
+from harkeras.splits import split_by_group
+from harkeras.training import train
+keras.utils.set_random_seed(27)
+shape, options = {{"lrcn": ((3, 64, 64, 3), {{"filters": (4, 4, 4, 4)}}), "convlstm": ((3, 15, 15, 3), {{"filters": (4, 4)}})}}["{name}"]
+model = create_model("{name}", 2, shape, **options)
+features = np.random.default_rng(0).integers(0, 256, (24, *shape), np.uint8)
+labels, groups = np.arange(24) % 2, np.arange(24) // 4
+rows = split_by_group(groups, labels, group_of=str)
+train(model, features, labels, classes=("a", "b"), groups=groups, epochs=2, verbose=False)
+print(*rows, hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest())"""
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        for _ in range(2)
+    ]
+    one, other = [process.communicate()[0] for process in processes]
+    assert one == other
+    assert len(one) > 64
+
+
+def test_learns_from_videos_which_way_a_block_moves(tmp_path):
+    """From files to the score: each single frame, and any set of frames without their order, tells nothing."""
+    rng = np.random.default_rng(0)
+    for group in range(1, 13):
+        background, colour = rng.integers(0, 90, 3), rng.integers(150, 256, 3)
+        for clip in range(1, 4):
+            top, size = rng.integers(16, 60), rng.integers(28, 44)
+            for name in ("left", "right"):
+                path = tmp_path / name / f"v_{name}_g{group:02d}_c{clip:02d}.mp4"
+                with VideoWriter(path, fps=12) as writer:
+                    for x in np.linspace(-size / 2, 128 - size / 2, 12)[
+                        :: 1 if name == "right" else -1
+                    ].astype(int):
+                        frame = np.full((128, 128, 3), background, np.uint8)
+                        frame[top : top + size, max(x, 0) : x + size] = colour
+                        writer.write(frame)
+    features, labels, paths = create_dataset(tmp_path, frames=6)
+    train_rows, test_rows = split_by_group(paths, labels)
+    groups = read_groups(paths)
+    keras.utils.set_random_seed(27)
+    model = create_lrcn_model(2, (6, 64, 64, 3))
+    train(
+        model,
+        features[train_rows],
+        labels[train_rows],
+        classes=("left", "right"),
+        groups=groups[train_rows],
+        epochs=10,
+        learning_rate=3e-3,
+        verbose=False,
+    )
+    evaluation = evaluate(model, features[test_rows], labels[test_rows], classes=("left", "right"))
+    assert evaluation.accuracy > 0.9, str(evaluation)
