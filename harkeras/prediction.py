@@ -137,7 +137,8 @@ def predict_on_video(
     Args:
         video: Path of the video.
         model: Path of a `.keras` file, or a model in memory.
-        output: Annotated video to write, H.264, which browsers play.
+        output: Annotated video to write: H.264, which browsers play, without sound. Seven colours stand for
+            the classes, in turn if there are more.
         timeline: `.csv` or `.json` file to write the segments to.
         stride_seconds: Time between windows; by default the distance of the frames in a window. `1 / fps`
             gives one prediction per frame.
@@ -157,7 +158,7 @@ def predict_on_video(
     Raises:
         FileNotFoundError: If there is no such video or model.
         ValueError: If classes are missing or do not fit the model, `timeline` is neither `.csv` nor `.json`,
-            or a number is out of its range.
+            an output is the video itself, or a number is out of its range.
         VideoError: If the video cannot be decoded.
         OSError: If an output cannot be written.
     """
@@ -247,11 +248,12 @@ def _blocks(info: VideoInfo, stream: ActionStream, bar: tqdm) -> Iterator[tuple[
     """Decode the frames that windows need, in blocks: RGB images in the model's size, and their seconds."""
     needed = stream.frames_needed(info.frame_seconds, info.duration_seconds)
     height, width = stream.recipe.height, stream.recipe.width
-    images, seconds = [], []
+    images, seconds, done = [], [], 0
     for frame in iter_decoded(info.path):
-        # By time, not by count: a damaged file announces frames that do not decode.
-        index = np.searchsorted(info.frame_seconds, frame.seconds + 1e-6, side="right") - 1
-        if needed[index]:
+        # By time, not by count: of a damaged file not all frames decode, and the next one serves instead.
+        end = np.searchsorted(info.frame_seconds, frame.seconds + 1e-6, side="right")
+        wanted, done = needed[done:end].any(), end
+        if wanted:
             images.append(frame.rgb(height, width))
             seconds.append(frame.seconds)
         if len(images) == _BLOCK_FRAMES:
@@ -286,7 +288,7 @@ def _segments(decider: Decider, duration_seconds: float) -> list[Segment]:
 
 
 def _write_timeline(segments: list[Segment], path: Path) -> None:
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         text = json.dumps([segment._asdict() for segment in segments], indent=2, ensure_ascii=False)
     else:
         lines = io.StringIO()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -81,6 +80,7 @@ def train(
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
+    recipe = Recipe(tuple(classes), *features.shape[1:4], clip_seconds)
     training, validation = _validation_rows(labels, groups, validation_split, seed)
     if not model.compiled:
         adam = keras.optimizers.Adam(learning_rate)
@@ -91,7 +91,7 @@ def train(
         "clips": list(features.shape),
         "labels and validation clips": _digest(labels, validation),
         "model": [list(weight.shape) for weight in model.weights],
-        "optimizer": keras.saving.serialize_keras_object(model.optimizer)["config"],
+        "optimizer": {key: value for key, value in model.optimizer.get_config().items() if key != "name"},
         "batch_size": batch_size,
         "patience": patience,
         "seed": seed,
@@ -116,8 +116,7 @@ def train(
     else:
         if resume is not None:
             Path(resume).unlink(missing_ok=True)
-    _, frames, height, width, _ = features.shape
-    model.recipe = Recipe(tuple(classes), frames, height, width, clip_seconds)
+    model.recipe = recipe
     return stopper.history(model)
 
 
@@ -173,15 +172,15 @@ class _Stopper(keras.callbacks.EarlyStopping):
         if self.path is None or not self.path.exists():
             return
         try:
-            with zipfile.ZipFile(self.path) as file, tempfile.TemporaryDirectory() as folder:
+            with zipfile.ZipFile(self.path) as file:
                 state = json.loads(file.read("state.json"))
                 self._check(state["settings"])
-                with np.load(file.open("best.npz")) as best:
-                    best_weights = [best[name] for name in best.files]
-                model.optimizer.build(model.trainable_variables)
-                model.load_weights(file.extract("last.weights.h5", folder))
+                best_weights = _read_arrays(file, "best.npz")
+                variables = _read_arrays(file, "last.npz")
         except (zipfile.BadZipFile, KeyError, IsADirectoryError) as error:
             raise ValueError(f"resume must name a file that train() wrote, got {self.path}") from error
+        for variable, value in zip(_variables(model), variables, strict=True):
+            variable.assign(value)
         self.logs = state["logs"]
         self._resumed = {key: state[key] for key in ("best", "best_epoch", "wait")}
         self._resumed["best_weights"] = best_weights
@@ -216,16 +215,15 @@ class _Stopper(keras.callbacks.EarlyStopping):
         state = {"settings": self.settings, "logs": self.logs}
         state |= {"best": float(self.best), "best_epoch": self.best_epoch, "wait": self.wait}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # In a folder of its own until it is complete: Ctrl-C may come at any moment.
-        with tempfile.TemporaryDirectory(dir=self.path.parent, prefix=".training") as folder:
-            last, complete = Path(folder) / "last.weights.h5", Path(folder) / "state"
-            self.model.save_weights(last)
-            with zipfile.ZipFile(complete, "w") as file:
+        partial = self.path.with_name(f".{self.path.name}.part")  # Ctrl-C may come at any moment
+        try:
+            with zipfile.ZipFile(partial, "w") as file:
                 file.writestr("state.json", json.dumps(state))
-                file.write(last, last.name)
-                with file.open("best.npz", "w", force_zip64=True) as best:
-                    np.savez(best, *self.best_weights)
-            complete.replace(self.path)
+                _write_arrays(file, "best.npz", self.best_weights)
+                _write_arrays(file, "last.npz", [variable.numpy() for variable in _variables(self.model)])
+            partial.replace(self.path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def history(self, model: keras.Model) -> keras.callbacks.History:
         """Return all epochs as Keras does, those before a resumption included."""
@@ -235,3 +233,19 @@ class _Stopper(keras.callbacks.EarlyStopping):
         for epoch, logs in enumerate(self.logs):
             history.on_epoch_end(epoch, logs)
         return history
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    """Return all that training changes: the optimizer's too, and those of dropout, which Keras does not save."""
+    model.optimizer.build(model.trainable_variables)
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _write_arrays(file: zipfile.ZipFile, name: str, arrays: list[np.ndarray]) -> None:
+    with file.open(name, "w", force_zip64=True) as member:
+        np.savez(member, *arrays)
+
+
+def _read_arrays(file: zipfile.ZipFile, name: str) -> list[np.ndarray]:
+    with file.open(name) as member, np.load(member) as arrays:
+        return [arrays[each] for each in arrays.files]

@@ -231,6 +231,15 @@ class TestPredictOnVideo:
             prediction = predict_on_video(video, colour_model_with_recipe(), **QUIET)
         assert len(prediction.windows) >= 8
 
+    def test_first_frames_that_do_not_decode(self, make_video):
+        video = make_video("cut.mkv", gop=30)
+        data, start = bytearray(video.read_bytes()), 2000
+        data[start : start + 1500] = bytes(1500)
+        video.write_bytes(data)
+        with pytest.warns(UserWarning, match=r"cut\.mkv"):
+            prediction = predict_on_video(video, colour_model_with_recipe(), **QUIET)
+        assert len(prediction.windows)
+
     def test_progress(self, make_video, tmp_path, capsys):
         video, model = make_video(indices=range(10)), colour_model_with_recipe()
         predict_on_video(video, model, tmp_path / "out.mp4", progress=False)
@@ -302,7 +311,7 @@ class TestTimeline:
 
     def test_json(self, video, tmp_path):
         model = colour_model_with_recipe(classes=("röd", "g", "b"))
-        path = tmp_path / "timeline.json"
+        path = tmp_path / "timeline.JSON"
         segments = predict_on_video(video, model, timeline=str(path), **QUIET).segments
         text = path.read_text(encoding="utf-8")
         assert "röd" in text

@@ -1,10 +1,10 @@
-"""Time predict_on_video against the loop that tutorials use: one prediction per frame, same model, same video.
+"""Time predict_on_video against the loop that tutorials use: one prediction per frame by the same model.
 
     python tests/benchmarks/predict_on_video.py [folder of real clips, by default ../shared/data]
 
-Both see windows of 20 consecutive frames. predict_on_video is timed as a whole, with the compilation that each
-call begins with. The loop costs the same for each frame, so it runs on few: some before and some after ours,
-so that a busy machine slows both, and counted only once its queue is full and the model has been called.
+Both see windows of 20 consecutive frames. predict_on_video is timed as a whole, with the compilation that
+each call begins with. The loop costs the same for each frame, so it runs on few: some before and some after
+ours, so that a busy machine slows both, and counted only once its queue is full and the model was called.
 """
 
 import argparse
@@ -15,18 +15,18 @@ import time
 from collections import deque
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-
 import av
 import cv2
 import numpy as np
 
-from harkeras.models import create_convlstm_model, create_lrcn_model
-from harkeras.prediction import predict_on_video
-from harkeras.recipe import Recipe
-from harkeras.video import VideoInfo, VideoWriter, iter_frames
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from harkeras.models import create_convlstm_model, create_lrcn_model  # noqa: E402
+from harkeras.prediction import predict_on_video  # noqa: E402
+from harkeras.recipe import Recipe  # noqa: E402
+from harkeras.video import VideoInfo, VideoWriter, iter_frames  # noqa: E402
 
 FRAMES, SIZE = 20, 64
 CLASSES = ("Fight", "Fall", "Run", "Walk")
@@ -127,7 +127,7 @@ def main():
         large = repeat_video(largest, folder / "large.mp4", 8)
         output = folder / "annotated.mp4"
         print(
-            f"One prediction per frame. The tutorial's loop ran on 2 x {TUTORIAL_FRAMES} frames of each video."
+            f"One prediction per frame; the tutorial's loop ran on 2 x {TUTORIAL_FRAMES} frames of each video"
         )
         print(f"{'':<28} {'':>7} {'frames per second':>19} {'':>7} {'harkeras':>10}")
         print(
