@@ -17,8 +17,8 @@ from av.video.reformatter import VideoReformatter
 
 # A jump to a key frame costs about as much as decoding this many frames.
 _JUMP_COST_FRAMES = 8
-# Rounding errors of seconds given as floats are smaller than this part of a tick.
-TOLERANCE_TICKS = 1e-3
+# A frame counts as on screen at its own time, whatever the rounding of seconds; harkeras.streaming agrees.
+ROUNDING_SECONDS = 1e-6
 
 
 class VideoError(RuntimeError):
@@ -110,6 +110,10 @@ class Source:
         self.keys = np.unique(np.array([self.ticks[0], *keys]))
 
     @property
+    def rounding_ticks(self) -> float:
+        return ROUNDING_SECONDS / float(self.base)
+
+    @property
     def _rate(self) -> Fraction:
         return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
 
@@ -127,7 +131,7 @@ class Source:
 
     def on_screen(self, ticks: np.ndarray | float) -> np.ndarray:
         """For each time, return the tick of the frame that is on screen then."""
-        return self.ticks[np.searchsorted(self.ticks, ticks + TOLERANCE_TICKS, side="right") - 1]
+        return self.ticks[np.searchsorted(self.ticks, ticks + self.rounding_ticks, side="right") - 1]
 
     def spread(self, frames: int, start_seconds: float | None, end_seconds: float | None) -> np.ndarray:
         """Return the ticks of the frames on screen at the middles of `frames` equal parts of the range."""
@@ -187,9 +191,11 @@ class Source:
         turns = round(frame.rotation / 90) % 4  # counter-clockwise quarter turns that make it upright
         if turns % 2:
             height, width = width, height
-        image = self._reformatter.reformat(
-            frame, width or frame.width, height or frame.height, "rgb24", interpolation="AREA", threads=1
-        ).to_ndarray()
+        width, height = width or frame.width, height or frame.height
+        # Averaging over areas is for making pictures smaller, and slow where they are not.
+        scaling = "BILINEAR" if (width, height) == (frame.width, frame.height) else "AREA"
+        image = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=scaling, threads=1)
+        image = image.to_ndarray()
         return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
     def undecodable(self) -> VideoError:

@@ -17,10 +17,11 @@ import keras
 import numpy as np
 from tqdm.auto import tqdm
 
+from harkeras.decisions import UNSURE, Decider, Window
 from harkeras.drawing import TimelineStrip, class_colour, draw_caption
 from harkeras.recipe import Recipe
 from harkeras.saving import check_classes, load_model
-from harkeras.streaming import UNSURE, ActionStream, Decider, Window
+from harkeras.streaming import ActionStream
 from harkeras.video import VideoInfo, VideoWriter, frames_extraction, iter_decoded
 
 # Window length for models that come without a recipe and without clip_seconds.
@@ -132,7 +133,7 @@ def predict_on_video(
     """Name the action at each moment of a video.
 
     The model sees windows as long as its training clips, sampled as they were. What it says is averaged over
-    time and held steady, see `harkeras.streaming.Decider`; 0 switches each of the four means off.
+    time and held steady, see `harkeras.decisions.Decider`; 0 switches each of the four means off.
 
     Args:
         video: Path of the video.

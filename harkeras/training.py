@@ -104,6 +104,7 @@ def train(
             validation_data=_Batches(features, labels, validation, batch_size) if len(validation) else None,
             epochs=stopper.last_epoch(epochs),
             initial_epoch=len(stopper.logs),
+            shuffle=False,  # _Batches has shuffled; Keras would draw from Python's global random numbers
             callbacks=[stopper, *([TqdmCallback(epochs, verbose=0)] if verbose else [])],
             verbose=0,
         )
@@ -236,7 +237,7 @@ class _Stopper(keras.callbacks.EarlyStopping):
 
 
 def _variables(model: keras.Model) -> list[keras.Variable]:
-    """Return all that training changes: the optimizer's too, and those of dropout, which Keras does not save."""
+    """Return all that training changes, also in optimizer and dropout; Keras leaves out the latter."""
     model.optimizer.build(model.trainable_variables)
     return [*model.variables, *model.optimizer.variables]
 

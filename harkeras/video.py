@@ -19,7 +19,7 @@ import av
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from harkeras._decoding import TOLERANCE_TICKS, Source, VideoError
+from harkeras._decoding import Source, VideoError
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -200,11 +200,11 @@ def iter_decoded(
     with closing(Source(video, threads=0)) as source:
         start, stop = source.span(start_seconds, end_seconds)
         if every_seconds is None:
-            ticks = source.ticks[source.ticks < stop - TOLERANCE_TICKS]
+            ticks = source.ticks[source.ticks < stop - source.rounding_ticks]
             ticks = ticks[ticks >= source.on_screen(start)]
         else:
             step = every_seconds / float(source.base)
-            ticks = np.unique(source.on_screen(np.arange(start, stop - TOLERANCE_TICKS, step)))
+            ticks = np.unique(source.on_screen(np.arange(start, stop - source.rounding_ticks, step)))
         count = 0
         for count, (tick, frame) in enumerate(source.decode(ticks), 1):  # noqa: B007
             yield DecodedFrame(float((tick - source.ticks[0]) * source.base), frame, source)

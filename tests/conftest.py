@@ -1,7 +1,12 @@
 """Fixtures of all tests: videos whose pixels tell the frame's index, and which marked tests run."""
 
+import http.server
+import json
 import os
+import queue
 import shutil
+import subprocess
+import threading
 from fractions import Fraction
 from pathlib import Path
 
@@ -61,6 +66,67 @@ def chromium():
     if not path:
         pytest.skip("no Chromium on this machine")
     return path
+
+
+PAGE = """<video id="v" muted src="clip.mp4"></video><canvas id="c"></canvas><script>
+const send = result => fetch("/result", {method: "POST", body: JSON.stringify(result)});
+v.onerror = () => send({error: v.error.message});
+v.onended = () => {
+  c.width = v.videoWidth; c.height = v.videoHeight;
+  const canvas = c.getContext("2d");
+  canvas.drawImage(v, 0, 0);
+  const middle = canvas.getImageData(c.width / 2, c.height / 2, 1, 1).data;
+  send({width: v.videoWidth, height: v.videoHeight, seconds: v.currentTime, colour: [...middle]});
+};
+v.play().catch(error => send({error: String(error)}));
+</script>"""
+
+
+@pytest.fixture
+def play_in_browser(chromium, tmp_path):
+    """Return a function that plays a video in Chromium and says what came of it."""
+
+    def play(video):
+        folder = tmp_path / "page"
+        folder.mkdir()
+        shutil.copy(video, folder / "clip.mp4")
+        (folder / "index.html").write_text(PAGE)
+        return _open_page(folder, chromium)
+
+    return play
+
+
+def _open_page(folder, chromium):
+    """Serve the folder, open its index.html, and return what the page posts to /result."""
+    results = queue.Queue()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=folder)
+
+        def do_POST(self):
+            results.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    switches = (
+        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
+        "disable-component-update disable-sync autoplay-policy=no-user-gesture-required"
+    )
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        command = [chromium, *(f"--{switch}" for switch in switches.split())]
+        command += [f"--user-data-dir={folder / 'profile'}", f"http://127.0.0.1:{server.server_port}/"]
+        browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            return results.get(timeout=60)
+        finally:
+            browser.terminate()
+            browser.wait(20)
+            server.shutdown()
 
 
 @pytest.fixture(scope="session")
@@ -175,3 +241,12 @@ def _add_silence(container, seconds):
         frame.sample_rate, frame.pts = 16000, start
         container.mux(stream.encode(frame))
     container.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="session")
+def sample_dir(tmp_path_factory):
+    """A small sample data set: 2 classes, 4 groups, 16 clips."""
+    from harkeras import create_sample_dataset
+
+    folder = tmp_path_factory.mktemp("sample")
+    return create_sample_dataset(folder, classes=("SittingDown", "StandingUp"), groups=4, clips_per_group=2)

@@ -12,7 +12,8 @@ import harkeras
 PACKAGE = Path(harkeras.__file__).parent
 # Modules of a level do not import each other; those of `models/` have a rule of their own below.
 LEVELS = [
-    ["recipe", "video", "assets", "_figures", "drawing"],
+    ["_decoding", "_figures", "decisions", "drawing", "recipe"],
+    ["video", "assets"],
     ["saving", "samples", "youtube", "augment", "flow", "pose", "people", "annotations", "models"],
     ["datasets", "splits", "weights", "streaming"],
     ["training", "evaluation", "prediction", "live", "export"],

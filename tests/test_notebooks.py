@@ -16,7 +16,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 from nbclient import NotebookClient
 
 NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
-SMALL = {"GROUPS": 3, "FRAMES": 6, "EPOCHS": 1}
+SMALL = {"GROUPS": 4, "CLIPS": 1, "FRAMES": 6, "EPOCHS": 1}
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 

@@ -8,14 +8,13 @@ import keras
 import numpy as np
 import pytest
 from keras import layers
-from test_video import PAGE, play_in_browser
 
 import harkeras.prediction
+from harkeras.decisions import UNSURE
 from harkeras.models import create_lrcn_model
 from harkeras.prediction import Segment, VideoPrediction, predict_on_video, predict_single_action
 from harkeras.recipe import Recipe
 from harkeras.saving import save_model
-from harkeras.streaming import UNSURE
 from harkeras.video import VideoError, VideoInfo, VideoWriter, frames_extraction, iter_frames
 
 RGB = ("red", "green", "blue")
@@ -432,11 +431,10 @@ class TestAnnotatedVideo:
 
     @pytest.mark.browser
     @pytest.mark.parametrize("options", [{}, {"height": 239, "width": 321}], ids=["even", "odd"])
-    def test_plays_in_a_browser(self, colour_video, tmp_path, chromium, options):
+    def test_plays_in_a_browser(self, colour_video, tmp_path, play_in_browser, options):
         video = colour_video("rg", seconds=0.4, **options)
         predict_on_video(video, colour_model_with_recipe(), tmp_path / "clip.mp4", **QUIET)
-        (tmp_path / "index.html").write_text(PAGE)
-        result = play_in_browser(tmp_path, chromium)
+        result = play_in_browser(tmp_path / "clip.mp4")
         assert "error" not in result, result
         assert result["seconds"] == pytest.approx(0.8, abs=0.05)
         assert np.abs(np.array(result["colour"][:3]) - (0, 254, 0)).max() <= 8

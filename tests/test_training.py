@@ -20,6 +20,8 @@ from harkeras.splits import read_groups, split_by_group
 from harkeras.training import train
 from harkeras.video import VideoWriter
 
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
+
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = (2, 4, 4, 3)
 CLASSES = ("dark", "bright")

@@ -1,11 +1,6 @@
-import http.server
-import json
 import os
-import queue
 import re
 import struct
-import subprocess
-import threading
 import warnings
 from fractions import Fraction
 from pathlib import Path
@@ -677,66 +672,18 @@ class TestRealClips:
             assert frames_extraction(video, normalize=True).max() <= 1
 
 
-PAGE = """<video id="v" muted src="clip.mp4"></video><canvas id="c"></canvas><script>
-const send = result => fetch("/result", {method: "POST", body: JSON.stringify(result)});
-v.onerror = () => send({error: v.error.message});
-v.onended = () => {
-  c.width = v.videoWidth; c.height = v.videoHeight;
-  const canvas = c.getContext("2d");
-  canvas.drawImage(v, 0, 0);
-  const middle = canvas.getImageData(c.width / 2, c.height / 2, 1, 1).data;
-  send({width: v.videoWidth, height: v.videoHeight, seconds: v.currentTime, colour: [...middle]});
-};
-v.play().catch(error => send({error: String(error)}));
-</script>"""
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize(("height", "width"), [(239, 319), (720, 1280)])
 @pytest.mark.parametrize("colour", [(255, 0, 0), (0, 255, 0), (0, 0, 255)])
-def test_browser_plays_a_written_file(tmp_path, chromium, height, width, colour):
+def test_browser_plays_a_written_file(tmp_path, play_in_browser, height, width, colour):
     with VideoWriter(tmp_path / "clip.mp4", 25) as writer:
         for _ in range(10):
             writer.write(np.full((height, width, 3), colour, np.uint8))
-    (tmp_path / "index.html").write_text(PAGE)
-    result = play_in_browser(tmp_path, chromium)
+    result = play_in_browser(tmp_path / "clip.mp4")
     assert "error" not in result, result
     assert (result["height"], result["width"]) == (height + height % 2, width + width % 2)
     assert result["seconds"] == pytest.approx(0.4, abs=0.05)
     assert np.abs(np.array(result["colour"][:3]) - colour).max() <= 6
-
-
-def play_in_browser(folder, chromium):
-    """Serve the folder, open its index.html, and return what the page posts to /result."""
-    results = queue.Queue()
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=folder)
-
-        def do_POST(self):
-            results.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    switches = (
-        "headless no-sandbox disable-gpu disable-quic no-first-run disable-background-networking "
-        "disable-component-update disable-sync autoplay-policy=no-user-gesture-required"
-    )
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        command = [chromium, *(f"--{switch}" for switch in switches.split())]
-        command += [f"--user-data-dir={folder / 'profile'}", f"http://127.0.0.1:{server.server_port}/"]
-        browser = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            return results.get(timeout=60)
-        finally:
-            browser.terminate()
-            browser.wait(20)
-            server.shutdown()
 
 
 def test_suffixes():

@@ -1,0 +1,129 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from harkeras.decisions import UNSURE, Decider, Window
+
+CLASSES = ("Fight", "NoFight", "Walk")
+
+
+def decide(rows, classes=("a", "b", "c"), stride=0.1, **settings):
+    """Feed rows of probabilities; all means against flicker are off unless given."""
+    off = {"smoothing_seconds": 0, "hysteresis": 0, "min_seconds": 0, "threshold": 0}
+    decider = Decider(classes, stride, **(off | settings))
+    shown = [
+        decider.update(Window(i * stride, i * stride + 1, np.array(row, np.float32)))
+        for i, row in enumerate(rows)
+    ]
+    return decider, shown
+
+
+def sure(text, confidence=0.9):
+    """Probabilities for letters: "aab" -> three rows that favour a, a and b."""
+    rest = (1 - confidence) / 2
+    return [[confidence if name == letter else rest for name in "abc"] for letter in text]
+
+
+class TestDecider:
+    def test_everything_off_is_arg_max(self):
+        rows = np.random.default_rng(0).dirichlet([1, 1, 1], 200)
+        decider, shown = decide(rows)
+        assert shown == decider.labels == ["abc"[i] for i in rows.argmax(1)]
+        np.testing.assert_allclose(decider.smoothed, rows, atol=1e-6)
+        np.testing.assert_allclose(decider.seconds, 0.1 * np.arange(200) + 0.5)
+
+    def test_smoothing_is_the_mean_of_the_last_windows(self):
+        rows = np.random.default_rng(0).dirichlet([1, 1, 1], 20)
+        decider, _ = decide(rows, smoothing_seconds=0.4)
+        expected = [rows[max(i - 3, 0) : i + 1].mean(0) for i in range(20)]
+        np.testing.assert_allclose(decider.smoothed, expected, atol=1e-6)
+        assert decider.seconds[10] == pytest.approx((0.7 + 2.0) / 2)  # of windows 7 to 10
+
+    def test_smoothing_shorter_than_the_stride_is_none(self):
+        rows = np.random.default_rng(0).dirichlet([1, 1, 1], 20)
+        decider, _ = decide(rows, smoothing_seconds=0.5, stride=2.0)
+        np.testing.assert_allclose(decider.smoothed, rows, atol=1e-6)
+
+    def test_hysteresis_keeps_a_label_until_another_leads_clearly(self):
+        rows = [
+            [a, b, 1 - a - b] for a, b in ((0.5, 0.45), (0.45, 0.5), (0.41, 0.5), (0.35, 0.55), (0.48, 0.5))
+        ]
+        assert decide(rows)[1] == list("abbbb")
+        assert decide(rows, hysteresis=0.1)[1] == list("aaabb")
+
+    def test_hysteresis_at_the_threshold(self):
+        rows = [[p, (1 - p) / 2, (1 - p) / 2] for p in (0.4, 0.55, 0.45, 0.42, 0.38, 0.45, 0.52)]
+        assert decide(rows, threshold=0.5)[1] == [UNSURE, "a", UNSURE, UNSURE, UNSURE, UNSURE, "a"]
+        held = decide(rows, threshold=0.5, hysteresis=0.1)[1]
+        assert held == [UNSURE, "a", "a", "a", UNSURE, UNSURE, "a"]
+
+    def test_unsure(self):
+        rows = [[0.34, 0.33, 0.33], [0.7, 0.2, 0.1], [0.5, 0.5, 0]]
+        assert decide(rows, threshold=0.6)[1] == [UNSURE, "a", UNSURE]
+        assert decide(rows, threshold=0.5)[1] == [UNSURE, "a", "a"]
+
+    def test_new_label_waits_and_then_counts_from_its_beginning(self):
+        decider, shown = decide(sure("aaaabbbbb"), min_seconds=0.3)
+        assert shown == list("aaaaaabbb")
+        assert decider.labels == list("aaaabbbbb")
+
+    @pytest.mark.parametrize(
+        ("seen", "labels"),
+        [
+            ("aaabaaabbaaa", "aaaaaaaaaaaa"),  # too short
+            ("aaabcbcbcbaaa", "aaaaaaaaaaaaa"),  # no rival lasts
+            ("aaabbbaaa", "aaabbbaaa"),  # long enough
+            ("aaabbb", "aaabbb"),
+            ("aaabb", "aaaaa"),
+            ("abbb", "bbbb"),  # the first guess must last, too
+            ("abbccc", "aaaccc"),
+            ("a", "a"),
+        ],
+    )
+    def test_minimum_duration(self, seen, labels):
+        assert "".join(decide(sure(seen), min_seconds=0.3)[0].labels) == labels
+
+    def test_minimum_duration_holds_for_unsure(self):
+        rows = sure("aaa") + [[0.4, 0.3, 0.3]] * 2 + sure("aaa") + [[0.4, 0.3, 0.3]] * 3
+        labels = decide(rows, min_seconds=0.3, threshold=0.5)[0].labels
+        assert labels == ["a"] * 8 + [UNSURE] * 3
+
+    def test_minimum_duration_in_windows_is_rounded_up(self):
+        assert decide(sure("aab"), min_seconds=0.3, stride=0.3)[1] == list("aab")
+        assert decide(sure("aaabbb"), min_seconds=0.31, stride=0.3)[1] == list("aaaabb")
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_no_flicker_on_noise(self, seed):
+        rng = np.random.default_rng(seed)
+        truth = np.repeat([0, 1, 0, 2], 60)
+        rows = 0.35 * np.eye(3)[truth] + 0.65 * rng.dirichlet([1, 1, 1], len(truth))
+        plain = decide(rows)[0].labels
+        labels = Decider(("a", "b", "c"), 0.1)
+        for i, row in enumerate(rows):
+            labels.update(Window(i * 0.1, i * 0.1 + 1, row))
+        labels = labels.labels
+        changes = [sum(one != other for one, other in pairwise(each)) for each in (plain, labels)]
+        assert changes[0] > 20
+        assert changes[1] <= 5
+        assert np.mean(np.array(labels) == np.array(list("abc"))[truth]) > 0.85
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_every_label_lasts(self, seed):
+        rows = np.random.default_rng(seed).dirichlet([0.7, 0.7, 0.7], 300)
+        labels = decide(rows, min_seconds=0.4, threshold=0.5, hysteresis=0.1, smoothing_seconds=0.3)[0].labels
+        changes = [i for i in range(1, 300) if labels[i] != labels[i - 1]]
+        assert len(changes) > 3
+        assert min(np.diff([0, *changes, 300])) >= 4
+
+    @pytest.mark.parametrize("name", ["smoothing_seconds", "min_seconds"])
+    @pytest.mark.parametrize("value", [-0.1, float("nan")])
+    def test_negative_times(self, name, value):
+        with pytest.raises(ValueError, match=f"{name} must be at least 0, got {value}"):
+            Decider(CLASSES, 0.1, **{name: value})
+
+    @pytest.mark.parametrize("name", ["hysteresis", "threshold"])
+    @pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+    def test_shares_outside_0_to_1(self, name, value):
+        with pytest.raises(ValueError, match=f"{name} must lie in 0 to 1, got {value}"):
+            Decider(CLASSES, 0.1, **{name: value})
