@@ -282,7 +282,7 @@ def main() -> None:
     """Run the command line: errors that a user can mend become one line and exit status 2."""
     warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
     try:
-        app()
+        app(prog_name="harkeras")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)

@@ -50,11 +50,7 @@ class ActionStream:
         )
         if not self.stride_seconds > 0:
             raise ValueError(f"stride_seconds must be positive, got {stride_seconds}")
-        parts = split_per_frame(model)
-        if parts is None:
-            self._encode, self._classify = None, _compile(model, recipe)
-        else:
-            self._encode, self._classify = _compile(parts[0], recipe), _compile(parts[1], None)
+        self._encode, self._classify = _compile_parts(model, recipe)
         self._seconds = np.empty(0)  # (n,) when each of the frames at hand appears
         self._images: list[np.ndarray | None] = []  # n frames, None once encoded
         self._features: list[np.ndarray | None] = []  # n vectors or maps, None until a window needs them
@@ -220,6 +216,20 @@ def split_per_frame(model: keras.Model) -> tuple[keras.Model, keras.Model] | Non
         return encoder, keras.Model(tensor, model.output, name="head")
     except ValueError:  # a branch leaves the chain before its end, so the outputs need more than its result
         return None
+
+
+def _compile_parts(model: keras.Model, recipe: Recipe) -> tuple[Callable | None, Callable]:
+    """Split a model if it can be, and compile it, once: the model keeps the functions for the next video."""
+    pixels = (recipe.normalize, recipe.channel_order)
+    kept = getattr(model, "_compiled_parts", None)
+    if kept is None or kept[0] != pixels:
+        parts = split_per_frame(model)
+        if parts is None:
+            kept = pixels, None, _compile(model, recipe)
+        else:
+            kept = pixels, _compile(parts[0], recipe), _compile(parts[1], None)
+        model._compiled_parts = kept
+    return kept[1:]
 
 
 def _compile(model: keras.Model, recipe: Recipe | None) -> Callable[[np.ndarray], np.ndarray]:

@@ -33,7 +33,7 @@ def work(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(work, sample_dir):
     """A model trained by the command, in a process of its own."""
-    command = [sys.executable, "-m", "harkeras.cli", "train", sample_dir, "--epochs", "1", "--frames", "4"]
+    command = [sys.executable, "-m", "harkeras", "train", sample_dir, "--epochs", "1", "--frames", "4"]
     result = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "accuracy" in result.stdout
@@ -99,13 +99,13 @@ def test_bad_input_is_one_line_and_status_2(run, model, sample_dir, tmp_path, mo
         (("train", "nowhere"), "no folder at nowhere"),
         (("train", "empty"), "must hold one folder of clips per class"),
         (("train", sample_dir, "--model", "c4d"), "name must be one of convlstm"),
-        (("train", sample_dir, "--classes", "Walking,Flying"), "no folder for the class 'Flying'"),
+        (("train", sample_dir, "--classes", "StandingUp,Flying"), "no folder for the class 'Flying'"),
         (("train", sample_dir, "--height", "8"), "input_shape must be at least 64 x 64"),
         (("predict", clip), "no model in saved_models"),
         (("predict", clip, "--model", "none.keras"), "no model file at none.keras"),
         (("predict", "none.mp4", "--model", model), "no video file at none.mp4"),
         (("predict", "text.mp4", "--model", model), "text.mp4: not a video"),
-        (("predict", clip, "--model", model, "--classes", "a,b"), "classes must name the model's"),
+        (("predict", clip, "--model", model, "--classes", "a,b,c"), "classes must name the model's"),
         (("predict", clip, "--model", model, "--timeline", "a.txt"), "timeline must end in .csv or .json"),
         (("evaluate", "text.mp4", sample_dir), "must be a .keras file"),
         (("download", "http://127.0.0.1:9/none.mp4"), "could not download"),

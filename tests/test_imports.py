@@ -19,6 +19,7 @@ LEVELS = [
     ["training", "evaluation", "prediction", "live", "export"],
     ["comparison", "workflow"],
     ["cli", "app"],
+    ["__main__"],
 ]
 LEVEL_OF = {name: level for level, names in enumerate(LEVELS) for name in names}
 HEAVY = ("tensorflow", "keras", "cv2", "av", "numpy", "matplotlib", "sklearn", "scipy")

@@ -1,4 +1,5 @@
 import weakref
+from dataclasses import replace
 from fractions import Fraction
 
 import keras
@@ -334,3 +335,17 @@ class TestPush:
 
     def test_default_stride(self):
         assert ActionStream(*pixels_model()).stride_seconds == pytest.approx(0.2)
+
+
+def test_a_model_in_memory_is_compiled_once_and_follows_its_weights(tmp_path):
+    model = small_lrcn()
+    recipe = Recipe(CLASSES, *model.input_shape[1:4], clip_seconds=1.0)
+    before = ActionStream(model, recipe)
+    model.set_weights([weights + 0.01 for weights in model.get_weights()])
+    again = ActionStream(model, recipe)
+    assert again._classify is before._classify
+    clips = noise(2, *model.input_shape[1:])
+    np.testing.assert_allclose(again.classify(clips), model.predict(clips, verbose=0), atol=1e-6)
+    other = ActionStream(model, replace(recipe, normalize=True))
+    assert other._classify is not before._classify
+    model.save(tmp_path / "model.keras")

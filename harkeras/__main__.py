@@ -1,0 +1,5 @@
+"""`python -m harkeras` is the command `harkeras`."""
+
+from harkeras.cli import main
+
+main()
