@@ -81,7 +81,7 @@ def train_on_folder(
     )
     history = train(
         network,
-        features[train_rows],
+        _Rows(features, train_rows),
         labels[train_rows],
         classes=classes,
         groups=None if split == "random" else groups[train_rows],
@@ -89,7 +89,7 @@ def train_on_folder(
         seed=seed,
         **training,
     )
-    evaluation = evaluate(network, features[test_rows], labels[test_rows], classes=classes, split=words)
+    evaluation = evaluate(network, _Rows(features, test_rows), labels[test_rows], classes=classes, split=words)
     path = save_model(network, output_dir, loss=evaluation.loss, accuracy=evaluation.accuracy)
     return TrainedModel(network, path, evaluation, history, _write_report(path, evaluation, history))
 
@@ -150,7 +150,7 @@ def evaluate_on_folder(
         _, rows, _, words = split_clips(
             video_paths, labels, split=split, split_dir=split_dir, test_size=test_size, seed=seed
         )
-    return evaluate(network, features[rows], labels[rows], classes=classes, split=words)
+    return evaluate(network, _Rows(features, rows), labels[rows], classes=classes, split=words)
 
 
 def split_clips(
@@ -190,6 +190,20 @@ def split_clips(
         f"tested on {len(rows[1])} clips of {len(unseen)}{shared if seen & unseen else ''}"
     )
     return *rows, groups, words
+
+
+class _Rows:
+    """Some rows of an array of clips, which stays where it is: in a cache larger than the memory, on disk."""
+
+    def __init__(self, features: np.ndarray, rows: np.ndarray):
+        self.features, self.rows = features, rows
+        self.shape = (len(rows), *features.shape[1:])
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
+        return self.features[self.rows[index]]
 
 
 def _write_report(path: Path, evaluation: Evaluation, history: keras.callbacks.History) -> list[Path]:
