@@ -89,7 +89,9 @@ def train_on_folder(
         seed=seed,
         **training,
     )
-    evaluation = evaluate(network, _Rows(features, test_rows), labels[test_rows], classes=classes, split=words)
+    evaluation = evaluate(
+        network, _Rows(features, test_rows), labels[test_rows], classes=classes, split=words
+    )
     path = save_model(network, output_dir, loss=evaluation.loss, accuracy=evaluation.accuracy)
     return TrainedModel(network, path, evaluation, history, _write_report(path, evaluation, history))
 

@@ -30,9 +30,7 @@ def test_commands_run_in_order(tmp_path):
             if "pip install" in line:  # .ci/run runs these two as they stand
                 continue
             program, *arguments = shlex.split(line.replace("--epochs 40", "--epochs 1 --frames 4"))
-            program = {"python": [sys.executable], "harkeras": [sys.executable, "-m", "harkeras"]}[
-                program
-            ]
+            program = {"python": [sys.executable], "harkeras": [sys.executable, "-m", "harkeras"]}[program]
             result = subprocess.run(
                 [*program, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
             )
