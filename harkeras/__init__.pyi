@@ -1,6 +1,18 @@
 from .datasets import Dataset, create_dataset, list_classes, list_videos, median_clip_seconds, plot_clips
 from .evaluation import Evaluation, evaluate, plot_confusion_matrix, plot_metric
-from .models import create_convlstm_model, create_lrcn_model, create_model, list_models, plot_model_structure
+from .models import (
+    create_c3d_model,
+    create_convlstm_model,
+    create_early_fusion_model,
+    create_late_fusion_model,
+    create_lrcn_model,
+    create_model,
+    create_multiresolution_model,
+    create_single_frame_model,
+    create_slow_fusion_model,
+    list_models,
+    plot_model_structure,
+)
 from .prediction import ActionPrediction, Segment, VideoPrediction, predict_on_video, predict_single_action
 from .recipe import Recipe
 from .samples import SAMPLE_CLASSES, create_sample_dataset, create_sample_video
@@ -28,12 +40,18 @@ __all__ = [
     "VideoInfo",
     "VideoPrediction",
     "VideoWriter",
+    "create_c3d_model",
     "create_convlstm_model",
     "create_dataset",
+    "create_early_fusion_model",
+    "create_late_fusion_model",
     "create_lrcn_model",
     "create_model",
+    "create_multiresolution_model",
     "create_sample_dataset",
     "create_sample_video",
+    "create_single_frame_model",
+    "create_slow_fusion_model",
     "download_youtube_videos",
     "evaluate",
     "frames_extraction",

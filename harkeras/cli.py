@@ -6,11 +6,12 @@ once.
 
 from __future__ import annotations
 
+import ast
 import os
 import sys
 import tempfile
 import warnings
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -93,6 +94,10 @@ def train(
     frames: Annotated[int, typer.Option(help="Frames per clip, spread evenly over it.")] = 20,
     height: Annotated[int, typer.Option(help="Height of a frame in pixels.")] = 64,
     width: Annotated[int, typer.Option(help="Width of a frame in pixels.")] = 64,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(help="An argument of the model's builder, as NAME=VALUE; may be repeated."),
+    ] = None,
     split: Split = "group",
     split_dir: SplitDir = None,
     test_size: TestSize = 0.25,
@@ -120,6 +125,7 @@ def train(
         output_dir=output_dir,
         classes=_names(classes),
         input_shape=(frames, height, width, 3),
+        model_options=dict(map(_option, option or [])),
         split=split,
         split_dir=split_dir,
         test_size=test_size,
@@ -272,10 +278,12 @@ def models() -> None:
     """List the models that can be trained."""
     with _quiet():
         from harkeras.models import create_model, list_models
-    print(f"{'name':<12} {'clip':<18} parameters (4 classes)")
+        from harkeras.models._registry import no_weights
+    print(f"{'name':<16} {'clip by default':<20} parameters (4 classes)")
     for name in list_models():
-        model = create_model(name, 4)
-        print(f"{name:<12} {' x '.join(map(str, model.input_shape[1:])):<18} {model.count_params():,}")
+        with no_weights():
+            model = create_model(name, 4)
+            print(f"{name:<16} {' x '.join(map(str, model.input_shape[1:])):<20} {model.count_params():,}")
 
 
 def main() -> None:
@@ -293,6 +301,16 @@ def main() -> None:
 
 def _names(text: str | None) -> list[str] | None:
     return None if text is None else [name.strip() for name in text.split(",")]
+
+
+def _option(text: str) -> tuple[str, object]:
+    """Read NAME=VALUE; a value that is no Python literal is text."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(f"option must be NAME=VALUE, got {text!r}")
+    with suppress(ValueError, SyntaxError):
+        return name, ast.literal_eval(value)
+    return name, value
 
 
 def _newest_model() -> Path:

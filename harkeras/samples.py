@@ -44,7 +44,7 @@ def create_sample_dataset(
     data_dir: str | os.PathLike,
     *,
     classes: Iterable[str] = SAMPLE_CLASSES,
-    groups: int = 24,
+    groups: int = 40,
     clips_per_group: int = 2,
     seed: int = 27,
     workers: int | None = None,

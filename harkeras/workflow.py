@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -37,6 +37,7 @@ def train_on_folder(
     output_dir: str | os.PathLike = "saved_models",
     classes: Sequence[str] | None = None,
     input_shape: tuple[int, int, int, int] = (20, 64, 64, 3),
+    model_options: dict[str, Any] | None = None,
     split: Split = "group",
     split_dir: str | os.PathLike | None = None,
     test_size: float = 0.25,
@@ -53,6 +54,7 @@ def train_on_folder(
         output_dir: Folder for the model, its report, curves and confusion matrix.
         classes: Classes to take, in the order of the labels; all, sorted, by default.
         input_shape: Clip shape (frames, height, width, 3).
+        model_options: Further arguments of the model's builder, such as `{"width": 0.25}`.
         split: "group" keeps the clips of a source together; "random" does not, and overstates the accuracy;
             "official" reads the files of UCF101 or HMDB51 in `split_dir`.
         split_dir: Folder of the official split files.
@@ -71,7 +73,8 @@ def train_on_folder(
     """
     classes = list_classes(data_dir) if classes is None else list(classes)
     keras.utils.set_random_seed(seed)
-    network = create_model(model, len(classes), input_shape)  # before the long work: it may refuse the shape
+    # Before the long work, because it may refuse the shape or the options.
+    network = create_model(model, len(classes), input_shape, **(model_options or {}))
     frames, height, width, _ = input_shape
     features, labels, video_paths = create_dataset(
         data_dir, classes, frames=frames, height=height, width=width, workers=workers, cache=cache

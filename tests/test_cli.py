@@ -98,9 +98,11 @@ def test_bad_input_is_one_line_and_status_2(run, model, sample_dir, tmp_path, mo
     for arguments, message in (
         (("train", "nowhere"), "no folder at nowhere"),
         (("train", "empty"), "must hold one folder of clips per class"),
-        (("train", sample_dir, "--model", "c4d"), "name must be one of convlstm"),
+        (("train", sample_dir, "--model", "c4d"), "name must be one of c3d, convlstm"),
         (("train", sample_dir, "--classes", "StandingUp,Flying"), "no folder for the class 'Flying'"),
         (("train", sample_dir, "--height", "8"), "input_shape must be at least 64 x 64"),
+        (("train", sample_dir, "--option", "width"), "option must be NAME=VALUE, got 'width'"),
+        (("train", sample_dir, "--option", "width=2"), "options of lrcn must be among filters"),
         (("predict", clip), "no model in saved_models"),
         (("predict", clip, "--model", "none.keras"), "no model file at none.keras"),
         (("predict", "none.mp4", "--model", model), "no video file at none.mp4"),

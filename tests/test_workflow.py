@@ -89,6 +89,11 @@ def test_a_model_that_cannot_take_the_shape_is_refused_before_clips_are_read(sam
         train_on_folder(sample_dir, output_dir=tmp_path, input_shape=(4, 32, 32, 3))
 
 
+def test_options_reach_the_builder(sample_dir, tmp_path):
+    trained = train_on_folder(sample_dir, output_dir=tmp_path, model_options={"units": 3}, **SMALL)
+    assert trained.model.get_layer("lstm").units == 3
+
+
 def test_unreadable_clips_are_named_and_left_out(tmp_path):
     for name in ("Left", "Right"):
         for group in range(1, 4):

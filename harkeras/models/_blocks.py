@@ -38,3 +38,123 @@ def clip_input(num_classes: int, input_shape: tuple[int, ...], *, smallest: int)
 def classify(x: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
     """Features (B, F) -> float32 probabilities (B, num_classes)."""
     return layers.Dense(num_classes, activation="softmax", dtype="float32", name="probabilities")(x)
+
+
+def standardize(
+    clip: keras.KerasTensor, *, mean: tuple[float, ...], std: tuple[float, ...]
+) -> keras.KerasTensor:
+    """Pixels 0-255, minus `mean` and divided by `std`, channel by channel.
+
+    Args:
+        clip: Clips (B, T, H, W, C).
+        mean: What to subtract from each channel, in 0-255.
+        std: What to divide each channel by after that, in 0-255.
+
+    Raises:
+        ValueError: If the clip has another number of channels.
+    """
+    if clip.shape[-1] != len(mean):
+        raise ValueError(f"input_shape must have {len(mean)} channels, got {tuple(clip.shape[1:])}")
+    scale = [1 / s for s in std]
+    return layers.Rescaling(scale, [-m * s for m, s in zip(mean, scale, strict=True)], name="rescale")(clip)
+
+
+def padded_conv3d(x, filters, kernel_size, strides=1, *, name, groups=1):
+    """Convolve without bias, with as many zeros on the left as on the right, which is how PyTorch pads.
+
+    "same" in Keras does so only for a stride of 1; for a stride of 2 it puts the odd zero on the right, and
+    every tap of a kernel that was learnt in PyTorch would be off by one pixel.
+
+    Args:
+        x: Features (B, T, H, W, C).
+        filters: Number of channels to make.
+        kernel_size: Three odd numbers, or one for all.
+        strides: Three numbers, or one for all.
+        name: Name of the convolution.
+        groups: Into how many groups channels are cut; see `speed_up_groups`.
+    """
+    kernel_size, strides = ((n,) * 3 if isinstance(n, int) else tuple(n) for n in (kernel_size, strides))
+    same = all(k == 1 or s == 1 for k, s in zip(kernel_size, strides, strict=True))
+    if not same:
+        x = layers.ZeroPadding3D([k // 2 for k in kernel_size], name=f"{name}_pad")(x)
+    conv = layers.Conv3D(
+        filters,
+        kernel_size,
+        strides,
+        padding="same" if same else "valid",
+        groups=groups,
+        use_bias=False,
+        kernel_initializer=keras.initializers.VarianceScaling(2, "fan_out", "untruncated_normal"),
+        name=name,
+    )
+    if groups > 1:
+        _speed_up(conv)
+    return conv(x)
+
+
+def batch_norm(x, *, name):
+    """Batch normalization with PyTorch's constants."""
+    return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+
+
+def speed_up_groups(model: keras.Model) -> keras.Model:
+    """Make the grouped 3-D convolutions of a model fast on a CPU; `padded_conv3d` has done so already.
+
+    A `Conv3D` with groups goes through XLA on a CPU, which is slow and slower still in training. One small
+    convolution per group gives the same numbers. The layer remains a plain `Conv3D` with one kernel, and is
+    saved as such: a file opens without harkeras. What a file cannot keep is the detour, so a model that was
+    loaded is passed through here once. For a layer of 128 channels in 32 groups on 8 x 28 x 28 points, two
+    cores, forward and with gradients, in ms: `Conv3D(groups=32)` 1082 and 6032; one dense kernel with zeros
+    between the groups 50 and 149; one convolution per group 10 and 56.
+
+    Args:
+        model: Any model; changed in place, also in the models inside it.
+
+    Returns:
+        The same model.
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            speed_up_groups(layer)
+        elif isinstance(layer, layers.Conv3D) and layer.groups > 1:
+            _speed_up(layer)
+    return model
+
+
+def _speed_up(conv):
+    """Replace the operation of a grouped convolution by one convolution per group."""
+
+    def convolution_op(inputs, kernel):
+        options = {"strides": conv.strides, "padding": conv.padding, "dilation_rate": conv.dilation_rate}
+        parts = keras.ops.split(inputs, conv.groups, axis=-1)
+        kernels = keras.ops.split(kernel, conv.groups, axis=-1)
+        convolved = [keras.ops.conv(x, k, **options) for x, k in zip(parts, kernels, strict=True)]
+        return keras.ops.concatenate(convolved, axis=-1)
+
+    if conv.data_format == "channels_last":
+        conv.convolution_op = convolution_op
+
+
+def scaled(size: int, width: float) -> int:
+    """Multiply a number of filters or units by the factor `width`; at least 1 is left.
+
+    Raises:
+        ValueError: If `width` is not positive.
+    """
+    if not width > 0:
+        raise ValueError(f"width must be positive, got {width}")
+    return max(1, round(size * width))
+
+
+# Filters of each block of GoogLeNet and I3D: 1x1; 1x1 and 3x3; 1x1 and 5x5 (3x3 in I3D); 1x1 after the pool.
+INCEPTION_FILTERS = {
+    "3b": (64, 96, 128, 16, 32, 32),
+    "3c": (128, 128, 192, 32, 96, 64),
+    "4b": (192, 96, 208, 16, 48, 64),
+    "4c": (160, 112, 224, 24, 64, 64),
+    "4d": (128, 128, 256, 24, 64, 64),
+    "4e": (112, 144, 288, 32, 64, 64),
+    "4f": (256, 160, 320, 32, 128, 128),
+    "5b": (256, 160, 320, 32, 128, 128),
+    "5c": (384, 192, 384, 48, 128, 128),
+}

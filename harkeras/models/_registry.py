@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import keras
 
 _BUILDERS: dict[str, Callable] = {}
 
@@ -37,10 +41,28 @@ def create_model(name: str, num_classes: int, input_shape: tuple[int, ...] | Non
         `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
 
     Raises:
-        ValueError: If there is no model of that name, or the builder refuses its arguments.
+        ValueError: If there is no model of that name, the builder has no such option, or it refuses its
+            arguments.
     """
     if name not in _BUILDERS:
         raise ValueError(f"name must be one of {', '.join(list_models())}, got {name!r}")
+    known = list(inspect.signature(_BUILDERS[name]).parameters)[2:]
+    unknown = options.keys() - set(known)
+    if unknown:
+        raise ValueError(
+            f"options of {name} must be among {', '.join(known)}, got {', '.join(sorted(unknown))}"
+        )
     if input_shape is not None:
         options["input_shape"] = tuple(input_shape)
     return _BUILDERS[name](num_classes, **options)
+
+
+@contextmanager
+def no_weights() -> Iterator[None]:
+    """Build models for their shapes alone: inside, a network of 100 million weights takes no memory.
+
+    What was built is for looking at, not for use: its weights have no values.
+    """
+    with keras.StatelessScope(initialize_variables=False):
+        yield
+    keras.utils.clear_session()  # or Keras makes the values now

@@ -43,7 +43,9 @@ def plot_model_structure(model: keras.Model, path: str | os.PathLike) -> Path:
             model.summary(print_fn=lines.append)
             partial.write_text("\n".join(lines) + f"\n\nTo draw this model, {missing}.\n", encoding="utf-8")
         else:
-            graph = keras.utils.model_to_dot(model, show_shapes=True, show_layer_names=True)
+            options = {"show_shapes": True, "show_layer_names": True, "expand_nested": True, "dpi": 100}
+            graph = keras.utils.model_to_dot(model, **options)
+            graph.set("splines", "spline")  # Keras asks for right angles, at which some versions of dot fail
             graph.write(str(partial), format=path.suffix[1:])
         partial.replace(path)
     finally:

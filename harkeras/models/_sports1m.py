@@ -1,0 +1,123 @@
+"""What the Sports-1M networks share: the frame CNN in one or two streams, and its dense layers.
+
+Karpathy et al., "Large-scale Video Classification with Convolutional Neural Networks", CVPR 2014.
+
+In the paper's shorthand, C(filters, size, stride), N for local response normalisation and P for a pool of
+2: C(96,11,3)-N-P-C(256,5,1)-N-P-C(384,3,1)-C(384,3,1)-C(256,3,1)-P-FC(4096)-FC(4096). This is AlexNet for
+smaller pictures. The paper does not say how edges are padded; zeros all around and pools that round down
+give the 7 x 7 x 256 maps it names, from 170 x 170 pixels as from the 89 x 89 of a stream without the last
+pool.
+
+Two things are not the paper's. It subtracts 117 from the pixels; here they are also divided by 255, so that
+Keras's usual first weights and learning rates fit. And nothing is said of dropout there: it is AlexNet's.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import partial
+
+import keras
+import numpy as np
+from keras import Model, layers, ops
+
+from harkeras.models._blocks import classify, scaled
+
+# The least height and width that the strides and pools leave a pixel of, for one stream and for two.
+SMALLEST_FRAME = 22
+SMALLEST_STREAMS = 20
+
+_CONVS = ((96, 11, 3), (256, 5, 1), (384, 3, 1), (384, 3, 1), (256, 3, 1))  # filters, size, stride
+_TIMES = ((4, 2), (2, 2), (2, 2), (1, 1), (1, 1))  # extent and stride in time of slow fusion
+_NORMALIZED = (1, 2)
+_POOLED = (1, 2, 5)
+
+
+def center_pixels(clip):
+    """RGB 0-255 (B, T, H, W, 3) -> the same in [-0.46, 0.54], with the mean of Sports-1M at 0."""
+    return layers.Rescaling(1 / 255, offset=-117 / 255, name="rescale")(clip)
+
+
+def convolutions(pixels_shape, *, width, last_pool=True, name="cnn"):
+    """Build the five convolutions as one model, so that it can be shared and goes into one `TimeDistributed`.
+
+    Args:
+        pixels_shape: (H, W, C) for a CNN that sees one picture; (T, H, W, C) for slow fusion.
+        width: Factor on the numbers of filters.
+        last_pool: Whether to pool after the last convolution; streams of half the size do not.
+        name: Name of the model.
+
+    Returns:
+        `keras.Model`: pixels -> maps (B, H / 24, W / 24, 256 * width), of slow fusion with T' before H.
+
+    Raises:
+        ValueError: If `width` is not positive.
+    """
+    slow = len(pixels_shape) == 4
+    pool = partial(layers.MaxPooling3D, (1, 2, 2)) if slow else partial(layers.MaxPooling2D, 2)
+    pixels = x = keras.Input(pixels_shape, name="pixels")
+    for i, ((filters, size, stride), (extent, step)) in enumerate(zip(_CONVS, _TIMES, strict=True), start=1):
+        filters = scaled(filters, width)
+        if slow:  # padded in space, valid in time
+            x = layers.ZeroPadding3D((0, size // 2, size // 2), name=f"pad{i}")(x)
+            kernel, strides = (extent, size, size), (step, stride, stride)
+            x = layers.Conv3D(filters, kernel, strides, activation="relu", name=f"conv{i}")(x)
+        else:
+            x = layers.Conv2D(filters, size, stride, padding="same", activation="relu", name=f"conv{i}")(x)
+        if i in _NORMALIZED:
+            x = local_response_normalization(x, name=f"norm{i}")
+        if i in _POOLED and (last_pool or i < len(_CONVS)):
+            x = pool(name=f"pool{i}")(x)
+    return Model(pixels, x, name=name)
+
+
+def two_streams(pixels_shape, *, width, name="streams"):
+    """Build a context stream and a fovea stream, each of `convolutions` on half the height and width.
+
+    Takes what `convolutions` takes; the maps of both streams are joined to 512 * width channels.
+    """
+    *time, height, width_px, channels = pixels_shape
+    half = (*time, height // 2, width_px // 2, channels)
+    top, left = (height - half[-3]) // 2, (width_px - half[-2]) // 2
+    edges = ((top, height - half[-3] - top), (left, width_px - half[-2] - left))
+    pixels = keras.Input(pixels_shape, name="pixels")
+    if time:
+        context = layers.AveragePooling3D((1, 2, 2), name="shrink")(pixels)
+        fovea = layers.Cropping3D(((0, 0), *edges), name="crop")(pixels)
+    else:
+        context = layers.AveragePooling2D(2, name="shrink")(pixels)
+        fovea = layers.Cropping2D(edges, name="crop")(pixels)
+    streams = [
+        convolutions(half, width=width, last_pool=False, name=stream)(x)
+        for stream, x in (("context", context), ("fovea", fovea))
+    ]
+    return Model(pixels, layers.Concatenate(name="join")(streams), name=name)
+
+
+def dense_layers(x, *, width, dropout):
+    """Maps of any shape -> features (B, 4096 * width), through both dense layers."""
+    x = layers.Flatten(name="flatten")(x)
+    for i in (6, 7):
+        x = layers.Dense(scaled(4096, width), activation="relu", name=f"fc{i}")(x)
+        x = layers.Dropout(dropout, name=f"dropout{i}")(x)
+    return x
+
+
+def frame_classifier(frame_shape, num_classes, cnn, *, width, dropout):
+    """Build the single-frame network: frames (B, H, W, C) -> probabilities (B, num_classes)."""
+    frame = keras.Input(frame_shape, name="frame")
+    x = dense_layers(cnn(frame_shape)(frame), width=width, dropout=dropout)
+    return Model(frame, classify(x, num_classes), name="frame_classifier")
+
+
+def local_response_normalization(x, *, name, k=2, n=5, alpha=1e-4, beta=0.5):
+    """Divide each value by (k + alpha * the sum of squares over n neighbouring channels) ** beta.
+
+    Krizhevsky et al., NIPS 2012. Keras has no such layer; these operations are saved with the model, and
+    summing by a convolution is faster than by shifted slices, also backwards. As in that paper, and unlike
+    Caffe, alpha is not divided by n; channels beyond the first and the last count as zeros.
+    """
+    maps = keras.Input(x.shape[1:], dtype="float32", name="maps")
+    lines = ops.reshape(ops.square(maps), (-1, math.prod(x.shape[1:-1]), x.shape[-1], 1))  # of channels
+    sums = ops.reshape(ops.conv(lines, np.ones((1, n, 1, 1), "float32"), padding="same"), (-1, *x.shape[1:]))
+    return Model(maps, maps * ops.power(k + alpha * sums, -beta), name=name)(x)

@@ -1,0 +1,59 @@
+"""C3D: convolutions in space and time, 3 x 3 x 3 throughout, from the first layer to the last.
+
+Tran et al., "Learning Spatiotemporal Features with 3D Convolutional Networks", ICCV 2015.
+
+What VGG is to pictures: one small kernel, repeated, and pools that halve what is left, here also in time.
+The first pool leaves time alone, so that motion is not merged away before it has been seen. The features of
+the dense layers transfer well to other tasks with a linear classifier on top. The price is 80 million
+parameters, most of them in the two dense layers: it needs a large data set or published weights, and much
+time, as nothing can be shared between overlapping windows.
+
+Layers and sizes are those of the authors' Caffe model, whose pools round up: `padding="same"` does so, and
+is how the last pool makes 4 x 4 of 7 x 7. The authors subtract the mean of all training clips, pixel by
+pixel; here it is one mean colour, as in ports of the model, and values are divided by 255, so that Keras's
+usual first weights fit.
+"""
+
+from __future__ import annotations
+
+from keras import Model, layers
+
+from harkeras.models._blocks import classify, clip_input, scaled, standardize
+from harkeras.models._registry import register
+
+_STAGES = {"1": (64, "a"), "2": (128, "a"), "3": (256, "ab"), "4": (512, "ab"), "5": (512, "ab")}
+_MEAN_COLOR = (102, 98, 90)  # red, green, blue
+
+
+@register("c3d")
+def create_c3d_model(num_classes, input_shape=(16, 112, 112, 3), *, width=1.0, dropout=0.5):
+    """Build C3D, uncompiled, with random weights.
+
+    Args:
+        num_classes: Number of actions, at least 2.
+        input_shape: Clip shape (frames, height, width, 3), at least 16 x 16 pixels. With 16 frames or fewer,
+            one step in time is left in the end.
+        width: Factor on all numbers of filters and units; 0.125 trains on a laptop.
+        dropout: Share of the units dropped after each of the two dense layers, in training.
+
+    Returns:
+        `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
+
+    Raises:
+        ValueError: If there are fewer than 2 classes, the clip is too small or not RGB, or `width` is not
+            positive.
+    """
+    # The pools round up and would take any size, but the last convolutions look at 16 x 16 pixels a point.
+    clip = clip_input(num_classes, input_shape, smallest=16)
+    x = standardize(clip, mean=_MEAN_COLOR, std=(255, 255, 255))  # (B, T, H, W, 3), the mean colour at 0
+    for stage, (filters, letters) in _STAGES.items():
+        filters = scaled(filters, width)
+        for letter in letters:
+            x = layers.Conv3D(filters, 3, padding="same", activation="relu", name=f"conv{stage}{letter}")(x)
+        pool = (1, 2, 2) if stage == "1" else (2, 2, 2)
+        x = layers.MaxPooling3D(pool, padding="same", name=f"pool{stage}")(x)
+    x = layers.Flatten(name="flatten")(x)  # (B, 1 * 4 * 4 * 512) of the default clip
+    for i in (6, 7):
+        x = layers.Dense(scaled(4096, width), activation="relu", name=f"fc{i}")(x)
+        x = layers.Dropout(dropout, name=f"dropout{i}")(x)
+    return Model(clip, classify(x, num_classes), name="c3d")

@@ -1,0 +1,70 @@
+"""Multiresolution: the whole picture small, and its middle large, each in a stream of its own.
+
+Karpathy et al., "Large-scale Video Classification with Convolutional Neural Networks", CVPR 2014.
+
+Who films keeps what matters in the middle. So the context stream gets the whole frame at half its height
+and width, the fovea stream the middle half in full detail: half as many pixels altogether, and so about half
+the work, without loss in the paper (60.0 against 59.3 % of videos with single frames). It fails where the
+action is at the edge and small.
+
+Both streams are the CNN of `_sports1m.py` without its last pool, with weights of their own; their 7 x 7 x
+256 maps are joined before the first dense layer. How time is handled is another matter: every fusion goes
+with it. The frame is halved by averaging 2 x 2 pixels; an odd row or column at the end is left out.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from keras import Model, layers
+
+from harkeras.models._blocks import classify, clip_input
+from harkeras.models._registry import register
+from harkeras.models._sports1m import (
+    SMALLEST_STREAMS,
+    center_pixels,
+    dense_layers,
+    frame_classifier,
+    two_streams,
+)
+from harkeras.models.fusion import fuse_early, fuse_late, fuse_slow
+
+_FRAMES = {"single_frame": 20, "early": 10, "late": 16, "slow": 10}  # as the networks of one stream have it
+
+
+@register("multiresolution")
+def create_multiresolution_model(
+    num_classes, input_shape=None, *, fusion="single_frame", distance=15, width=1.0, dropout=0.5
+):
+    """Build the network of two streams, uncompiled, with random weights.
+
+    Args:
+        num_classes: Number of actions, at least 2.
+        input_shape: Clip shape (frames, height, width, channels), at least 20 x 20 pixels. By default 178 x
+            178 RGB pixels and 20 frames, of early and slow fusion 10, of late fusion 16.
+        fusion: "single_frame" averages the frames' probabilities; "early", "late" and "slow" are the fusions.
+        distance: Frames between the two that late fusion looks at.
+        width: Factor on all numbers of filters and units; 0.125 trains on a laptop.
+        dropout: Share of the units dropped after each of the two dense layers, in training.
+
+    Returns:
+        `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
+
+    Raises:
+        ValueError: If there are fewer than 2 classes, the clip is too small or does not have the frames
+            that the fusion needs, `fusion` is none of the four, or `width` or `distance` is not positive.
+    """
+    if fusion not in _FRAMES:
+        raise ValueError(f"fusion must be one of {', '.join(_FRAMES)}, got {fusion!r}")
+    if input_shape is None:
+        input_shape = (_FRAMES[fusion], 178, 178, 3)
+    clip = clip_input(num_classes, input_shape, smallest=SMALLEST_STREAMS)
+    x, cnn = center_pixels(clip), partial(two_streams, width=width)
+    if fusion == "single_frame":
+        classifier = frame_classifier(input_shape[1:], num_classes, cnn, width=width, dropout=dropout)
+        x = layers.TimeDistributed(classifier, name="frames")(x)  # (B, T, num_classes)
+        probabilities = layers.GlobalAveragePooling1D(dtype="float32", name="probabilities")(x)
+    else:
+        fuse = {"early": fuse_early, "late": partial(fuse_late, distance=distance), "slow": fuse_slow}[fusion]
+        probabilities = classify(dense_layers(fuse(x, cnn), width=width, dropout=dropout), num_classes)
+    return Model(clip, probabilities, name="multiresolution")

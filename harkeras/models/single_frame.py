@@ -1,0 +1,71 @@
+"""Single frame: name the action in each picture alone, and let the pictures vote.
+
+Karpathy et al., "Large-scale Video Classification with Convolutional Neural Networks", CVPR 2014.
+
+The baseline to beat, and often a hard one: a lake betrays the swimming, a horse the riding. The order of the
+frames makes no difference, so standing up and sitting down are the same to it. Any picture classifier
+becomes one for videos in this way, and on Sports-1M it came within two points of the best fusion in time
+(59.3 against 60.9 % of videos). Each frame is classified once however many windows it is in.
+
+Two ways to vote. The average of the probabilities lets a frame that is sure outweigh several in doubt. The
+majority counts one voice per frame, however unsure: a backflip that looks like falling in most of its
+frames is called falling. A count has no gradient, so in a majority the average votes too, as one more voice
+among the frames'. That voice can break a tie and never turns a vote, keeps every probability above 0, and
+is what training improves; clips that most frames get wrong count the more in it.
+
+The frame classifier is the paper's, which averages over 20 random places of a video; hence 20 frames. Pixels
+and dropout are as described in `_sports1m.py`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import keras
+from keras import Model, layers, ops
+
+from harkeras.models._blocks import clip_input
+from harkeras.models._registry import register
+from harkeras.models._sports1m import SMALLEST_FRAME, center_pixels, convolutions, frame_classifier
+
+
+@register("single_frame")
+def create_single_frame_model(
+    num_classes, input_shape=(20, 170, 170, 3), *, vote="average", width=1.0, dropout=0.5
+):
+    """Build the single-frame network, uncompiled, with random weights.
+
+    Args:
+        num_classes: Number of actions, at least 2.
+        input_shape: Clip shape (frames, height, width, channels), at least 22 x 22 pixels.
+        vote: "average" of the frames' probabilities, or "majority" of their first choices. Both have the same
+            weights: `majority.set_weights(average.get_weights())` compares them after one training.
+        width: Factor on all numbers of filters and units; 0.125 trains on a laptop.
+        dropout: Share of the units dropped after each of the two dense layers, in training.
+
+    Returns:
+        `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
+
+    Raises:
+        ValueError: If there are fewer than 2 classes, the clip is too small, `vote` is not one of the two, or
+            `width` is not positive.
+    """
+    if vote not in ("average", "majority"):
+        raise ValueError(f"vote must be average or majority, got {vote!r}")
+    clip = clip_input(num_classes, input_shape, smallest=SMALLEST_FRAME)
+    cnn = partial(convolutions, width=width)
+    classifier = frame_classifier(input_shape[1:], num_classes, cnn, width=width, dropout=dropout)
+    x = layers.TimeDistributed(classifier, name="frames")(center_pixels(clip))  # (B, T, num_classes)
+    if vote == "average":
+        count = layers.GlobalAveragePooling1D(dtype="float32", name="probabilities")
+    else:
+        count = _majority(*x.shape[1:])
+    return Model(clip, count(x), name="single_frame")
+
+
+def _majority(frames, num_classes):
+    """Frames' probabilities (B, T, num_classes) -> shares of T + 1 votes (B, num_classes)."""
+    opinions = keras.Input((frames, num_classes), name="opinions")
+    choices = ops.one_hot(ops.argmax(opinions, axis=-1), num_classes)  # (B, T, num_classes), no gradient
+    shares = (ops.sum(choices, axis=1) + ops.mean(opinions, axis=1)) / (frames + 1)
+    return Model(opinions, shares, name="probabilities")
