@@ -181,6 +181,8 @@ class Source:
             yield from self._container.demux(self.stream)
 
     def _decode_packet(self, packet: av.Packet) -> list[av.VideoFrame]:
+        if packet.is_corrupt:
+            return []  # half a packet at the end of a cut file: decoding it would lose whole frames before it
         try:
             return self.stream.codec_context.decode(packet if packet.size else None)
         except av.error.FFmpegError:

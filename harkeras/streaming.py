@@ -213,8 +213,11 @@ def split_per_frame(model: keras.Model) -> tuple[keras.Model, keras.Model] | Non
         features = keras.Input((model.input_shape[1], *encoder.output_shape[1:]))
         return encoder, keras.Sequential([features, *layers[len(chain) :]], name="head")
     try:
-        return encoder, keras.Model(tensor, model.output, name="head")
-    except ValueError:  # a branch leaves the chain before its end, so the outputs need more than its result
+        head = keras.Model(tensor, model.output, name="head")
+        # Keras before 3.14 finds out only when the head is called, with a shape that it has not met.
+        head.compute_output_spec(keras.KerasTensor((1, *tensor.shape[1:])))
+        return encoder, head
+    except (ValueError, KeyError):  # a branch leaves the chain early: the outputs need more than its result
         return None
 
 
