@@ -278,12 +278,12 @@ def models() -> None:
     """List the models that can be trained."""
     with _quiet():
         from harkeras.models import create_model, list_models
-        from harkeras.models._registry import no_weights
-    print(f"{'name':<16} {'clip by default':<20} parameters (4 classes)")
+        from harkeras.models._registry import count_parameters, no_weights
+    print(f"{'name':<16} {'clip by default':<20} trainable parameters (4 classes)")
     for name in list_models():
         with no_weights():
             model = create_model(name, 4)
-            print(f"{name:<16} {' x '.join(map(str, model.input_shape[1:])):<20} {model.count_params():,}")
+            print(f"{name:<16} {' x '.join(map(str, model.input_shape[1:])):<20} {count_parameters(model):,}")
 
 
 def main() -> None:

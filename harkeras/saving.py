@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+from harkeras.models import speed_up_groups
 from harkeras.recipe import Recipe
 
 _MEMBER = "recipe.json"
@@ -76,7 +77,7 @@ def load_model(path: str | os.PathLike) -> keras.Model:
     """
     recipe = read_recipe(path)
     try:
-        model = keras.saving.load_model(path)
+        model = speed_up_groups(keras.saving.load_model(path))
     except KeyError as error:  # a zip file of something else
         raise ValueError(f"{path} must be a .keras file, as Keras 3 writes it") from error
     model.recipe = recipe

@@ -14,8 +14,8 @@ PACKAGE = Path(harkeras.__file__).parent
 LEVELS = [
     ["_decoding", "_figures", "decisions", "drawing", "recipe"],
     ["video", "assets"],
-    ["saving", "samples", "youtube", "augment", "flow", "pose", "people", "annotations", "models"],
-    ["datasets", "splits", "weights", "streaming"],
+    ["samples", "youtube", "augment", "flow", "pose", "people", "annotations", "models"],
+    ["datasets", "saving", "splits", "weights", "streaming"],
     ["training", "evaluation", "prediction", "live", "export"],
     ["comparison", "workflow"],
     ["cli", "app"],

@@ -1,5 +1,6 @@
 """The models, one family per file; importing this package registers them all."""
 
+from harkeras.models._blocks import speed_up_groups
 from harkeras.models._registry import create_model, list_models
 from harkeras.models._structure import plot_model_structure
 from harkeras.models.c3d import create_c3d_model
@@ -9,20 +10,33 @@ from harkeras.models.fusion import (
     create_late_fusion_model,
     create_slow_fusion_model,
 )
+from harkeras.models.googlenet import create_googlenet_model
+from harkeras.models.i3d import create_i3d_model, create_two_stream_i3d_model
+from harkeras.models.inflation import inflate
 from harkeras.models.lrcn import create_lrcn_model
 from harkeras.models.multiresolution import create_multiresolution_model
+from harkeras.models.r2plus1d import create_r2plus1d_model
+from harkeras.models.resnet3d import create_resnet3d_model, create_resnext3d_model
 from harkeras.models.single_frame import create_single_frame_model
 
 __all__ = [
     "create_c3d_model",
     "create_convlstm_model",
     "create_early_fusion_model",
+    "create_googlenet_model",
+    "create_i3d_model",
     "create_late_fusion_model",
     "create_lrcn_model",
     "create_model",
     "create_multiresolution_model",
+    "create_r2plus1d_model",
+    "create_resnet3d_model",
+    "create_resnext3d_model",
     "create_single_frame_model",
     "create_slow_fusion_model",
+    "create_two_stream_i3d_model",
+    "inflate",
     "list_models",
     "plot_model_structure",
+    "speed_up_groups",
 ]

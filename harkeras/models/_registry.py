@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -66,3 +67,8 @@ def no_weights() -> Iterator[None]:
     with keras.StatelessScope(initialize_variables=False):
         yield
     keras.utils.clear_session()  # or Keras makes the values now
+
+
+def count_parameters(model: keras.Model) -> int:
+    """Count the trainable parameters, as papers do: without the running means of batch normalization."""
+    return sum(math.prod(weight.shape) for weight in model.trainable_variables)

@@ -40,7 +40,7 @@ def plot_model_structure(model: keras.Model, path: str | os.PathLike) -> Path:
     try:
         if missing:
             lines = []
-            model.summary(print_fn=lines.append)
+            model.summary(line_length=180, expand_nested=True, print_fn=lines.append)
             partial.write_text("\n".join(lines) + f"\n\nTo draw this model, {missing}.\n", encoding="utf-8")
         else:
             options = {"show_shapes": True, "show_layer_names": True, "expand_nested": True, "dpi": 100}

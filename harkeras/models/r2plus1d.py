@@ -1,0 +1,75 @@
+"""R(2+1)D: each 3-D convolution split into one over space and one over time.
+
+Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognition", CVPR 2018.
+
+A 3x3x3 kernel learns what moves and how at once. Here a 1x3x3 kernel looks at each frame, a 3x1x1 kernel then
+looks along time at every point, and a ReLU stands between the two: twice as many non-linearities for the same
+number of weights (the width between the two is chosen so), and a loss that is easier to bring down. The paper
+finds it better than 3D-ResNet at equal size, and it is what small collections of clips are mostly fine-tuned
+from today. The cost: every layer writes its features twice, so it needs more memory and time than `resnet3d`.
+
+The layout is that of torchvision's `r2plus1d_18`, whose weights are the ones in use: a stem without max pool,
+and one width between the two halves for both convolutions of a block, where the paper computes it for each.
+Layers are named as there, with "_" for ".". Convolutions pad as PyTorch does.
+"""
+
+from __future__ import annotations
+
+from keras import Model, layers
+
+from harkeras.models._blocks import batch_norm, classify, clip_input, padded_conv3d, standardize
+from harkeras.models._registry import register
+
+_BLOCKS = (2, 2, 2, 2)
+_MEAN = tuple(255 * mean for mean in (0.43216, 0.394666, 0.37645))  # of Kinetics
+_STD = tuple(255 * std for std in (0.22803, 0.22145, 0.216989))
+
+
+@register("r2plus1d")
+def create_r2plus1d_model(num_classes, input_shape=(16, 112, 112, 3), *, width=64):
+    """Build R(2+1)D with 18 layers, uncompiled, with random weights.
+
+    Args:
+        num_classes: Number of actions, at least 2.
+        input_shape: Clip shape (frames, height, width, 3), of any size.
+        width: Channels of the first stage; each next one has twice as many.
+
+    Returns:
+        `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
+
+    Raises:
+        ValueError: If there are fewer than 2 classes or the input is not a clip with 3 channels.
+    """
+    clip = clip_input(num_classes, input_shape, smallest=1)
+    x = standardize(clip, mean=_MEAN, std=_STD)
+    x = padded_conv3d(x, 45, (1, 7, 7), (1, 2, 2), name="stem_0")  # (B, T, H/2, W/2, 45)
+    x = layers.ReLU(name="stem_2")(batch_norm(x, name="stem_1"))
+    x = padded_conv3d(x, width, (3, 1, 1), name="stem_3")  # (B, T, H/2, W/2, width)
+    x = layers.ReLU(name="stem_5")(batch_norm(x, name="stem_4"))
+    for stage, blocks in enumerate(_BLOCKS):  # the last one gives (B, T/8, H/16, W/16, 8 * width)
+        for i in range(blocks):
+            strides = 2 if stage > 0 and i == 0 else 1
+            x = _block(x, width * 2**stage, strides, name=f"layer{stage + 1}_{i}")
+    x = layers.GlobalAveragePooling3D(name="avgpool")(x)  # (B, 8 * width)
+    return Model(clip, classify(x, num_classes), name="r2plus1d")
+
+
+def _block(x, filters, strides, *, name):
+    """Two convolutions, each in its two halves, and a shortcut."""
+    channels = x.shape[-1]
+    # As many as give the two halves together the weights of one 3x3x3 convolution.
+    between = (channels * filters * 27) // (channels * 9 + 3 * filters)
+    y = _conv2plus1d(x, filters, between, strides, name=f"{name}_conv1_0")
+    y = layers.ReLU(name=f"{name}_conv1_2")(batch_norm(y, name=f"{name}_conv1_1"))
+    y = _conv2plus1d(y, filters, between, 1, name=f"{name}_conv2_0")
+    y = batch_norm(y, name=f"{name}_conv2_1")
+    if strides > 1:
+        x = padded_conv3d(x, filters, 1, strides, name=f"{name}_downsample_0")
+        x = batch_norm(x, name=f"{name}_downsample_1")
+    return layers.ReLU(name=f"{name}_relu")(layers.Add(name=f"{name}_add")([x, y]))
+
+
+def _conv2plus1d(x, filters, between, strides, *, name):
+    x = padded_conv3d(x, between, (1, 3, 3), (1, strides, strides), name=f"{name}_0")
+    x = layers.ReLU(name=f"{name}_2")(batch_norm(x, name=f"{name}_1"))
+    return padded_conv3d(x, filters, (3, 1, 1), (strides, 1, 1), name=f"{name}_3")
