@@ -1,9 +1,11 @@
 """The command line, as a user types it."""
 
 import csv
+import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -141,6 +143,13 @@ def test_help_does_not_load_tensorflow():
 
 @pytest.mark.slow
 def test_demo_does_the_whole_job(tmp_path):
-    command = shutil.which("harkeras")
-    result = subprocess.run([command, "demo"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = [shutil.which("harkeras"), "demo"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
+    assert float(re.search(r"^accuracy (\S+) on", result.stdout, re.MULTILINE)[1]) >= 0.9
+    files = [Path(path) for path in re.findall(r": (harkeras_demo/\S+)$", result.stdout, re.MULTILINE)]
+    assert len(files) == 9
+    assert all((tmp_path / path).exists() for path in files)
+    info = VideoInfo.read(tmp_path / "harkeras_demo" / "long_video_actions.mp4")
+    assert info.codec == "h264"
+    assert "harkeras train FOLDER" in result.stdout

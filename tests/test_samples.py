@@ -4,13 +4,24 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
-from harkeras import samples
+from harkeras import (
+    create_dataset,
+    create_single_frame_model,
+    evaluate,
+    read_groups,
+    samples,
+    split_by_group,
+    train,
+)
 from harkeras._figures import ANGLES, JOINTS, forward_kinematics
 from harkeras.samples import SAMPLE_CLASSES, create_sample_dataset, create_sample_video
 from harkeras.video import VideoInfo, iter_frames
+
+SEATED = ("SittingDown", "StandingUp")
 
 
 def read_clip(path):
@@ -168,3 +179,16 @@ def test_wrong_arguments_of_the_long_video_are_named(tmp_path, options, message)
     with pytest.raises(ValueError, match=re.escape(message)):
         create_sample_video(tmp_path / "long.mp4", **options)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_one_frame_does_not_tell_sitting_down_from_standing_up(tmp_path):
+    """A classifier of single frames, its answers averaged over the clip, stays near chance."""
+    create_sample_dataset(tmp_path, classes=SEATED, groups=40)
+    features, labels, video_paths = create_dataset(tmp_path, SEATED)
+    train_rows, test_rows = split_by_group(video_paths, labels)
+    keras.utils.set_random_seed(27)
+    model = create_single_frame_model(2, features.shape[1:], width=0.125)
+    rows = {"classes": SEATED, "groups": read_groups(video_paths)[train_rows]}
+    train(model, features[train_rows], labels[train_rows], epochs=15, batch_size=8, verbose=False, **rows)
+    assert evaluate(model, features[test_rows], labels[test_rows], classes=SEATED).accuracy < 0.65
