@@ -2,7 +2,6 @@
 
 import csv
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -143,7 +142,7 @@ def test_help_does_not_load_tensorflow():
 
 @pytest.mark.slow
 def test_demo_does_the_whole_job(tmp_path):
-    command = [shutil.which("harkeras"), "demo"]
+    command = [sys.executable, "-m", "harkeras", "demo"]
     result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert float(re.search(r"^accuracy (\S+) on", result.stdout, re.MULTILINE)[1]) >= 0.9
