@@ -17,7 +17,7 @@ from av.video.reformatter import VideoReformatter
 
 # A jump to a key frame costs about as much as decoding this many frames.
 _JUMP_COST_FRAMES = 8
-# A frame counts as on screen at its own time, whatever the rounding of seconds; harkeras.streaming agrees.
+# A frame counts as on screen at its own time, whatever the rounding of seconds.
 ROUNDING_SECONDS = 1e-6
 
 

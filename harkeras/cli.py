@@ -214,10 +214,12 @@ def predict(
 ) -> None:
     """Name the actions in a video.
 
-    Prints a timeline, or one action for the whole video with --single.
+    Prints a timeline, or one action for the whole video with --single; the options on time are for timelines.
     """
     from harkeras.youtube import download_youtube_videos, is_url
 
+    if single and (output or timeline):
+        raise ValueError("--single names one action: it writes neither --output nor --timeline")
     model = model or _newest_model()
     if not model.is_file():
         raise FileNotFoundError(f"no model file at {model}")

@@ -19,13 +19,11 @@ from tqdm.auto import tqdm
 
 from harkeras.decisions import UNSURE, Decider, Window
 from harkeras.drawing import TimelineStrip, class_colour, draw_caption
-from harkeras.recipe import Recipe
+from harkeras.recipe import DEFAULT_CLIP_SECONDS, Recipe
 from harkeras.saving import check_classes, load_model
 from harkeras.streaming import ActionStream
 from harkeras.video import VideoInfo, VideoWriter, frames_extraction, iter_decoded
 
-# Window length for models that come without a recipe and without clip_seconds.
-_DEFAULT_CLIP_SECONDS = 4.0
 _BLOCK_FRAMES = 32
 
 
@@ -230,7 +228,7 @@ def resolve_model(model: str | os.PathLike | keras.Model, **given) -> tuple[kera
         if len(shape) != 5 or None in shape[1:] or shape[-1] != 3:
             raise ValueError(f"model must take clips (B, T, H, W, 3) of fixed size, got {shape}")
         _, frames, height, width, _ = shape
-        given = {"clip_seconds": _DEFAULT_CLIP_SECONDS} | given
+        given = {"clip_seconds": DEFAULT_CLIP_SECONDS} | given
         recipe = Recipe(frames=frames, height=height, width=width, **given)
     check_classes(model, recipe.classes)
     return model, recipe

@@ -14,13 +14,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from harkeras._decoding import ROUNDING_SECONDS
 from harkeras.decisions import Window
 from harkeras.recipe import Recipe
 
 # So many numbers go into a model in one call, at most: enough to keep two cores busy, and little memory.
 _NUMBERS_PER_CALL = 2_000_000
-# A frame counts as on screen at its own time, whatever the rounding of seconds.
-_ROUNDING_SECONDS = 1e-6
 
 
 class ActionStream:
@@ -128,7 +127,7 @@ class ActionStream:
 
     def _starts(self, first: float, skip: int, end_seconds: float) -> np.ndarray:
         """Return where the windows start that end by `end_seconds`, without the first `skip` of them."""
-        room = end_seconds - first - self.recipe.clip_seconds + _ROUNDING_SECONDS
+        room = end_seconds - first - self.recipe.clip_seconds + ROUNDING_SECONDS
         return first + self.stride_seconds * np.arange(skip, math.floor(room / self.stride_seconds) + 1)
 
     def _new_starts(self, end_seconds: float) -> np.ndarray:
@@ -157,7 +156,7 @@ class ActionStream:
 
     def _forget(self) -> None:
         """Drop the frames that no later window will see."""
-        start = self._first + self._count * self.stride_seconds + _ROUNDING_SECONDS
+        start = self._first + self._count * self.stride_seconds + ROUNDING_SECONDS
         old = max(int(np.searchsorted(self._seconds, start, side="right")) - 1, 0)
         self._seconds = self._seconds[old:]
         del self._images[:old], self._features[:old]
@@ -177,7 +176,7 @@ def frames_on_screen(
     Returns:
         int (W, T), indices of frames.
     """
-    middles = starts[:, None] + (np.arange(frames) + 0.5) * clip_seconds / frames + _ROUNDING_SECONDS
+    middles = starts[:, None] + (np.arange(frames) + 0.5) * clip_seconds / frames + ROUNDING_SECONDS
     return np.maximum(np.searchsorted(frame_seconds, middles, side="right") - 1, 0)
 
 

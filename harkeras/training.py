@@ -14,12 +14,9 @@ import keras
 import numpy as np
 from tqdm.keras import TqdmCallback
 
-from harkeras.recipe import Recipe
+from harkeras.recipe import DEFAULT_CLIP_SECONDS, Recipe
 from harkeras.saving import check_clips
 from harkeras.splits import split_at_random, split_rows_by_group
-
-# How long training clips are taken to be where nobody says; those of UCF are mostly of 3 to 7 seconds.
-DEFAULT_CLIP_SECONDS = 4.0
 
 
 def train(

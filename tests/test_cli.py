@@ -104,6 +104,7 @@ def test_bad_input_is_one_line_and_status_2(run, model, sample_dir, tmp_path, mo
         (("train", sample_dir, "--height", "8"), "input_shape must be at least 64 x 64"),
         (("train", sample_dir, "--option", "width"), "option must be NAME=VALUE, got 'width'"),
         (("train", sample_dir, "--option", "width=2"), "options of lrcn must be among filters"),
+        (("predict", clip, "--single", "--output", "a.mp4"), "it writes neither --output nor --timeline"),
         (("predict", clip), "no model in saved_models"),
         (("predict", clip, "--model", "none.keras"), "no model file at none.keras"),
         (("predict", "none.mp4", "--model", model), "no video file at none.mp4"),

@@ -144,7 +144,13 @@ class TestEveryModel:
     def test_rescales_by_itself(self, model):
         assert isinstance(model.layers[1], keras.layers.Rescaling)
         darkest, brightest = run(model.layers[1], np.array([[0.0] * 3, [255.0] * 3]))
+        span = {"i3d": 2, "resnet3d": 255, "resnext3d": 255}.get(model.name, 1)
+        if model.name == "r2plus1d":  # divides by the deviation of each channel
+            span = brightest - darkest
+            assert ((span > 3) & (span < 5)).all()
+        assert brightest - darkest == pytest.approx(np.broadcast_to(span, 3), rel=1e-5)
         assert (darkest <= 0).all()
+        assert (darkest >= -span).all()
         assert (brightest > 0).all()
 
     def test_looks_at_every_frame(self, case, model):
