@@ -249,7 +249,7 @@ def _progress_hook(bar):
 
 
 def _fit(file, max_height, start_seconds, end_seconds, progress):
-    from harkeras.video import VIDEO_SUFFIXES, VideoInfo, VideoWriter, iter_frames
+    from harkeras.video import VIDEO_SUFFIXES, VideoInfo, iter_frames, write_frames
 
     video = VideoInfo.read(file)
     too_high = max_height is not None and video.height > max_height
@@ -261,11 +261,8 @@ def _fit(file, max_height, start_seconds, end_seconds, progress):
         height = max_height - max_height % 2
         size = {"height": height, "width": max(2, round(video.width * height / video.height / 2) * 2)}
     frames = iter_frames(file, **size, start_seconds=start_seconds, end_seconds=end_seconds)
-    first, target = None, file.with_name("encoded.mp4")
-    with VideoWriter(target, fps=video.fps) as writer:
-        for frame in tqdm(frames, desc="encoding", unit=" frames", disable=not progress):
-            first = frame.seconds if first is None else first
-            writer.write(frame.image, frame.seconds - first)
+    target = file.with_name("encoded.mp4")
+    write_frames(target, tqdm(frames, desc="encoding", unit=" frames", disable=not progress), video.fps)
     return target
 
 

@@ -1,0 +1,298 @@
+"""Long videos with time ranges -> clips in a folder of classes.
+
+Whoever labels recordings writes down ranges: from 3.4 to 6 seconds somebody falls. A classifier learns from
+clips. In between, frames must not slip (a fall that begins half a second early is another action), no range
+may be lost in silence, and clips of one recording must be known as such, or they end up on both sides of a
+split: see `harkeras.splits`.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import warnings
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Literal
+
+from tqdm import tqdm
+
+from harkeras._annotation_formats import READERS, Annotation, VideoFolder, find_format
+from harkeras._clip_index import ClipIndex, class_of
+from harkeras._decoding import ROUNDING_SECONDS, Source
+from harkeras.video import Frame, VideoError, VideoInfo, write_frames
+from harkeras.youtube import DownloadError, download_youtube_videos, is_url
+
+__all__ = ["Annotation", "cut_clips", "read_annotations"]
+
+# Quality of the clips, for the next encoder or a network to look at: losses are not to be seen.
+_CRF = 18
+
+
+def read_annotations(
+    path: str | os.PathLike,
+    videos: str | os.PathLike | None = None,
+    *,
+    format: Literal["auto", "vott", "csv", "kinetics", "gmdcsa"] = "auto",
+    end_tag: str = "dummy",
+    strict: bool = False,
+) -> list[Annotation]:
+    """Read the time ranges of actions from a file.
+
+    - "vott": an export of VoTT 2, JSON or CSV. A tag on a frame opens a range; `end_tag` on a later frame
+      closes it and is not part of it. A frame may close one range and open the next.
+    - "csv": a table with the columns `video`, `start_seconds`, `end_seconds`, `label`, in any order, and
+      `person` if wanted. A video may be a URL.
+    - "kinetics": a table with the columns `label`, `youtube_id`, `time_start`, `time_end`. Videos come from
+      YouTube, unless `videos` holds a file named after the id.
+    - "gmdcsa": a table of the GMDCSA-24 falls such as `Subject 1/Fall.csv`, or the folder with the tables of
+      all persons. The direction of a fall is left out: all are "Falling".
+
+    Args:
+        path: The file, or the folder of GMDCSA-24.
+        videos: Folder with the videos, searched with its subfolders; by default the one that holds the file.
+        format: What the file is; "auto" looks at its columns.
+        end_tag: For "vott": the tag that closes ranges.
+        strict: Raise on the first row that makes no sense, instead of one warning that lists them all.
+
+    Returns:
+        The ranges in the order of the file. Videos are not opened yet.
+
+    Raises:
+        FileNotFoundError: If there is no such file or folder, or no table in the folder.
+        ValueError: If the format is unknown or not that of the file; with `strict`, if a row makes no sense.
+
+    Example:
+        >>> annotations = read_annotations("ranges.csv", "recordings")
+        >>> annotations[0][:4]
+        (PosixPath('recordings/a.mp4'), 3.4, 6.0, 'Falling')
+    """
+    if format != "auto" and format not in READERS:
+        raise ValueError(f"format must be auto or one of {', '.join(sorted(READERS))}, got {format!r}")
+    annotations, problems = [], []
+    for table in _tables(Path(path), format):
+        for item in _read_table(table, videos, format, end_tag):
+            if isinstance(item, Annotation):
+                annotations.append(item)
+            elif strict:
+                raise ValueError(item)
+            else:
+                problems.append(item)
+    if problems:
+        warnings.warn(_list(f"{len(problems)} ranges of {path} could not be read", problems), stacklevel=2)
+    return annotations
+
+
+def _tables(path: Path, format: str) -> list[Path]:
+    if path.is_dir() and format in ("auto", "gmdcsa"):
+        tables = sorted(table for name in ("Fall.csv", "ADL.csv") for table in path.rglob(name))
+        if not tables:
+            raise FileNotFoundError(f"no Fall.csv or ADL.csv in {path}: a folder must be that of GMDCSA-24")
+        return tables
+    if not path.is_file():
+        raise FileNotFoundError(f"no file of annotations at {path}")
+    return [path]
+
+
+def _read_table(table: Path, videos: str | os.PathLike | None, format: str, end_tag: str) -> list:
+    try:
+        format = find_format(table, format)
+        folder = Path(videos) if videos is not None else table.parent
+        if videos is None and format == "gmdcsa":  # "Subject 1/Fall/01.mp4" counts from above "Subject 1"
+            folder = Path(os.path.normpath(table.parent / ".."))
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no folder of videos at {folder}")
+        return list(READERS[format](table, VideoFolder(folder, search=videos is not None), end_tag))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{table} is not text in UTF-8: {error}") from error
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{table}: {error}") from error
+
+
+def cut_clips(
+    annotations: Iterable[Annotation],
+    output_dir: str | os.PathLike,
+    *,
+    group_by: Literal["video", "person"] = "video",
+    tolerance_seconds: float = 1.0,
+    download_dir: str | os.PathLike = "data",
+    strict: bool = False,
+) -> list[Path]:
+    """Cut each range out of its video, into `output_dir/<class>/v_<Class>_g<group>_c<clip>.mp4`.
+
+    A clip holds exactly the frames that appear in [start_seconds, end_seconds), at their own times and in
+    their own size (odd sizes grow by one pixel), encoded anew as H.264 without sound. A class is its label in
+    UCF's spelling: "playing cricket" becomes PlayingCricket. The file `clips.csv` in the folder says which
+    range became which clip; thanks to it, a second run cuts only what is missing, and more annotations can be
+    added to the folder later. It is itself a table that `read_annotations` reads.
+
+    At the end, one warning lists by row what was left out (the video is missing or cannot be decoded; the
+    range is reversed, empty, a double, or outside the video), and what was cut but wants a look (cut short at
+    the end of the video, overlapping ranges, a damaged video, clips whose range is no longer there).
+
+    Args:
+        annotations: The ranges; see `read_annotations`.
+        output_dir: Folder for the classes, made if missing.
+        group_by: What clips of one group share: the source video, or the person, so that a split by group
+            tests on people that training has not seen.
+        tolerance_seconds: A range may end this much behind the end of its video and is then cut short.
+        download_dir: Folder for the videos that are given as URLs.
+        strict: Raise on the first range that would be left out or cut short.
+
+    Returns:
+        The clips of these ranges, new ones and those of earlier runs.
+
+    Raises:
+        ValueError: If `group_by` or `tolerance_seconds` is out of range, a person is missing, or the folder's
+            clips were grouped otherwise; with `strict`, if a range is left out or cut short.
+        OSError: If a clip cannot be written. Finished clips stay.
+
+    Example:
+        >>> annotations = read_annotations("falls", format="gmdcsa")
+        >>> clips = cut_clips(annotations, "data/falls", group_by="person")
+    """
+    annotations = list(annotations)
+    _check(annotations, group_by, tolerance_seconds)
+    index, report, clips = ClipIndex(Path(output_dir), group_by), _Report(len(annotations), strict), []
+    ranges_of = _usable(annotations, report)
+    with tqdm(desc="Cutting", total=sum(map(len, ranges_of.values())), unit="clip") as bar:
+        for video, ranges in ranges_of.items():
+            missing = [annotation for annotation in ranges if not index.has(annotation)]
+            bar.update(len(ranges) - len(missing))
+            if missing:
+                _cut_video(missing, index, report, tolerance_seconds, download_dir, bar)
+            finished = [annotation for annotation in ranges if index.has(annotation)]
+            clips += map(index.path, finished)
+            _report_overlaps(finished, report)
+            for clip in index.others(video, ranges):
+                report.doubtful.append(f"{index.folder / clip}: its range in {video} is no longer there")
+    report.warn()
+    return clips
+
+
+def _check(annotations: list[Annotation], group_by: str, tolerance_seconds: float) -> None:
+    if not tolerance_seconds >= 0:
+        raise ValueError(f"tolerance_seconds must be at least 0, got {tolerance_seconds}")
+    if group_by not in ("video", "person"):
+        raise ValueError(f"group_by must be 'video' or 'person', got {group_by!r}")
+    for annotation in annotations:
+        if group_by == "person" and not annotation.person:
+            raise ValueError(f"group_by='person' needs every person, got none for {_name(annotation)}")
+
+
+def _usable(annotations: list[Annotation], report: _Report) -> dict[str, list[Annotation]]:
+    """Return the ranges of each video that may be cut; report the others."""
+    ranges_of: dict[str, list[Annotation]] = {}
+    for annotation in annotations:
+        start, end = annotation.start_seconds, annotation.end_seconds
+        ranges = ranges_of.setdefault(annotation.video_key, [])
+        same = [other for other in ranges if other[1:4] == annotation[1:4]]
+        if not class_of(annotation.label):
+            report.leave_out(annotation, "its label holds no letter or digit")
+        elif not start >= 0:
+            report.leave_out(annotation, "it starts before the video")
+        elif not end > start:
+            report.leave_out(annotation, "it is reversed" if end < start else "it is empty")
+        elif same:
+            report.leave_out(annotation, f"it is the same as {_name(same[0])}")
+        else:
+            ranges.append(annotation)
+    return ranges_of
+
+
+def _cut_video(
+    ranges: list[Annotation], index: ClipIndex, report: _Report, tolerance_seconds, download_dir, bar
+) -> None:
+    """Cut ranges out of one video, which is opened and scanned only once."""
+    video = ranges[0].video
+    try:
+        path = download_youtube_videos(video, download_dir).path if is_url(video) else Path(video)
+        fps = VideoInfo.read(path).fps
+        source = Source(path, threads=0)
+    except (FileNotFoundError, VideoError, DownloadError, ValueError) as error:
+        for annotation in ranges:
+            report.leave_out(annotation, str(error), annotation.source or None)
+        bar.update(len(ranges))
+        return
+    with closing(source):
+        for annotation in ranges:
+            _cut(annotation, source, index, report, tolerance_seconds, fps)
+            bar.update()
+
+
+def _cut(
+    annotation: Annotation, source: Source, index: ClipIndex, report: _Report, tolerance_seconds, fps
+) -> None:
+    end, first, base = annotation.end_seconds, source.ticks[0], float(source.base)
+    duration = (source.end - first) * base
+    seconds = (source.ticks - first) * base + ROUNDING_SECONDS
+    ticks = source.ticks[(seconds >= annotation.start_seconds) & (seconds < end)]
+    if end > duration + tolerance_seconds:
+        return report.leave_out(annotation, f"it ends behind the video, which ends at {duration:.3f} s")
+    if not len(ticks):
+        return report.leave_out(annotation, f"no frame appears in it; the video ends at {duration:.3f} s")
+    if end > duration + 1 / fps:  # less is rounding
+        report.doubt(annotation, f"cut short at {duration:.3f} s, where the video ends", bad=True)
+    frames = (
+        Frame(float(tick - first) * base, source.to_rgb(frame, None, None))
+        for tick, frame in source.decode(ticks)
+    )
+    try:
+        count = write_frames(index.path(annotation), frames, fps, crf=_CRF)
+    except ValueError as error:  # nothing decodes, or the size changes in the middle
+        index.forget(annotation)
+        return report.leave_out(annotation, str(error))
+    if count < len(ticks):
+        report.doubt(annotation, f"the video is damaged: {count} of {len(ticks)} frames could be read")
+
+
+def _report_overlaps(ranges: list[Annotation], report: _Report) -> None:
+    for number, annotation in enumerate(ranges):
+        for other in ranges[:number]:
+            first = max(annotation.start_seconds, other.start_seconds)
+            if min(annotation.end_seconds, other.end_seconds) - first > ROUNDING_SECONDS:
+                where = "" if other.source == annotation.source else f" of {other.source}"
+                report.doubt(annotation, f"it overlaps {_range(other)}{where}")
+
+
+class _Report:
+    """Collects by row what was left out, and what was cut but wants a look."""
+
+    def __init__(self, count: int, strict: bool):
+        self.count, self.strict = count, strict
+        self.left_out: list[str] = []
+        self.doubtful: list[str] = []
+
+    def leave_out(self, annotation: Annotation, reason: str, name: str | None = None) -> None:
+        self._add(self.left_out, f"{name or _name(annotation)}: {reason}", self.strict)
+
+    def doubt(self, annotation: Annotation, reason: str, bad: bool = False) -> None:
+        self._add(self.doubtful, f"{_name(annotation)}: {reason}", bad and self.strict)
+
+    def _add(self, lines: list[str], line: str, fatal: bool) -> None:
+        if fatal:
+            raise ValueError(line)
+        lines.append(line)
+
+    def warn(self) -> None:
+        parts = []
+        if self.left_out:
+            parts += [_list(f"{len(self.left_out)} of {self.count} ranges were left out", self.left_out)]
+        if self.doubtful:
+            parts += [_list("cut, but worth a look", self.doubtful)]
+        if parts:
+            warnings.warn("\n".join(parts), stacklevel=3)
+
+
+def _name(annotation: Annotation) -> str:
+    return f"{annotation.source or annotation.video}, {_range(annotation)}"
+
+
+def _range(annotation: Annotation) -> str:
+    return f"{annotation.label} {annotation.start_seconds:g} to {annotation.end_seconds:g} s"
+
+
+def _list(headline: str, lines: list[str]) -> str:
+    """Return a headline and the lines below it, each line once."""
+    return "\n  ".join([f"{headline}:", *dict.fromkeys(lines)])
