@@ -188,6 +188,11 @@ class Source:
         except av.error.FFmpegError:
             return []  # a damaged packet: the frames around it count
 
+    def displayed_size(self, frame: av.VideoFrame) -> tuple[int, int]:
+        """Return height and width of an upright frame in pixels."""
+        turned = frame.rotation % 180
+        return (frame.width, frame.height) if turned else (frame.height, frame.width)
+
     def to_rgb(self, frame: av.VideoFrame, height: int | None, width: int | None) -> np.ndarray:
         """Convert to uint8 RGB (H, W, 3), upright, in one pass with the resizing."""
         turns = round(frame.rotation / 90) % 4  # counter-clockwise quarter turns that make it upright

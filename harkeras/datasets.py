@@ -20,14 +20,16 @@ from typing import NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
-from harkeras.video import VIDEO_SUFFIXES, VideoError, VideoInfo, frames_extraction, iter_frames
+from harkeras.flow import FlowMethod, read_clip
+from harkeras.recipe import Streams, count_channels
+from harkeras.video import VIDEO_SUFFIXES, VideoError, VideoInfo, iter_frames
 
 # Part of the fingerprint of a cache: raised when the same clip and settings would give other pixels.
 _PIXELS_VERSION = 1
 
 
 class Dataset(NamedTuple):
-    """Clips as arrays: `features` uint8 (N, T, H, W, 3) RGB, `labels` int64 (N,), `video_paths` N paths."""
+    """Clips as arrays: `features` uint8 (N, T, H, W, C), `labels` int64 (N,), `video_paths` N paths."""
 
     features: np.ndarray
     labels: np.ndarray
@@ -96,6 +98,9 @@ def create_dataset(
     frames: int = 20,
     height: int = 64,
     width: int = 64,
+    streams: Streams = "rgb",
+    flow_fields: int = 10,
+    flow_method: FlowMethod = "dis",
     workers: int | None = None,
     cache: str | os.PathLike | None = None,
     strict: bool = False,
@@ -108,6 +113,11 @@ def create_dataset(
         frames: Frames T per clip, spread evenly over it.
         height: Height of a frame in pixels.
         width: Width of a frame in pixels.
+        streams: "rgb" for the frames, "flow" for their optical flow, "rgb+flow" for both, see
+            `harkeras.flow_extraction`.
+        flow_fields: Fields of flow L per frame; without meaning for "rgb".
+        flow_method: "dis", "farneback", or "tvl1", which needs opencv-contrib-python; without meaning for
+            "rgb".
         workers: Threads that decode; one per core by default.
         cache: A `.npy` file to keep the array in. It is memory-mapped, used again while clips and settings
             are the same, and made anew otherwise. Use it when the array is larger than the memory, or to
@@ -115,13 +125,16 @@ def create_dataset(
         strict: Raise on the first clip that cannot be read, instead of leaving it out with a warning.
 
     Returns:
-        `Dataset(features, labels, video_paths)`: uint8 (N, T, H, W, 3) RGB, int64 (N,), N paths.
+        `Dataset(features, labels, video_paths)`: uint8 (N, T, H, W, C), int64 (N,), N paths. C is 3 (RGB), 2L
+        (flow) or 3 + 2L (both, RGB first).
 
     Raises:
         FileNotFoundError: If there is no such folder, or none for one of the classes.
-        ValueError: If a number is below 1, there are no class folders, one holds no video that can be read, a
-            class is named twice, or `cache` is no `.npy` file, or one that this function did not write.
+        ValueError: If a number is below 1, `streams` or `flow_method` names nothing known, there are no class
+            folders, one holds no video that can be read, a class is named twice, or `cache` is no `.npy`
+            file, or one that this function did not write.
         MemoryError: If the array is larger than the machine's memory and `cache` is not given.
+        ImportError: If OpenCV has no TV-L1.
         VideoError: With `strict`, if a clip cannot be read.
         OSError: If the cache cannot be written, for instance on a full disk; an older one then remains.
     """
@@ -131,7 +144,8 @@ def create_dataset(
             raise ValueError(f"{name} must be at least 1, got {value}")
     classes = list_classes(data_dir) if classes is None else list(classes)
     videos, labels = list_videos(data_dir, classes)
-    reader = _Reader(videos, labels, classes, (frames, height, width), workers, strict)
+    shape = (frames, height, width, count_channels(streams, flow_fields))
+    reader = _Reader(videos, labels, classes, shape, workers, strict, flow_method)
     if cache is None:
         features = reader.read_into_memory()
     else:
@@ -198,10 +212,10 @@ def plot_clips(
 class _Reader:
     """Reads clips on all cores and hands them on in order, leaving out those that cannot be read."""
 
-    def __init__(self, videos, labels, classes, size: tuple[int, int, int], workers: int, strict: bool):
+    def __init__(self, videos, labels, classes, shape, workers: int, strict: bool, flow_method: FlowMethod):
         self.videos, self.labels, self.classes = videos, labels, classes
-        self.shape = (len(videos), *size, 3)
-        self.workers, self.strict = workers, strict
+        self.shape = (len(videos), *shape)
+        self.workers, self.strict, self.flow_method = workers, strict, flow_method
         self.skipped: dict[int, str] = {}  # rows of `videos`, and why
 
     @property
@@ -210,7 +224,7 @@ class _Reader:
         return [row for row in range(len(self.videos)) if row not in self.skipped]
 
     def read_into_memory(self) -> np.ndarray:
-        """Return all clips as one array: uint8 (N, T, H, W, 3)."""
+        """Return all clips as one array: uint8 (N, T, H, W, C)."""
         _check_memory(self.shape)
         features, count = np.empty(self.shape, np.uint8), 0
 
@@ -223,7 +237,7 @@ class _Reader:
         return features[:count]
 
     def read(self, append: Callable[[np.ndarray], None]) -> None:
-        """Hand each clip (T, H, W, 3) to `append`.
+        """Hand each clip (T, H, W, C) to `append`.
 
         Raises:
             ValueError: If nothing is left of a class.
@@ -246,9 +260,9 @@ class _Reader:
                 )
 
     def _read_clip(self, path: Path) -> np.ndarray | str:
-        """Return a clip (T, H, W, 3), or why there is none."""
+        """Return a clip (T, H, W, C), or why there is none."""
         try:
-            return frames_extraction(path, *self.shape[1:4])
+            return read_clip(path, self.shape[1:], flow_method=self.flow_method)
         except (VideoError, OSError) as error:
             if self.strict:
                 raise
@@ -274,7 +288,7 @@ def _through_cache(cache: Path, reader: _Reader, data_dir: str | os.PathLike) ->
     """Map the array from `cache` if it is that of these clips and settings; else make it."""
     if cache.suffix != ".npy":
         raise ValueError(f"cache must name a .npy file, got {cache}")
-    facts = [_PIXELS_VERSION, reader.shape[1:]]
+    facts = [_PIXELS_VERSION, reader.shape[1:], *[reader.flow_method] * (reader.shape[-1] != 3)]
     for path, label in zip(reader.videos, reader.labels.tolist(), strict=True):
         stat = path.stat()
         facts.append((path.relative_to(data_dir).as_posix(), label, stat.st_size, stat.st_mtime_ns))

@@ -19,6 +19,27 @@ class Window(NamedTuple):
     probabilities: np.ndarray
 
 
+def name_classes(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Choose a class by thresholds that were tuned for a wanted precision or recall.
+
+    A class with a threshold is named where its probability reaches it, whatever the others have; of several
+    such classes, the one furthest above, as a ratio. Where none does, the most probable class without a
+    threshold is named.
+
+    Args:
+        probabilities: float (..., classes).
+        thresholds: float (classes,), 0 for classes without one.
+
+    Returns:
+        int (...), indices of classes.
+    """
+    tuned = thresholds > 0
+    reached = tuned & (probabilities >= thresholds)
+    ratios = np.where(reached, probabilities / np.where(tuned, thresholds, 1), 0)
+    others = np.where(tuned, 0, probabilities) if not tuned.all() else probabilities
+    return np.where(reached.any(axis=-1), ratios.argmax(axis=-1), others.argmax(axis=-1))
+
+
 class Decider:
     """Turn the probabilities of successive windows into labels that do not flicker.
 
@@ -31,6 +52,8 @@ class Decider:
         hysteresis: A new label must be this much more probable than the one that holds.
         min_seconds: A new label must last this long; it then counts from its beginning.
         threshold: Under this probability the label is "unsure".
+        thresholds: Tuned thresholds of some classes, see `name_classes`; they stand over `threshold`, and
+            hysteresis leaves them alone.
 
     Raises:
         ValueError: If one of the values is negative, or a probability over 1.
@@ -45,6 +68,7 @@ class Decider:
         hysteresis: float = 0.1,
         min_seconds: float = 0.5,
         threshold: float = 0.5,
+        thresholds: dict[str, float] | None = None,
     ):
         """Check the values."""
         for name, value in (("smoothing_seconds", smoothing_seconds), ("min_seconds", min_seconds)):
@@ -56,6 +80,7 @@ class Decider:
         self.classes = classes
         self.hysteresis = hysteresis
         self.threshold = threshold
+        self._tuned = np.array([(thresholds or {}).get(name, 0.0) for name in classes])
         self._recent = deque(maxlen=max(round(smoothing_seconds / stride_seconds), 1))
         self._patience = max(math.ceil(min_seconds / stride_seconds - 1e-9), 1)
         self._candidate, self._waited = None, 0
@@ -88,9 +113,11 @@ class Decider:
         return self.labels[-1]
 
     def _best(self, smoothed: np.ndarray, held: str | None) -> str:
-        best = int(smoothed.argmax())
+        best = int(name_classes(smoothed, self._tuned))
         if held in self.classes:
-            holds = smoothed[self.classes.index(held)]
-            if smoothed[best] < holds + self.hysteresis and holds >= self.threshold - self.hysteresis:
-                return held
-        return self.classes[best] if smoothed[best] >= self.threshold else UNSURE
+            row = self.classes.index(held)
+            if not self._tuned[best] and not self._tuned[row]:  # hysteresis would shift a tuned threshold
+                leads = smoothed[best] >= smoothed[row] + self.hysteresis
+                if not leads and smoothed[row] >= self.threshold - self.hysteresis:
+                    return held
+        return self.classes[best] if smoothed[best] >= (self._tuned[best] or self.threshold) else UNSURE

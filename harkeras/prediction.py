@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -17,12 +17,14 @@ import keras
 import numpy as np
 from tqdm.auto import tqdm
 
-from harkeras.decisions import UNSURE, Decider, Window
+from harkeras.decisions import UNSURE, Decider, Window, name_classes
 from harkeras.drawing import TimelineStrip, class_colour, draw_caption
+from harkeras.flow import FlowStack, flow_size, read_clip
+from harkeras.images import read_image, resize_image
 from harkeras.recipe import DEFAULT_CLIP_SECONDS, Recipe
 from harkeras.saving import check_classes, load_model
 from harkeras.streaming import ActionStream
-from harkeras.video import VideoInfo, VideoWriter, frames_extraction, iter_decoded
+from harkeras.video import VideoInfo, VideoWriter, iter_decoded
 
 _BLOCK_FRAMES = 32
 
@@ -96,17 +98,56 @@ def predict_single_action(
         VideoError: If the video cannot be decoded.
     """
     model, recipe = resolve_model(model, classes=classes, normalize=normalize, channel_order=channel_order)
-    clip = frames_extraction(
+    clip = read_clip(
         video,
-        recipe.frames,
-        recipe.height,
-        recipe.width,
+        (recipe.frames, recipe.height, recipe.width, recipe.channels),
+        flow_method=recipe.flow_method,
         start_seconds=start_seconds,
         end_seconds=end_seconds,
     )
-    stream = ActionStream(model, recipe)
-    probabilities = stream.classify(clip[None])[0]
-    best = int(probabilities.argmax())
+    return _classify(clip, model, recipe)
+
+
+def predict_image(
+    image: str | os.PathLike | np.ndarray,
+    model: str | os.PathLike | keras.Model,
+    *,
+    classes: Sequence[str] | None = None,
+    normalize: bool | None = None,
+    channel_order: Literal["rgb", "bgr"] | None = None,
+) -> ActionPrediction:
+    """Name the action in a still image.
+
+    Args:
+        image: Path of the image, or uint8 RGB (H, W, 3), of any size: it is stretched to the model's.
+        model: Path of a `.keras` file, or a model in memory, that takes images.
+        classes: Names of the model's outputs, for a model without a recipe.
+        normalize: Whether a model without a recipe expects pixels in [0, 1].
+        channel_order: "bgr" for a model without a recipe that was trained on images as OpenCV reads them.
+
+    Returns:
+        `ActionPrediction(label, confidence, probabilities)`
+
+    Raises:
+        FileNotFoundError: If there is no such image or model.
+        ValueError: If the array is no image, the model does not take images, or classes are missing or do not
+            fit the model.
+        VideoError: If the image cannot be decoded.
+    """
+    model, recipe = resolve_model(
+        model, images=True, classes=classes, normalize=normalize, channel_order=channel_order
+    )
+    if not isinstance(image, np.ndarray):
+        image = read_image(image)
+    elif image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+        raise ValueError(f"image must be uint8 RGB (H, W, 3), got {image.dtype} {image.shape}")
+    return _classify(resize_image(image, recipe.height, recipe.width), model, recipe)
+
+
+def _classify(pixels: np.ndarray, model: keras.Model, recipe: Recipe) -> ActionPrediction:
+    """Name one clip (T, H, W, C) or image (H, W, 3) in the size of the recipe."""
+    probabilities = ActionStream(model, recipe).classify(pixels[None])[0]
+    best = int(name_classes(probabilities, recipe.threshold_row))
     every = dict(zip(recipe.classes, map(float, probabilities), strict=True))
     return ActionPrediction(recipe.classes[best], float(probabilities[best]), every)
 
@@ -178,6 +219,7 @@ def predict_on_video(
         hysteresis=hysteresis,
         min_seconds=min_seconds,
         threshold=threshold,
+        thresholds=recipe.thresholds,
     )
     with ExitStack() as stack:
         # Opened before the work, so that a path that cannot be written is known at once.
@@ -198,11 +240,14 @@ def predict_on_video(
     return prediction
 
 
-def resolve_model(model: str | os.PathLike | keras.Model, **given) -> tuple[keras.Model, Recipe]:
+def resolve_model(
+    model: str | os.PathLike | keras.Model, *, images: bool = False, **given
+) -> tuple[keras.Model, Recipe]:
     """Load a model where a path is given, and find its recipe.
 
     Args:
         model: Path of a `.keras` file, or a model in memory.
+        images: Whether it must take images instead of clips.
         **given: `classes`, `clip_seconds`, `normalize`, `channel_order`; what is not None stands over the
             recipe.
 
@@ -211,10 +256,19 @@ def resolve_model(model: str | os.PathLike | keras.Model, **given) -> tuple[kera
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If there is no recipe and no `classes`, or they do not fit the model.
+        ValueError: If there is no recipe and no `classes`, they do not fit the model, or it takes images
+            where clips are wanted, or the other way round.
     """
     if not isinstance(model, keras.Model):
         model = load_model(model)
+    shape = tuple(getattr(model, "input_shape", ()))
+    if images and (len(shape) != 4 or None in shape[1:] or shape[-1] != 3):
+        raise ValueError(f"model must take images (B, H, W, 3) of fixed size, got {shape}")
+    if len(shape) == 4 and not images:
+        raise ValueError(
+            f"model must take clips (B, T, H, W, C) of fixed size, not images, got {shape}; for images there "
+            "is predict_image"
+        )
     given = {name: value for name, value in given.items() if value is not None}
     recipe = getattr(model, "recipe", None)
     if recipe is not None:
@@ -224,11 +278,14 @@ def resolve_model(model: str | os.PathLike | keras.Model, **given) -> tuple[kera
             raise ValueError(
                 "classes are missing: the model has no recipe, pass the names of its outputs in order"
             )
-        shape = tuple(getattr(model, "input_shape", ()))
-        if len(shape) != 5 or None in shape[1:] or shape[-1] != 3:
-            raise ValueError(f"model must take clips (B, T, H, W, 3) of fixed size, got {shape}")
-        _, frames, height, width, _ = shape
-        given = {"clip_seconds": DEFAULT_CLIP_SECONDS} | given
+        if images:
+            shape = (None, 1, *shape[1:])
+        if len(shape) != 5 or None in shape[1:] or shape[-1] < 2:
+            raise ValueError(
+                f"model must take clips (B, T, H, W, C) of fixed size, where C is 3 for RGB, got {shape}"
+            )
+        _, frames, height, width, channels = shape
+        given = {"clip_seconds": DEFAULT_CLIP_SECONDS, "channels": channels} | given
         recipe = Recipe(frames=frames, height=height, width=width, **given)
     check_classes(model, recipe.classes)
     return model, recipe
@@ -244,16 +301,18 @@ def _slide(info: VideoInfo, stream: ActionStream, progress: bool) -> list[Window
 
 
 def _blocks(info: VideoInfo, stream: ActionStream, bar: tqdm) -> Iterator[tuple[list, list]]:
-    """Decode the frames that windows need, in blocks: RGB images in the model's size, and their seconds."""
+    """Decode the frames that windows need, in blocks: images in the model's size, and their seconds."""
     needed = stream.frames_needed(info.frame_seconds, info.duration_seconds)
-    height, width = stream.recipe.height, stream.recipe.width
+    read = _image_reader(stream.recipe, needed)
     images, seconds, done = [], [], 0
     for frame in iter_decoded(info.path):
         # By time, not by count: of a damaged file not all frames decode, and the next one serves instead.
         end = np.searchsorted(info.frame_seconds, frame.seconds + 1e-6, side="right")
-        wanted, done = needed[done:end].any(), end
+        wanted = needed[done:end].any()
+        image = read(frame, done, wanted)
+        done = end
         if wanted:
-            images.append(frame.rgb(height, width))
+            images.append(image)
             seconds.append(frame.seconds)
         if len(images) == _BLOCK_FRAMES:
             yield images, seconds
@@ -261,6 +320,24 @@ def _blocks(info: VideoInfo, stream: ActionStream, bar: tqdm) -> Iterator[tuple[
         bar.update()
     if images:
         yield images, seconds
+
+
+def _image_reader(recipe: Recipe, needed: np.ndarray) -> Callable:
+    """Make the function (frame, its number, wanted or not) that returns what the model sees, (H, W, C)."""
+    size = (recipe.height, recipe.width)
+    if recipe.streams == "rgb":
+        return lambda frame, index, wanted: frame.rgb(*size) if wanted else None
+    stack = FlowStack(*size, fields=recipe.flow_fields, method=recipe.flow_method)
+    followed = stack.frames_needed(needed)
+
+    def read(frame, index: int, wanted: bool) -> np.ndarray | None:
+        if followed[index]:
+            stack.push(frame.rgb(*flow_size(*frame.size)), index)
+        if wanted:
+            return stack.beside(None if recipe.streams == "flow" else frame.rgb(*size))
+        return None
+
+    return read
 
 
 def _ahead(items: Iterable) -> Iterator:

@@ -60,13 +60,14 @@ class ActionStream:
         """Take frames in, and return the windows that are complete.
 
         Args:
-            frames: uint8 RGB (B, H, W, 3), in the size of the recipe.
+            frames: uint8 (B, H, W, C), in the size of the recipe; C is 3 for RGB, or as `FlowStack` gives
+                them.
             seconds: float (B,), when they appear, increasing.
 
         Raises:
             ValueError: If the frames are of another size or type, or their times do not increase.
         """
-        size = (self.recipe.height, self.recipe.width, 3)
+        size = (self.recipe.height, self.recipe.width, self.recipe.channels)
         if frames.shape[1:] != size or frames.dtype != np.uint8:
             raise ValueError(
                 f"frames must be uint8 (B, {', '.join(map(str, size))}), got {frames.dtype} {frames.shape}"
@@ -98,11 +99,11 @@ class ActionStream:
         return self._predict(starts, clip_seconds)
 
     def classify(self, clips: np.ndarray) -> np.ndarray:
-        """Name whole clips: uint8 RGB (B, T, H, W, 3) -> float32 probabilities (B, classes)."""
+        """Name whole clips: uint8 (B, T, H, W, C) -> float32 probabilities (B, classes)."""
         if self._encode is None:
-            return self._classify(clips)
+            return self.recipe.sharpen(self._classify(clips))
         features = self._encode(clips.reshape(-1, *clips.shape[2:]))
-        return self._classify(features.reshape(*clips.shape[:2], *features.shape[1:]))
+        return self.recipe.sharpen(self._classify(features.reshape(*clips.shape[:2], *features.shape[1:])))
 
     def frames_needed(self, frame_seconds: np.ndarray, end_seconds: float) -> np.ndarray:
         """Mark the frames of a whole video that some window looks at; no others need be pushed.
@@ -143,7 +144,8 @@ class ActionStream:
             used, where = np.unique(rows, return_inverse=True)
             values = self._images if self._encode is None else self._encode_missing(used)
             clips = np.stack([values[row] for row in used])[where.reshape(rows.shape)]
-            windows += map(Window, some.tolist(), (some + clip_seconds).tolist(), self._classify(clips))
+            probabilities = self.recipe.sharpen(self._classify(clips))
+            windows += map(Window, some.tolist(), (some + clip_seconds).tolist(), probabilities)
         return windows
 
     def _encode_missing(self, used: np.ndarray) -> list[np.ndarray | None]:
@@ -184,7 +186,8 @@ def split_per_frame(model: keras.Model) -> tuple[keras.Model, keras.Model] | Non
     """Cut a model into a part that sees each frame alone, and a head that sees what it made of all frames.
 
     Args:
-        model: A model that begins with a chain of `TimeDistributed` layers, with or without a `Rescaling`.
+        model: A model that begins with a chain of `TimeDistributed` layers, with or without a `Rescaling`, or
+            with layers between a `reshape` that makes one batch of all frames and one that undoes it.
 
     Returns:
         Encoder (B, H, W, C) -> (B, ...) and head (B, T, ...) -> (B, classes), sharing the model's weights;
@@ -192,25 +195,16 @@ def split_per_frame(model: keras.Model) -> tuple[keras.Model, keras.Model] | Non
     """
     if len(model.inputs) > 1:
         return None
-    chain, tensor = [], model.inputs[0]
-    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
-    sequential = isinstance(model, keras.Sequential)  # these follow one another, whatever their tensors
-    for layer in layers:
-        per_frame = isinstance(layer, keras.layers.TimeDistributed | keras.layers.Rescaling)
-        if not per_frame or not (sequential or layer.input is tensor):
-            break
-        chain.append(layer)
-        tensor = layer.output
+    chain, tensor = _per_frame_chain(model)
     if not any(layer.weights for layer in chain):
         return None
     frame = x = keras.Input(model.input_shape[2:])
     for layer in chain:
-        inner = getattr(layer, "layer", None) or layer.from_config(layer.get_config())
-        x = inner(x)
+        x = layer(x)
     encoder = keras.Model(frame, x, name="encoder")
-    if sequential:
+    if isinstance(model, keras.Sequential):
         features = keras.Input((model.input_shape[1], *encoder.output_shape[1:]))
-        return encoder, keras.Sequential([features, *layers[len(chain) :]], name="head")
+        return encoder, keras.Sequential([features, *model.layers[len(chain) :]], name="head")
     try:
         head = keras.Model(tensor, model.output, name="head")
         # Keras before 3.14 finds out only when the head is called, with a shape that it has not met.
@@ -218,6 +212,50 @@ def split_per_frame(model: keras.Model) -> tuple[keras.Model, keras.Model] | Non
         return encoder, head
     except (ValueError, KeyError):  # a branch leaves the chain early: the outputs need more than its result
         return None
+
+
+def _per_frame_chain(model: keras.Model) -> tuple[list[keras.layers.Layer], keras.KerasTensor]:
+    """Return the layers that see each frame alone, to be called on frames, and what they make of a clip."""
+    frames, chain, tensor, merged = model.input_shape[1], [], model.inputs[0], False
+    found = [], tensor
+    for step, before, after in _steps(model):
+        if before is not None and before is not tensor:
+            break
+        if type(step).__name__ == "Reshape" and _merges(
+            frames, *((after, tensor) if merged else (tensor, after))
+        ):
+            merged = not merged
+        elif merged and isinstance(step, keras.layers.Layer):
+            chain.append(step)
+        elif isinstance(step, keras.layers.TimeDistributed):
+            chain.append(step.layer)
+        elif isinstance(step, keras.layers.Rescaling):
+            chain.append(step.from_config(step.get_config()))
+        else:
+            break
+        tensor = after
+        if not merged:
+            found = list(chain), tensor
+    return found
+
+
+def _steps(model: keras.Model) -> list[tuple]:
+    """Return each layer or operation, what it looks at, and what it gives, in order.
+
+    The layers of a Sequential follow one another, whatever tensors they name: there it is None.
+    """
+    if isinstance(model, keras.Sequential):
+        return [(layer, None, layer.output) for layer in model.layers]
+    # Not `layer.input`, which of a model inside the model is its own.
+    depths = sorted(getattr(model, "_nodes_by_depth", {}).items(), reverse=True)
+    nodes = [node for _, nodes in depths for node in nodes if not node.is_input]
+    nodes = [node for node in nodes if len(node.input_tensors) == 1]  # no frame is alone in the others
+    return [(node.operation, node.input_tensors[0], node.outputs[0]) for node in nodes]
+
+
+def _merges(frames: int | None, clip: keras.KerasTensor, images: keras.KerasTensor) -> bool:
+    """Whether one batch of images was made of all frames of clips: (B, T, ...) -> (B * T, ...)."""
+    return clip.shape[1:] == (frames, *images.shape[1:])
 
 
 def _compile_parts(model: keras.Model, recipe: Recipe) -> tuple[Callable | None, Callable]:

@@ -8,7 +8,7 @@ Seconds count from the first frame.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -32,6 +32,7 @@ __all__ = [
     "iter_decoded",
     "iter_frames",
     "resize_frame",
+    "write_frames",
 ]
 
 VIDEO_SUFFIXES = tuple(".3gp .avi .flv .gif .m4v .mkv .mov .mp4 .mpeg .mpg .ts .webm .wmv".split())
@@ -83,9 +84,7 @@ class VideoInfo:
             _, first = next(source.decode(source.ticks), (None, None))
             if first is None:
                 raise source.undecodable()
-            height, width = (
-                (first.width, first.height) if first.rotation % 180 else (first.height, first.width)
-            )
+            height, width = source.displayed_size(first)
             duration, count = float((source.end - source.ticks[0]) * source.base), len(source.ticks)
             # The header's rate is exact, but means nothing where the rate varies.
             rate = source.stream.average_rate
@@ -223,6 +222,11 @@ class DecodedFrame:
         self._frame = frame
         self._source = source
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels as displayed."""
+        return self._source.displayed_size(self._frame)
+
     def rgb(self, height: int | None = None, width: int | None = None) -> np.ndarray:
         """Return uint8 RGB (H, W, 3) in the given size, upright; as displayed by default."""
         return self._source.to_rgb(self._frame, height, width)
@@ -232,6 +236,19 @@ def resize_frame(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Resize a uint8 RGB frame (H, W, 3) as decoding does, for frames that come from a camera or an array."""
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
     return frame.reformat(width, height, interpolation="AREA", threads=1).to_ndarray()
+
+
+def write_frames(path: str | os.PathLike, frames: Iterable[Frame], fps: float, *, crf: int = 20) -> int:
+    """Write frames to a file at their own times, the first at 0, and return how many there were.
+
+    The arguments and errors are those of `VideoWriter`.
+    """
+    start, count = None, 0
+    with VideoWriter(path, fps, crf=crf) as writer:
+        for count, frame in enumerate(frames, 1):  # noqa: B007
+            start = frame.seconds if start is None else start
+            writer.write(frame.image, frame.seconds - start)
+    return count
 
 
 class VideoWriter:

@@ -12,7 +12,9 @@ import numpy as np
 
 from harkeras.datasets import create_dataset, list_classes, median_clip_seconds
 from harkeras.evaluation import Evaluation, evaluate, plot_confusion_matrix, plot_metric
+from harkeras.flow import FlowMethod
 from harkeras.models import create_model
+from harkeras.recipe import read_channels
 from harkeras.saving import load_model, save_model
 from harkeras.splits import read_groups, split_at_random, split_by_files, split_rows_by_group
 from harkeras.training import train
@@ -37,6 +39,7 @@ def train_on_folder(
     output_dir: str | os.PathLike = "saved_models",
     classes: Sequence[str] | None = None,
     input_shape: tuple[int, int, int, int] = (20, 64, 64, 3),
+    flow_method: FlowMethod = "dis",
     model_options: dict[str, Any] | None = None,
     split: Split = "group",
     split_dir: str | os.PathLike | None = None,
@@ -53,7 +56,9 @@ def train_on_folder(
         model: One of `list_models()`.
         output_dir: Folder for the model, its report, curves and confusion matrix.
         classes: Classes to take, in the order of the labels; all, sorted, by default.
-        input_shape: Clip shape (frames, height, width, 3).
+        input_shape: Clip shape (frames, height, width, channels): 3 channels are RGB, 2L are L fields of
+            flow, 3 + 2L are both.
+        flow_method: How to compute the flow, where there is any: "dis", "farneback" or "tvl1".
         model_options: Further arguments of the model's builder, such as `{"width": 0.25}`.
         split: "group" keeps the clips of a source together; "random" does not, and overstates the accuracy;
             "official" reads the files of UCF101 or HMDB51 in `split_dir`.
@@ -75,9 +80,19 @@ def train_on_folder(
     keras.utils.set_random_seed(seed)
     # Before the long work, because it may refuse the shape or the options.
     network = create_model(model, len(classes), input_shape, **(model_options or {}))
-    frames, height, width, _ = input_shape
+    frames, height, width, channels = input_shape
+    streams, flow_fields = read_channels(channels)
     features, labels, video_paths = create_dataset(
-        data_dir, classes, frames=frames, height=height, width=width, workers=workers, cache=cache
+        data_dir,
+        classes,
+        frames=frames,
+        height=height,
+        width=width,
+        streams=streams,
+        flow_fields=flow_fields,
+        flow_method=flow_method,
+        workers=workers,
+        cache=cache,
     )
     train_rows, test_rows, groups, words = split_clips(
         video_paths, labels, split=split, split_dir=split_dir, test_size=test_size, seed=seed
@@ -89,6 +104,7 @@ def train_on_folder(
         classes=classes,
         groups=None if split == "random" else groups[train_rows],
         clip_seconds=median_clip_seconds([video_paths[row] for row in train_rows]),
+        flow_method=flow_method,
         seed=seed,
         **training,
     )
@@ -147,6 +163,9 @@ def evaluate_on_folder(
         frames=recipe.frames,
         height=recipe.height,
         width=recipe.width,
+        streams=recipe.streams,
+        flow_fields=recipe.flow_fields,
+        flow_method=recipe.flow_method,
         workers=workers,
         cache=cache,
     )

@@ -13,7 +13,8 @@ import pytest
 
 import harkeras.datasets
 from harkeras.datasets import create_dataset, list_classes, list_videos, median_clip_seconds, plot_clips
-from harkeras.video import VideoError, frames_extraction
+from harkeras.flow import read_clip
+from harkeras.video import VideoError
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = {"frames": 4, "height": 16, "width": 24}
@@ -50,11 +51,11 @@ def reads(monkeypatch):
     """The clips that were really decoded."""
     seen = []
 
-    def spy(path, *args):
+    def spy(path, shape, **options):
         seen.append(path.name)
-        return frames_extraction(path, *args)
+        return read_clip(path, shape, **options)
 
-    monkeypatch.setattr(harkeras.datasets, "frames_extraction", spy)
+    monkeypatch.setattr(harkeras.datasets, "read_clip", spy)
     return seen
 
 
@@ -152,11 +153,11 @@ class TestCreateDataset:
         for count in range(60):
             shutil.copy(data_dir / "Walk/d.mp4", data_dir / f"Run/x{count:02d}.mp4")
 
-        def read(path, *size):
+        def read(path, shape, **_options):
             threading.Event().wait(0.02 if path.name == "a.mp4" else 0)
-            return np.full((*size, 3), hash(path.name) % 251, np.uint8)
+            return np.full(shape, hash(path.name) % 251, np.uint8)
 
-        monkeypatch.setattr(harkeras.datasets, "frames_extraction", read)
+        monkeypatch.setattr(harkeras.datasets, "read_clip", read)
         features, _, paths = create_dataset(data_dir, **SIZE, workers=3)
         assert features[:, 0, 0, 0, 0].tolist() == [hash(path.name) % 251 for path in paths]
         assert len(paths) == 65
@@ -298,12 +299,12 @@ class TestCache:
         before = cache.read_bytes()
         (data_dir / "Run/b.mp4").unlink()
 
-        def interrupted(path, *args):
+        def interrupted(path, shape, **options):
             if path.name == "e.mp4":
                 raise KeyboardInterrupt
-            return frames_extraction(path, *args)
+            return read_clip(path, shape, **options)
 
-        monkeypatch.setattr(harkeras.datasets, "frames_extraction", interrupted)
+        monkeypatch.setattr(harkeras.datasets, "read_clip", interrupted)
         with pytest.raises(KeyboardInterrupt):
             create_dataset(data_dir, **SIZE, cache=cache)
         assert [path.name for path in cache.parent.iterdir()] == ["features.npy"]
@@ -314,8 +315,8 @@ class TestCache:
     def test_a_killed_process_leaves_no_cache(self, data_dir, cache):
         code = f"""
 import os, harkeras.datasets as d
-read = d.frames_extraction
-d.frames_extraction = lambda path, *size: os._exit(9) if path.name == "e.mp4" else read(path, *size)
+read = d.read_clip
+d.read_clip = lambda path, *args, **kw: os._exit(9) if path.name == "e.mp4" else read(path, *args, **kw)
 d.create_dataset({str(data_dir)!r}, frames=4, height=16, width=24, workers=1, cache={str(cache)!r})"""
         run = subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL, check=False, cwd=ROOT)
         assert run.returncode == 9
@@ -372,7 +373,7 @@ def test_peak_memory(data_dir, tmp_path):
     code = """
 import resource, sys, harkeras.datasets
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-harkeras.datasets.frames_extraction(sys.argv[1] + "/Run/a.mp4")
+harkeras.video.frames_extraction(sys.argv[1] + "/Run/a.mp4")
 before = peak()
 features = harkeras.datasets.create_dataset(sys.argv[1], workers=2, cache=sys.argv[2] or None).features
 print(peak() - before, features.nbytes / 2**20)"""

@@ -27,15 +27,15 @@ from harkeras.models._blocks import INCEPTION_FILTERS, clip_input, scaled
 from harkeras.models._registry import register
 
 
-@register("i3d")
+@register("i3d", paper="Carreira & Zisserman, CVPR 2017")
 def create_i3d_model(num_classes, input_shape=(64, 224, 224, 3), *, dropout=0.5, width=1.0):
     """Build one stream of I3D, uncompiled, with random weights.
 
     Args:
         num_classes: Number of actions, at least 2.
         input_shape: Clip shape (frames, height, width, channels), of any size. 3 channels are RGB, 0-255,
-            scaled to [-1, 1] by the first layer; 2 channels are optical flow, horizontal and vertical, taken
-            as given: clip it to +-20 pixels and divide by 20, so that it lies in [-1, 1].
+            and 2 are optical flow as `create_dataset(..., streams="flow", flow_fields=1)` gives it, 128 where
+            nothing moves; both are scaled to [-1, 1] by the first layer.
         dropout: Share of the features dropped before the last layer, in training.
         width: Factor for the number of filters of every layer; less than 1 for a lighter network.
 
@@ -51,7 +51,8 @@ def create_i3d_model(num_classes, input_shape=(64, 224, 224, 3), *, dropout=0.5,
     return Model(clip, layers.Softmax(dtype="float32", name="probabilities")(logits), name="i3d")
 
 
-def create_two_stream_i3d_model(num_classes, input_shape=(64, 224, 224, 3), *, dropout=0.5, width=1.0):
+@register("two_stream_i3d", paper="Carreira & Zisserman, CVPR 2017")
+def create_two_stream_i3d_model(num_classes, input_shape=(64, 224, 224, 5), *, dropout=0.5, width=1.0):
     """Build both streams of I3D, uncompiled, with random weights; their logits are added.
 
     The paper trains the streams apart. To put trained ones together:
@@ -59,28 +60,27 @@ def create_two_stream_i3d_model(num_classes, input_shape=(64, 224, 224, 3), *, d
 
     Args:
         num_classes: Number of actions, at least 2.
-        input_shape: Shape of the RGB clip (frames, height, width, 3); the flow's is the same with 2 channels.
+        input_shape: Clip shape (frames, height, width, 5): RGB, and one field of flow, as
+            `create_dataset(..., streams="rgb+flow", flow_fields=1)` gives them.
         dropout: Share of the features dropped before the last layer of each stream, in training.
         width: Factor for the number of filters of every layer.
 
     Returns:
-        `keras.Model`: [clips (B, T, H, W, 3), RGB 0-255; flow (B, T, H, W, 2) in [-1, 1]] -> float32
-        probabilities (B, num_classes).
+        `keras.Model`: clips (B, T, H, W, 5), RGB and flow 0-255 -> float32 probabilities (B, num_classes).
 
     Raises:
-        ValueError: If there are fewer than 2 classes, the input is not an RGB clip, or `width` is not
-            positive.
+        ValueError: If there are fewer than 2 classes, the input is not a clip of 5 channels, or `width` is
+            not positive.
     """
-    if len(input_shape) == 4 and input_shape[-1] != 3:
-        raise ValueError(f"input_shape must be that of the RGB clip, with 3 channels, got {input_shape}")
-    clips, streams = [], []
-    for name, channels in (("rgb", 3), ("flow", 2)):
-        clip = clip_input(num_classes, (*input_shape[:-1], channels), smallest=1)
-        stream = Model(clip, _logits(clip, num_classes, dropout, width), name=name)
-        clips.append(keras.Input(clip.shape[1:], name=f"{name}_clip"))
-        streams.append(stream(clips[-1]))  # (B, num_classes): logits
-    logits = layers.Add(name="add")(streams)
-    return Model(clips, layers.Softmax(dtype="float32", name="probabilities")(logits), name="two_stream_i3d")
+    clip = clip_input(num_classes, input_shape, smallest=1)
+    if clip.shape[-1] != 5:
+        raise ValueError(f"input_shape must have 5 channels (RGB and flow), got {tuple(input_shape)}")
+    logits = []
+    for name, channels in (("rgb", clip[..., :3]), ("flow", clip[..., 3:])):
+        stream = keras.Input(channels.shape[1:], name="clip")
+        logits.append(Model(stream, _logits(stream, num_classes, dropout, width), name=name)(channels))
+    logits = layers.Add(name="add")(logits)  # (B, num_classes)
+    return Model(clip, layers.Softmax(dtype="float32", name="probabilities")(logits), name="two_stream_i3d")
 
 
 def _logits(clip, num_classes, dropout, width):
@@ -88,9 +88,8 @@ def _logits(clip, num_classes, dropout, width):
     channels = clip.shape[-1]
     if channels not in (2, 3):
         raise ValueError(f"input_shape must have 3 channels (RGB) or 2 (flow), got {tuple(clip.shape[1:])}")
-    x = clip
-    if channels == 3:
-        x = layers.Rescaling(1 / 127.5, -1, name="rescale")(x)
+    scale, offset = (1 / 127.5, -1) if channels == 3 else (1 / 127, -128 / 127)
+    x = layers.Rescaling(scale, offset, name="rescale")(clip)
     x = _unit(x, scaled(64, width), 7, strides=2, name="Conv3d_1a_7x7")  # (B, T/2, H/2, W/2, 64)
     x = _pool(x, (1, 3, 3), (1, 2, 2), name="MaxPool3d_2a_3x3")
     x = _unit(x, scaled(64, width), 1, name="Conv3d_2b_1x1")
