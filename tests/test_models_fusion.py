@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from harkeras.models._sports1m import local_response_normalization
+from harkeras.models._blocks import local_response_normalization
 from harkeras.models.fusion import (
     create_early_fusion_model,
     create_late_fusion_model,

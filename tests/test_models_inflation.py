@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import layers
 
 from harkeras.models._registry import no_weights
@@ -42,6 +43,19 @@ class TestGoogLeNet:
             model = create_googlenet_model(1000)
         assert model.count_params() == 6_998_552
         assert (model.input_shape, model.output_shape) == ((None, 224, 224, 3), (None, 1000))
+
+    def test_response_normalization_is_that_of_caffe(self):
+        """After the first pool and before the second, and not beside batch norm."""
+        model = create_googlenet_model(2, (32, 32, 3), width=0.1)
+        names = [layer.name for layer in model.layers]
+        found = [i for i, name in enumerate(names) if name.startswith("LocalRespNorm")]
+        assert [names[i - 1] for i in found] == ["MaxPool_2a_3x3", "Conv2d_2c_3x3"]
+        assert [names[i + 1] for i in found] == ["Conv2d_2b_1x1_conv_2d", "MaxPool_3a_3x3"]
+        maps = np.random.default_rng(0).uniform(0, 300, (2, 8, 8, 6)).astype(np.float32)
+        expected = tf.nn.local_response_normalization(maps, depth_radius=2, bias=1, alpha=2e-5, beta=0.75)
+        np.testing.assert_allclose(run(model.get_layer(names[found[0]]), maps), expected, rtol=1e-5)
+        names = [layer.name for layer in create_googlenet_model(2, (32, 32, 3), batch_norm=True).layers]
+        assert not any(name.startswith("LocalRespNorm") for name in names)
 
     def test_weighs_what_i3d_weighs_without_its_third_axis(self):
         with no_weights():

@@ -14,14 +14,12 @@ Keras's usual first weights and learning rates fit. And nothing is said of dropo
 
 from __future__ import annotations
 
-import math
 from functools import partial
 
 import keras
-import numpy as np
-from keras import Model, layers, ops
+from keras import Model, layers
 
-from harkeras.models._blocks import classify, scaled
+from harkeras.models._blocks import classify, local_response_normalization, scaled
 
 # The least height and width that the strides and pools leave a pixel of, for one stream and for two.
 SMALLEST_FRAME = 22
@@ -108,16 +106,3 @@ def frame_classifier(frame_shape, num_classes, cnn, *, width, dropout):
     frame = keras.Input(frame_shape, name="frame")
     x = dense_layers(cnn(frame_shape)(frame), width=width, dropout=dropout)
     return Model(frame, classify(x, num_classes), name="frame_classifier")
-
-
-def local_response_normalization(x, *, name, k=2, n=5, alpha=1e-4, beta=0.5):
-    """Divide each value by (k + alpha * the sum of squares over n neighbouring channels) ** beta.
-
-    Krizhevsky et al., NIPS 2012. Keras has no such layer; these operations are saved with the model, and
-    summing by a convolution is faster than by shifted slices, also backwards. As in that paper, and unlike
-    Caffe, alpha is not divided by n; channels beyond the first and the last count as zeros.
-    """
-    maps = keras.Input(x.shape[1:], dtype="float32", name="maps")
-    lines = ops.reshape(ops.square(maps), (-1, math.prod(x.shape[1:-1]), x.shape[-1], 1))  # of channels
-    sums = ops.reshape(ops.conv(lines, np.ones((1, n, 1, 1), "float32"), padding="same"), (-1, *x.shape[1:]))
-    return Model(maps, maps * ops.power(k + alpha * sums, -beta), name=name)(x)

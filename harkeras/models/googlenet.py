@@ -9,18 +9,26 @@ answers. The way to the first layers is long, so in training two auxiliary class
 
 It classifies images, not clips: one frame at a time, or as the network that `inflate` turns into I3D. For
 that, `batch_norm=True` builds the later variant whose twin I3D is: batch norm (without scale) in place of
-biases, 3x3 in place of 5x5, and a last max pool of 2x2. Deviations: no local response normalization, which
-brought little and which Keras has not; pixels are scaled to [-1, 1].
+biases and of local response normalization, 3x3 in place of 5x5, and a last max pool of 2x2.
+
+The paper draws the local response normalization without its constants: they are those of the network's copy
+in Caffe's model zoo. One deviation: pixels are scaled to [-1, 1], where that copy subtracts the mean alone;
+on such small numbers this normalization does little.
 """
 
 from __future__ import annotations
 
-from numbers import Integral
-
-import keras
 from keras import Model, layers
 
-from harkeras.models._blocks import INCEPTION_FILTERS, classify, scaled
+from harkeras.models._blocks import (
+    INCEPTION_FILTERS,
+    classify,
+    image_input,
+    local_response_normalization,
+    scaled,
+)
+
+_NORMALIZATION = {"k": 1, "n": 5, "alpha": 1e-4 / 5, "beta": 0.75}  # Caffe divides alpha by n
 
 
 def create_googlenet_model(
@@ -46,19 +54,19 @@ def create_googlenet_model(
     """
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
-    if len(input_shape) != 3 or not all(isinstance(size, Integral) and size > 0 for size in input_shape):
-        raise ValueError(
-            f"input_shape must be three positive integers (height, width, channels), got {input_shape}"
-        )
+    image = image_input(input_shape)
     if auxiliary and min(input_shape[:2]) < 65:
         raise ValueError(f"input_shape must be at least 65 x 65 pixels with auxiliary, got {input_shape}")
-    image = keras.Input(input_shape, name="image")
     outputs = []
     x = layers.Rescaling(1 / 127.5, -1, name="rescale")(image)
     x = _unit(x, scaled(64, width), 7, batch_norm, strides=2, name="Conv2d_1a_7x7")  # (B, H/2, W/2, 64)
     x = layers.MaxPooling2D(3, 2, padding="same", name="MaxPool_2a_3x3")(x)
+    if not batch_norm:
+        x = local_response_normalization(x, name="LocalRespNorm_2a", **_NORMALIZATION)
     x = _unit(x, scaled(64, width), 1, batch_norm, name="Conv2d_2b_1x1")
     x = _unit(x, scaled(192, width), 3, batch_norm, name="Conv2d_2c_3x3")
+    if not batch_norm:
+        x = local_response_normalization(x, name="LocalRespNorm_2c", **_NORMALIZATION)
     x = layers.MaxPooling2D(3, 2, padding="same", name="MaxPool_3a_3x3")(x)  # (B, H/8, W/8, 192)
     for block, filters in INCEPTION_FILTERS.items():
         if block == "4b":

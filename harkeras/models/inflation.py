@@ -100,6 +100,10 @@ def _twin(layer, *, flat, edges):
         if config.get("axis") in (3, [3]):
             config["axis"] = -1
         return type(layer).from_config(config)
+    if (
+        isinstance(layer, keras.Model) and not layer.weights
+    ):  # operations, such as a normalization over channels
+        return layers.TimeDistributed(layer, name=layer.name)
     raise ValueError(
         f"image_model has a layer that cannot be inflated: {layer.name} ({type(layer).__name__})"
     )

@@ -1,0 +1,162 @@
+"""Actions in still images: the well-known image networks, from scratch or from what ImageNet taught them.
+
+Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015
+(VGG-16); He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (ResNet-50); Huang et al.,
+"Densely Connected Convolutional Networks", CVPR 2017 (DenseNet-121); Sandler et al., "MobileNetV2: Inverted
+Residuals and Linear Bottlenecks", CVPR 2018.
+
+A picture of somebody on a horse needs no second frame: pose, things and place often give the action away. VGG
+stacks small convolutions, and puts nine tenths of its weights into two dense layers; ResNet adds each block's
+input to its output, so that fifty layers learn as easily as ten; DenseNet hands every layer the maps of all
+layers before it, and needs a third of the weights; MobileNetV2 is the one for small devices. What stops them
+is never their size but the number of pictures: a few thousand do not teach seven million weights to see. With
+`weights="imagenet"` the network sees already and learns only what it has to tell apart.
+
+The networks are those of `keras.applications`, with the pixels' normalization inside (`_backbones.py`). Their
+layers lie in one layer, `backbone`; `freeze=True` trains the classifier on top alone. Later, and with a small
+learning rate, `model.get_layer("backbone").trainable = True` tunes the rest. GoogLeNet has a file of its own.
+"""
+
+from __future__ import annotations
+
+from keras import Model, layers
+
+from harkeras.models._backbones import image_backbone
+from harkeras.models._blocks import classify, image_input, scaled
+
+
+def create_vgg16_model(
+    num_classes,
+    input_shape=(224, 224, 3),
+    *,
+    weights=None,
+    freeze=False,
+    dropout=0.5,
+    dense_width=1.0,
+):
+    """Build VGG-16, uncompiled.
+
+    Args:
+        num_classes: Number of actions, at least 2.
+        input_shape: Image shape (height, width, 3), at least 32 x 32 pixels.
+        weights: None for random ones; "imagenet" for those of `keras.applications`, from Keras's cache or its
+            download; or the path of a `.weights.h5` file of the network without its dense layers, which are
+            random in any case.
+        freeze: Train the dense layers alone.
+        dropout: Share of the units dropped after each of the two dense layers, in training.
+        dense_width: Factor for their 4096 units: most of the network's weights.
+
+    Returns:
+        `keras.Model`: images (B, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
+
+    Raises:
+        ValueError: If there are fewer than 2 classes, the shape is not that of an image or too small, the
+            file does not hold weights for this network, or `dense_width` is not positive.
+        FileNotFoundError: If there is no such file.
+        OSError: If the weights of ImageNet are not in the cache and cannot be downloaded.
+    """
+    image, x = _maps("vgg16", num_classes, input_shape, weights, freeze)
+    x = layers.Flatten(name="flatten")(x)
+    for i in (1, 2):
+        x = layers.Dense(scaled(4096, dense_width), activation="relu", name=f"fc{i}")(x)
+        x = layers.Dropout(dropout, name=f"dropout{i}")(x)
+    return Model(image, classify(x, num_classes), name="vgg16")
+
+
+def create_resnet50_model(num_classes, input_shape=(224, 224, 3), *, weights=None, freeze=False, dropout=0.0):
+    """Build ResNet-50, uncompiled.
+
+    Args:
+        num_classes: Number of actions, at least 2.
+        input_shape: Image shape (height, width, 3), at least 32 x 32 pixels.
+        weights: None for random ones; "imagenet" for those of `keras.applications`, from Keras's cache or its
+            download; or the path of a `.weights.h5` file of the network without its last layer, which is
+            random in any case.
+        freeze: Train the last layer alone.
+        dropout: Share of the features dropped before the last layer, in training; the paper drops none.
+
+    Returns:
+        `keras.Model`: images (B, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
+
+    Raises:
+        ValueError: If there are fewer than 2 classes, the shape is not that of an image or too small, or the
+            file does not hold weights for this network.
+        FileNotFoundError: If there is no such file.
+        OSError: If the weights of ImageNet are not in the cache and cannot be downloaded.
+    """
+    image, x = _maps("resnet50", num_classes, input_shape, weights, freeze)
+    return Model(image, _classify_maps(x, num_classes, dropout), name="resnet50")
+
+
+def create_densenet121_model(
+    num_classes, input_shape=(224, 224, 3), *, weights=None, freeze=False, dropout=0.0
+):
+    """Build DenseNet-121, uncompiled.
+
+    Args:
+        num_classes: Number of actions, at least 2.
+        input_shape: Image shape (height, width, 3), at least 32 x 32 pixels.
+        weights: None for random ones; "imagenet" for those of `keras.applications`, from Keras's cache or its
+            download; or the path of a `.weights.h5` file of the network without its last layer, which is
+            random in any case.
+        freeze: Train the last layer alone.
+        dropout: Share of the features dropped before the last layer, in training; the paper drops none.
+
+    Returns:
+        `keras.Model`: images (B, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
+
+    Raises:
+        ValueError: If there are fewer than 2 classes, the shape is not that of an image or too small, or the
+            file does not hold weights for this network.
+        FileNotFoundError: If there is no such file.
+        OSError: If the weights of ImageNet are not in the cache and cannot be downloaded.
+    """
+    image, x = _maps("densenet121", num_classes, input_shape, weights, freeze)
+    return Model(image, _classify_maps(x, num_classes, dropout), name="densenet121")
+
+
+def create_mobilenet_v2_model(
+    num_classes, input_shape=(224, 224, 3), *, weights=None, freeze=False, dropout=0.2, alpha=1.0
+):
+    """Build MobileNetV2, uncompiled.
+
+    Args:
+        num_classes: Number of actions, at least 2.
+        input_shape: Image shape (height, width, 3), at least 32 x 32 pixels.
+        weights: None for random ones; "imagenet" for those of `keras.applications`, from Keras's cache or its
+            download, where `alpha` is 0.35, 0.5, 0.75, 1, 1.3 or 1.4; or the path of a `.weights.h5` file of
+            the network without its last layer, which is random in any case.
+        freeze: Train the last layer alone.
+        dropout: Share of the features dropped before the last layer, in training; 0.2 is that of the authors'
+            code.
+        alpha: Factor for the number of filters of every layer.
+
+    Returns:
+        `keras.Model`: images (B, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
+
+    Raises:
+        ValueError: If there are fewer than 2 classes, the shape is not that of an image or too small, the
+            file does not hold weights for this network, or `alpha` is not positive.
+        FileNotFoundError: If there is no such file.
+        OSError: If the weights of ImageNet are not in the cache and cannot be downloaded.
+    """
+    if not alpha > 0:
+        raise ValueError(f"alpha must be positive, got {alpha}")
+    image, x = _maps("mobilenet_v2", num_classes, input_shape, weights, freeze, alpha=alpha)
+    return Model(image, _classify_maps(x, num_classes, dropout), name="mobilenet_v2")
+
+
+def _maps(backbone, num_classes, input_shape, weights, freeze, **options):
+    """Return the input and the last feature maps (B, H / 32, W / 32, F)."""
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+    image = image_input(input_shape)
+    network = image_backbone(backbone, input_shape, weights=weights, **options)
+    network.name = "backbone"
+    network.trainable = not freeze
+    return image, network(image)
+
+
+def _classify_maps(x, num_classes, dropout):
+    x = layers.GlobalAveragePooling2D(name="avgpool")(x)  # (B, F)
+    return classify(layers.Dropout(dropout, name="dropout")(x), num_classes)
