@@ -14,6 +14,8 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
+from harkeras.batches import ClipDataset
+from harkeras.decisions import name_classes
 from harkeras.saving import check_clips
 
 
@@ -70,8 +72,8 @@ class Evaluation:
 
 def evaluate(
     model: keras.Model,
-    features: np.ndarray,
-    labels: np.ndarray,
+    features: np.ndarray | ClipDataset,
+    labels: np.ndarray | None = None,
     *,
     classes: Sequence[str],
     split: str = "",
@@ -79,9 +81,12 @@ def evaluate(
 ) -> Evaluation:
     """Score a model on clips, one prediction per clip.
 
+    Temperature and tuned thresholds of the model's recipe are applied, as they are in prediction.
+
     Args:
         model: The model.
-        features: Clips (N, T, H, W, 3), RGB 0-255, that the model was not trained on.
+        features: Clips (N, T, H, W, C), as `create_dataset` gives them, that the model was not trained on; or
+            a `ClipDataset`, which brings its labels, and whose scores are averaged over its clips per video.
         labels: int (N,), their classes.
         classes: Names of the classes.
         split: How the clips were chosen, in words, such as "by source video, 12 of 46 sources"; for the
@@ -94,12 +99,15 @@ def evaluate(
     Raises:
         ValueError: If there is no clip, or clips, labels, classes and model do not fit together.
     """
+    if isinstance(features, ClipDataset):
+        labels = features.labels
     labels = check_clips(model, features, labels, classes)
-    batches = range(0, len(labels), batch_size)
-    probabilities = np.concatenate(
-        [np.asarray(model.predict_on_batch(features[i : i + batch_size])) for i in batches]
-    )
-    named, each = probabilities.argmax(axis=1), np.arange(len(classes))
+    probabilities = predict_probabilities(model, features, batch_size=batch_size)
+    recipe = getattr(model, "recipe", None)
+    thresholds = np.zeros(len(classes))
+    if recipe is not None:
+        probabilities, thresholds = recipe.sharpen(probabilities), recipe.threshold_row
+    named, each = name_classes(probabilities, thresholds), np.arange(len(classes))
     hits = int((named == labels).sum())
     interval = binomtest(hits, len(labels)).proportion_ci(0.95, method="wilson")
     scores = precision_recall_fscore_support(labels, named, labels=each, zero_division=0)
@@ -117,6 +125,19 @@ def evaluate(
         confusion=confusion_matrix(labels, named, labels=each),
         split=split,
     )
+
+
+def predict_probabilities(
+    model: keras.Model, features: np.ndarray | ClipDataset, *, batch_size: int = 16
+) -> np.ndarray:
+    """Return what a model says of clips: float32 (N, classes); averaged over the clips of each video."""
+    if isinstance(features, ClipDataset):
+        videos = range(len(features.labels))
+        return np.stack(
+            [np.asarray(model.predict_on_batch(features.read_all(i))).mean(axis=0) for i in videos]
+        )
+    starts = range(0, len(features), batch_size)
+    return np.concatenate([np.asarray(model.predict_on_batch(features[i : i + batch_size])) for i in starts])
 
 
 def plot_metric(history: keras.callbacks.History, metric: str, other: str, title: str) -> Figure:

@@ -117,10 +117,11 @@ def check_clips(
     labels = np.asarray(labels)
     if model.input_shape[1:] != features.shape[1:]:
         raise ValueError(f"features must be clips {model.input_shape[1:]}, got {features.shape[1:]}")
-    if not len(features):
+    count = features.shape[0]  # what is not an array may count batches as its length
+    if not count:
         raise ValueError("features must hold at least one clip, got none")
-    if labels.shape != (len(features),) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels must be {len(features)} integers, got {labels.dtype} {labels.shape}")
+    if labels.shape != (count,) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(f"labels must be {count} integers, got {labels.dtype} {labels.shape}")
     if labels.min() < 0 or labels.max() >= len(classes):
         raise ValueError(f"labels must lie in 0 to {len(classes) - 1}, got {labels.min()} to {labels.max()}")
     return labels

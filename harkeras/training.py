@@ -3,61 +3,86 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import warnings
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
 from tqdm.keras import TqdmCallback
 
+from harkeras._stopping import Stopper
+from harkeras.batches import Augmentation, Batches, ClipDataset, Sampling, class_weights
+from harkeras.flow import FlowMethod
 from harkeras.recipe import DEFAULT_CLIP_SECONDS, Recipe
 from harkeras.saving import check_clips
+from harkeras.schedules import Schedule, step_schedule
 from harkeras.splits import split_at_random, split_rows_by_group
+
+Loss = Literal["cross_entropy", "focal"]
 
 
 def train(
     model: keras.Model,
-    features: np.ndarray,
-    labels: np.ndarray,
+    features: np.ndarray | ClipDataset,
+    labels: np.ndarray | None = None,
     *,
     classes: Sequence[str],
     groups: np.ndarray | None = None,
     clip_seconds: float = DEFAULT_CLIP_SECONDS,
+    flow_method: FlowMethod = "dis",
     epochs: int = 50,
     batch_size: int = 4,
     patience: int = 10,
     validation_split: float = 0.2,
-    learning_rate: float = 1e-3,
+    learning_rate: float | Schedule | None = None,
+    loss: Loss = "cross_entropy",
+    label_smoothing: float = 0.0,
+    class_weight: dict[int, float] | Literal["balanced"] | None = None,
+    sampling: Sampling = "natural",
+    mixup: float = 0.0,
+    augment: Augmentation | None = None,
     seed: int = 27,
     resume: str | os.PathLike | None = None,
     verbose: bool = True,
 ) -> keras.callbacks.History:
     """Train a model until its validation loss stops falling, and keep the best weights.
 
-    A model that is not compiled is compiled with Adam and cross entropy. Ctrl-C ends the training, not the
+    A model that is not compiled is compiled with Adam and the loss. Ctrl-C ends the training, not the
     program: the model then has the best weights so far, and a recipe, and can be evaluated and saved.
 
-    The seed covers the validation rows and the order of clips. For the same result in every run, also call
-    `keras.utils.set_random_seed` before building the model: it draws the weights and the dropout.
+    The seed covers the validation rows, the order of clips and all that is drawn for them. For the same
+    result in every run, also call `keras.utils.set_random_seed` before building the model: it draws the
+    weights and the dropout.
 
     Args:
         model: The model; it is changed in place, and gets the attribute `recipe`.
-        features: Clips (N, T, H, W, 3), RGB 0-255, also memory-mapped.
+        features: Clips (N, T, H, W, C), as `create_dataset` gives them, also memory-mapped; images (N, H, W,
+            3); or a `ClipDataset`, which brings its labels, flow method and length of clips.
         labels: int (N,), their classes.
         classes: Names of the classes, for the recipe.
         groups: (N,), the source of each clip, so that validation clips come from unseen sources; a random
             choice without.
         clip_seconds: Median duration of the clips, for the recipe: the window to see in a long video.
+        flow_method: How the flow in the clips was computed, for the recipe.
         epochs: Number of passes over the clips, at most.
         batch_size: Clips per step.
         patience: Epochs without a better validation loss after which to stop.
         validation_split: Share of the clips to validate on; with 0, the training loss decides.
-        learning_rate: Learning rate of Adam; ignored if the model is compiled already.
-        seed: Seed of the validation rows and of the order of clips.
+        learning_rate: Learning rate of the optimizer, or a schedule of `harkeras.schedules`; 0.001 by
+            default, or what the model was compiled with.
+        loss: "focal" (Lin et al., ICCV 2017, gamma 2) counts clips that are named right by far for little,
+            which helps rare classes where the common ones are easy.
+        label_smoothing: Share of each label that is spread over all classes, in [0, 1); 0.1 is common.
+        class_weight: Weight of each class in the loss, in training and validation; "balanced" takes those of
+            `class_weights`.
+        sampling: "balanced" shows every class equally often, the clips of rare ones again and again.
+        mixup: Mix clips and their labels in pairs, by weights from Beta(mixup, mixup) (Zhang et al., ICLR
+            2018); 0.2 is common, 0 is none.
+        augment: Function that changes training clips at random, see `harkeras.augment`.
+        seed: Seed of all that is drawn here.
         resume: File that keeps the state of the training after each epoch. If it exists, training goes on
             from there, to the same result as without the interruption; when training ends by itself, it is
             removed. Of the settings, only `epochs` may differ.
@@ -67,22 +92,34 @@ def train(
         `keras.callbacks.History`, resumed epochs included.
 
     Raises:
-        ValueError: If clips, labels, classes and model do not fit together, a number is out of its range, or
-            `resume` is of another training.
+        ValueError: If clips, labels, classes and model do not fit together, a number is out of its range, a
+            compiled model meets another loss or mixup, or `resume` is of another training.
         OSError: If the state cannot be written, for instance on a full disk; the one before remains.
     """
+    if isinstance(features, ClipDataset):
+        labels, flow_method = features.labels, features.flow_method
+        clip_seconds = features.clip_seconds or clip_seconds
     labels = check_clips(model, features, labels, classes)
     if groups is not None and len(groups) != len(labels):
         raise ValueError(f"groups must be as many as clips, got {len(groups)} and {len(labels)}")
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    recipe = Recipe(tuple(classes), *features.shape[1:4], clip_seconds)
+    recipe = _recipe(classes, features.shape, clip_seconds, flow_method)
     training, validation = _validation_rows(labels, groups, validation_split, seed)
-    if not model.compiled:
-        adam = keras.optimizers.Adam(learning_rate)
-        model.compile(adam, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    batches = _Batches(features, labels, training, batch_size, seed)
+    if sampling not in ("natural", "balanced"):
+        raise ValueError(f"sampling must be 'natural' or 'balanced', got {sampling!r}")
+    if class_weight == "balanced":
+        class_weight = class_weights(labels[training], len(classes))
+    if class_weight is not None and class_weight.keys() != set(range(len(classes))):
+        raise ValueError(f"class_weight must have the keys 0 to {len(classes) - 1}, got {class_weight}")
+    schedule = step_schedule(learning_rate, ()) if isinstance(learning_rate, float | int) else learning_rate
+    soft = _compile(model, loss, label_smoothing, mixup)
+    if schedule is not None:
+        model.optimizer.learning_rate = schedule(0, [])
+    targets = np.eye(len(classes), dtype=np.float32)[labels] if soft else labels
+    drawn = {"seed": seed, "sampling": sampling, "mixup": mixup, "augment": augment}
+    batches = Batches(features, targets, training, batch_size, **drawn, weights=class_weight)
     settings = {
         "classes": list(classes),
         "clips": list(features.shape),
@@ -92,16 +129,28 @@ def train(
         "batch_size": batch_size,
         "patience": patience,
         "seed": seed,
+        "loss": [
+            loss,
+            label_smoothing,
+            sampling,
+            mixup,
+            augment is not None,
+            list((class_weight or {}).values()),
+        ],
     }
-    stopper = _Stopper("val_loss" if len(validation) else "loss", patience, batches, resume, settings)
+    monitor = "val_loss" if len(validation) else "loss"
+    stopper = Stopper(monitor, patience, batches, schedule, resume, settings)
     stopper.resume(model)
+    held_out = (
+        Batches(features, targets, validation, batch_size, weights=class_weight) if len(validation) else None
+    )
     try:
         model.fit(
             batches,
-            validation_data=_Batches(features, labels, validation, batch_size) if len(validation) else None,
+            validation_data=held_out,
             epochs=stopper.last_epoch(epochs),
             initial_epoch=len(stopper.logs),
-            shuffle=False,  # _Batches has shuffled; Keras would draw from Python's global random numbers
+            shuffle=False,  # Batches has shuffled; Keras would draw from Python's global random numbers
             callbacks=[stopper, *([TqdmCallback(epochs, verbose=0)] if verbose else [])],
             verbose=0,
         )
@@ -118,6 +167,41 @@ def train(
     return stopper.history(model)
 
 
+def _recipe(
+    classes: Sequence[str], shape: Sequence[int], clip_seconds: float, flow_method: FlowMethod
+) -> Recipe:
+    """Make the recipe for clips (N, T, H, W, C) or images (N, H, W, C), which are clips of one frame."""
+    *frames, height, width, channels = shape[1:]
+    facts = (*(frames or [1]), height, width, clip_seconds)
+    return Recipe(tuple(classes), *facts, channels=channels, flow_method=flow_method)
+
+
+def _compile(model: keras.Model, loss: Loss, label_smoothing: float, mixup: float) -> bool:
+    """Compile the model if need be, and return whether its loss takes float labels (B, classes)."""
+    if loss not in ("cross_entropy", "focal"):
+        raise ValueError(f"loss must be 'cross_entropy' or 'focal', got {loss!r}")
+    if not 0 <= label_smoothing < 1:
+        raise ValueError(f"label_smoothing must lie in 0 to 1, 1 excluded, got {label_smoothing}")
+    if mixup < 0:
+        raise ValueError(f"mixup must not be negative, got {mixup}")
+    soft = bool(loss == "focal" or label_smoothing or mixup)
+    if model.compiled:
+        if soft:
+            raise ValueError(
+                "loss, label_smoothing and mixup need a model that is not compiled: it has a loss already"
+            )
+        return False
+    losses = keras.losses
+    if loss == "focal":
+        function = losses.CategoricalFocalCrossentropy(alpha=1.0, label_smoothing=label_smoothing)
+    elif soft:
+        function = losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
+    else:
+        function = "sparse_categorical_crossentropy"
+    model.compile(keras.optimizers.Adam(), loss=function, metrics=["accuracy"])
+    return soft
+
+
 def _validation_rows(labels, groups, validation_split: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     if validation_split == 0:
         return np.arange(len(labels)), np.arange(0)
@@ -130,120 +214,3 @@ def _validation_rows(labels, groups, validation_split: float, seed: int) -> tupl
 
 def _digest(*arrays: np.ndarray) -> str:
     return hashlib.sha256(b"|".join(array.astype(np.int64).tobytes() for array in arrays)).hexdigest()
-
-
-class _Batches(keras.utils.PyDataset):
-    """Batches of some rows of an array, which stays where it is, on disk or in memory."""
-
-    def __init__(self, features, labels, rows, batch_size: int, seed: int | None = None):
-        super().__init__()
-        self.features, self.labels, self.rows = features, labels, rows
-        self.batch_size, self.seed = batch_size, seed
-        self.order = rows
-
-    def shuffle(self, epoch: int) -> None:
-        """Draw the order of an epoch from the seed and its number: a resumed training sees the same."""
-        self.order = np.random.default_rng([self.seed, epoch]).permutation(self.rows)
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.batch_size)
-
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        return self.features[rows], self.labels[rows]
-
-
-class _Stopper(keras.callbacks.EarlyStopping):
-    """Early stopping that writes its state and the model's to a file after each epoch, and reads it back."""
-
-    def __init__(
-        self, monitor: str, patience: int, batches: _Batches, path: str | os.PathLike | None, settings: dict
-    ):
-        super().__init__(monitor, mode="min", patience=patience, restore_best_weights=True)
-        self.batches, self.settings = batches, settings
-        self.path = None if path is None else Path(path)
-        self.logs: list[dict[str, float]] = []
-        self._resumed: dict = {}  # what on_train_begin would set anew
-
-    def resume(self, model: keras.Model) -> None:
-        """Take model and state back to where the file left them, if there is one."""
-        if self.path is None or not self.path.exists():
-            return
-        try:
-            with zipfile.ZipFile(self.path) as file:
-                state = json.loads(file.read("state.json"))
-                self._check(state["settings"])
-                best_weights = _read_arrays(file, "best.npz")
-                variables = _read_arrays(file, "last.npz")
-        except (zipfile.BadZipFile, KeyError, IsADirectoryError) as error:
-            raise ValueError(f"resume must name a file that train() wrote, got {self.path}") from error
-        for variable, value in zip(_variables(model), variables, strict=True):
-            variable.assign(value)
-        self.logs = state["logs"]
-        self._resumed = {key: state[key] for key in ("best", "best_epoch", "wait")}
-        self._resumed["best_weights"] = best_weights
-
-    def _check(self, settings: dict) -> None:
-        differing = [name for name, value in self.settings.items() if settings.get(name) != value]
-        if differing:
-            raise ValueError(
-                f"resume must name the state of this training; {self.path} is of one with another "
-                + ", ".join(differing)
-            )
-
-    def last_epoch(self, epochs: int) -> int:
-        """Return where to stop at the latest: at once, if the file was left when patience was at its end."""
-        over = self._resumed.get("wait", 0) >= self.patience
-        return len(self.logs) if over else epochs
-
-    def on_train_begin(self, logs=None) -> None:
-        super().on_train_begin(logs)
-        vars(self).update(self._resumed)
-
-    def on_epoch_begin(self, epoch: int, logs=None) -> None:
-        self.batches.shuffle(epoch)
-
-    def on_epoch_end(self, epoch: int, logs=None) -> None:
-        self.logs.append({key: float(value) for key, value in logs.items()})
-        super().on_epoch_end(epoch, logs)
-        if self.path is not None:
-            self._write()
-
-    def _write(self) -> None:
-        state = {"settings": self.settings, "logs": self.logs}
-        state |= {"best": float(self.best), "best_epoch": self.best_epoch, "wait": self.wait}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.part")  # Ctrl-C may come at any moment
-        try:
-            with zipfile.ZipFile(partial, "w") as file:
-                file.writestr("state.json", json.dumps(state))
-                _write_arrays(file, "best.npz", self.best_weights)
-                _write_arrays(file, "last.npz", [variable.numpy() for variable in _variables(self.model)])
-            partial.replace(self.path)
-        finally:
-            partial.unlink(missing_ok=True)
-
-    def history(self, model: keras.Model) -> keras.callbacks.History:
-        """Return all epochs as Keras does, those before a resumption included."""
-        history = keras.callbacks.History()
-        history.set_model(model)
-        history.on_train_begin()
-        for epoch, logs in enumerate(self.logs):
-            history.on_epoch_end(epoch, logs)
-        return history
-
-
-def _variables(model: keras.Model) -> list[keras.Variable]:
-    """Return all that training changes, also in optimizer and dropout; Keras leaves out the latter."""
-    model.optimizer.build(model.trainable_variables)
-    return [*model.variables, *model.optimizer.variables]
-
-
-def _write_arrays(file: zipfile.ZipFile, name: str, arrays: list[np.ndarray]) -> None:
-    with file.open(name, "w", force_zip64=True) as member:
-        np.savez(member, *arrays)
-
-
-def _read_arrays(file: zipfile.ZipFile, name: str) -> list[np.ndarray]:
-    with file.open(name) as member, np.load(member) as arrays:
-        return [arrays[each] for each in arrays.files]

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import harkeras._stopping
+import harkeras.batches
 import harkeras.training
 from harkeras.datasets import create_dataset
 from harkeras.evaluation import evaluate
@@ -66,13 +68,13 @@ def make_model():
 def spied(monkeypatch):
     """The rows of each epoch, in order."""
     epochs = []
-    shuffle = harkeras.training._Batches.shuffle
+    shuffle = harkeras.batches.Batches.shuffle
 
     def spy(self, epoch):
         shuffle(self, epoch)
         epochs.append(self.order.tolist())
 
-    monkeypatch.setattr(harkeras.training._Batches, "shuffle", spy)
+    monkeypatch.setattr(harkeras.batches.Batches, "shuffle", spy)
     return epochs
 
 
@@ -88,7 +90,7 @@ def interrupt(monkeypatch, *, epoch, batch=None):
         if len(self.logs) == epoch and number == batch:
             raise KeyboardInterrupt
 
-    stopper = harkeras.training._Stopper
+    stopper = harkeras._stopping.Stopper
     original = stopper.on_epoch_begin
     if batch is None:
         monkeypatch.setattr(stopper, "on_epoch_begin", press)
@@ -172,7 +174,7 @@ class TestTrain:
 
     def test_every_clip_comes_once_with_its_label(self, clips):
         features, labels, _ = clips
-        batches = harkeras.training._Batches(features, labels, np.arange(3, 20), batch_size=5, seed=1)
+        batches = harkeras.batches.Batches(features, labels, np.arange(3, 20), batch_size=5, seed=1)
         batches.shuffle(2)
         assert [len(batch) for batch, _ in (batches[i] for i in range(len(batches)))] == [5, 5, 5, 2]
         got = [

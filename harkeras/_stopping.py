@@ -1,0 +1,118 @@
+"""The inside of `harkeras.training`: early stopping whose state, and the model's, survive an interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from harkeras.batches import Batches
+from harkeras.schedules import Schedule
+
+
+class Stopper(keras.callbacks.EarlyStopping):
+    """Early stopping that sets order and learning rate of each epoch, and keeps its state in a file."""
+
+    def __init__(
+        self,
+        monitor: str,
+        patience: int,
+        batches: Batches,
+        schedule: Schedule | None,
+        path: str | os.PathLike | None,
+        settings: dict,
+    ):
+        super().__init__(monitor, mode="min", patience=patience, restore_best_weights=True)
+        self.batches, self.schedule, self.settings = batches, schedule, settings
+        self.path = None if path is None else Path(path)
+        self.logs: list[dict[str, float]] = []
+        self._resumed: dict = {}  # what on_train_begin would set anew
+
+    def resume(self, model: keras.Model) -> None:
+        """Take model and state back to where the file left them, if there is one."""
+        if self.path is None or not self.path.exists():
+            return
+        try:
+            with zipfile.ZipFile(self.path) as file:
+                state = json.loads(file.read("state.json"))
+                self._check(state["settings"])
+                best_weights = _read_arrays(file, "best.npz")
+                variables = _read_arrays(file, "last.npz")
+        except (zipfile.BadZipFile, KeyError, IsADirectoryError) as error:
+            raise ValueError(f"resume must name a file that train() wrote, got {self.path}") from error
+        for variable, value in zip(_variables(model), variables, strict=True):
+            variable.assign(value)
+        self.logs = state["logs"]
+        self._resumed = {key: state[key] for key in ("best", "best_epoch", "wait")}
+        self._resumed["best_weights"] = best_weights
+
+    def _check(self, settings: dict) -> None:
+        differing = [name for name, value in self.settings.items() if settings.get(name) != value]
+        if differing:
+            raise ValueError(
+                f"resume must name the state of this training; {self.path} is of one with another "
+                + ", ".join(differing)
+            )
+
+    def last_epoch(self, epochs: int) -> int:
+        """Return where to stop at the latest: at once, if the file was left when patience was at its end."""
+        over = self._resumed.get("wait", 0) >= self.patience
+        return len(self.logs) if over else epochs
+
+    def on_train_begin(self, logs=None) -> None:
+        super().on_train_begin(logs)
+        vars(self).update(self._resumed)
+
+    def on_epoch_begin(self, epoch: int, logs=None) -> None:
+        self.batches.shuffle(epoch)
+        if self.schedule is not None:
+            self.model.optimizer.learning_rate = self.schedule(epoch, self.logs)
+
+    def on_epoch_end(self, epoch: int, logs=None) -> None:
+        self.logs.append({key: float(value) for key, value in logs.items()})
+        super().on_epoch_end(epoch, logs)
+        if self.path is not None:
+            self._write()
+
+    def _write(self) -> None:
+        state = {"settings": self.settings, "logs": self.logs}
+        state |= {"best": float(self.best), "best_epoch": self.best_epoch, "wait": self.wait}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        partial = self.path.with_name(f".{self.path.name}.part")  # Ctrl-C may come at any moment
+        try:
+            with zipfile.ZipFile(partial, "w") as file:
+                file.writestr("state.json", json.dumps(state))
+                _write_arrays(file, "best.npz", self.best_weights)
+                _write_arrays(file, "last.npz", [variable.numpy() for variable in _variables(self.model)])
+            partial.replace(self.path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def history(self, model: keras.Model) -> keras.callbacks.History:
+        """Return all epochs as Keras does, those before a resumption included."""
+        history = keras.callbacks.History()
+        history.set_model(model)
+        history.on_train_begin()
+        for epoch, logs in enumerate(self.logs):
+            history.on_epoch_end(epoch, logs)
+        return history
+
+
+def _variables(model: keras.Model) -> list[keras.Variable]:
+    """Return all that training changes, also in optimizer and dropout; Keras leaves out the latter."""
+    model.optimizer.build(model.trainable_variables)
+    return [*model.variables, *model.optimizer.variables]
+
+
+def _write_arrays(file: zipfile.ZipFile, name: str, arrays: list[np.ndarray]) -> None:
+    with file.open(name, "w", force_zip64=True) as member:
+        np.savez(member, *arrays)
+
+
+def _read_arrays(file: zipfile.ZipFile, name: str) -> list[np.ndarray]:
+    with file.open(name) as member, np.load(member) as arrays:
+        return [arrays[each] for each in arrays.files]
