@@ -1,4 +1,4 @@
-"""The command line: `harkeras demo | train | evaluate | predict | download | models`.
+"""The command line: `harkeras demo | train | compare | evaluate | predict | download | cut | models`.
 
 Commands parse, call the package and print. Heavy imports happen inside them, so that `--help` answers at
 once.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import sys
 import tempfile
 import warnings
+from collections import Counter
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Literal
@@ -94,6 +96,14 @@ def train(
     frames: Annotated[int, typer.Option(help="Frames per clip, spread evenly over it.")] = 20,
     height: Annotated[int, typer.Option(help="Height of a frame in pixels.")] = 64,
     width: Annotated[int, typer.Option(help="Width of a frame in pixels.")] = 64,
+    streams: Annotated[
+        Literal["rgb", "flow", "rgb+flow"],
+        typer.Option(help="What the model sees: the frames, their optical flow, or both."),
+    ] = "rgb",
+    flow_fields: Annotated[int, typer.Option(help="Fields of flow per frame; I3D takes 1.")] = 10,
+    flow_method: Annotated[
+        Literal["dis", "farneback", "tvl1"], typer.Option(help="How to compute the flow.")
+    ] = "dis",
     option: Annotated[
         list[str] | None,
         typer.Option(help="An argument of the model's builder, as NAME=VALUE; may be repeated."),
@@ -107,6 +117,9 @@ def train(
         int, typer.Option(help="Epochs without a better validation loss, then it stops.")
     ] = 10,
     learning_rate: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
+    augment: Annotated[
+        bool, typer.Option("--augment/--no-augment", help="Change the clips a little, at random, each time.")
+    ] = False,
     resume: Annotated[Path | None, typer.Option(help="File of the state; training goes on from it.")] = None,
     cache: Cache = None,
     workers: Workers = None,
@@ -118,13 +131,16 @@ def train(
     Ctrl-C ends the training early; the best model so far is scored and saved.
     """
     with _quiet():
+        from harkeras.augment import default_augmentation
+        from harkeras.recipe import count_channels
         from harkeras.workflow import train_on_folder
     trained = train_on_folder(
         data_dir,
         model,
         output_dir=output_dir,
         classes=_names(classes),
-        input_shape=(frames, height, width, 3),
+        input_shape=(frames, height, width, count_channels(streams, flow_fields)),
+        flow_method=flow_method,
         model_options=dict(map(_option, option or [])),
         split=split,
         split_dir=split_dir,
@@ -136,12 +152,73 @@ def train(
         batch_size=batch_size,
         patience=patience,
         learning_rate=learning_rate,
+        augment=default_augmentation(streams) if augment else None,
         resume=resume,
     )
     print(f"\n{trained.evaluation}")
     names = ("report", "loss", "accuracy", "confusions")
     _print_files({"the model": trained.path, **dict(zip(names, trained.report, strict=True))})
     print(f"Next: harkeras predict VIDEO --model {trained.path} --output actions.mp4")
+
+
+@app.command()
+def compare(
+    data_dir: Annotated[Path, typer.Argument(help="Folder with one folder of clips per class.")],
+    models: Annotated[
+        str,
+        typer.Option(help="Names of models, separated by commas; options behind colons: c3d:width=0.25,lrcn"),
+    ] = "single_frame:width=0.25,late_fusion:width=0.25,lrcn",
+    output_dir: Annotated[
+        Path, typer.Option("--output", help="Folder for the tables, the page and finished rows.")
+    ] = Path("comparison"),
+    classes: Classes = None,
+    frames: Annotated[int, typer.Option(help="Frames per clip, spread evenly over it.")] = 20,
+    height: Annotated[int, typer.Option(help="Height of a frame in pixels.")] = 64,
+    width: Annotated[int, typer.Option(help="Width of a frame in pixels.")] = 64,
+    split: Annotated[str, typer.Option(help="group, random or official; several with commas.")] = "group",
+    split_dir: SplitDir = None,
+    folds: Annotated[
+        str, typer.Option(help="Number of folds; 'groups' leaves one source out each time.")
+    ] = "5",
+    epochs: Annotated[int, typer.Option(help="Passes over the clips, at most.")] = 30,
+    batch_size: Annotated[int, typer.Option(help="Clips per step.")] = 8,
+    patience: Annotated[
+        int, typer.Option(help="Epochs without a better validation loss, then it stops.")
+    ] = 10,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
+    workers: Workers = None,
+    seed: Seed = 27,
+) -> None:
+    """Cross-validate several models on the same folds, and write one table.
+
+    A row that is finished is not run again, so the command may be interrupted and repeated.
+    """
+    with _quiet():
+        from harkeras.comparison import Contestant, markdown_table
+        from harkeras.comparison import compare as compare_models
+    contestants = []
+    for each in re.split(r",(?![^()]*\))", models):  # commas, but for those of a tuple
+        name, *options = each.strip().split(":")
+        contestants.append(Contestant(name, dict(map(_option, options))))
+    rows = compare_models(
+        data_dir,
+        contestants,
+        output_dir=output_dir,
+        classes=_names(classes),
+        input_shape=(frames, height, width, 3),
+        splits=_names(split),
+        folds=_folds(folds),
+        split_dir=split_dir,
+        workers=workers,
+        seed=seed,
+        epochs=epochs,
+        batch_size=batch_size,
+        patience=patience,
+        learning_rate=learning_rate,
+    )
+    print(f"\n{markdown_table(rows)}")
+    files = {name: output_dir / f"comparison.{name}" for name in ("html", "csv", "md")}
+    _print_files(files)
 
 
 @app.command()
@@ -276,16 +353,64 @@ def download(
 
 
 @app.command()
+def cut(
+    annotations: Annotated[Path, typer.Argument(help="Time ranges: VoTT, CSV, Kinetics, GMDCSA-24.")],
+    output_dir: Annotated[Path, typer.Argument(help="Folder for the clips, one folder per class.")],
+    videos: Annotated[
+        Path | None, typer.Option(help="Folder with the videos; the one of the annotations by default.")
+    ] = None,
+    file_format: Annotated[
+        Literal["auto", "vott", "csv", "kinetics", "gmdcsa"],
+        typer.Option("--format", help="What the annotations are; 'auto' looks at their columns."),
+    ] = "auto",
+    end_tag: Annotated[str, typer.Option(help="For VoTT: the tag that closes a range.")] = "dummy",
+    group_by: Annotated[
+        Literal["video", "person"], typer.Option(help="What the clips of one group share.")
+    ] = "video",
+    tolerance_seconds: Annotated[
+        float, typer.Option(help="A range may end this much behind its video; it is then cut short.")
+    ] = 1.0,
+    download_dir: Annotated[Path, typer.Option(help="Folder for videos from the internet.")] = Path("data"),
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row.")] = False,
+) -> None:
+    """Cut clips out of long videos with time ranges, exactly to the frame.
+
+    Bad rows are listed at the end; the others are cut. A second run cuts only what is missing.
+    """
+    from harkeras.annotations import cut_clips, read_annotations
+
+    ranges = read_annotations(annotations, videos, format=file_format, end_tag=end_tag, strict=strict)
+    clips = cut_clips(
+        ranges,
+        output_dir,
+        group_by=group_by,
+        tolerance_seconds=tolerance_seconds,
+        download_dir=download_dir,
+        strict=strict,
+    )
+    if not clips:
+        raise ValueError(f"no clip could be cut with {annotations}")
+    classes = Counter(clip.parent.name for clip in clips)
+    print("\n".join(f"{count:6d} {name}" for name, count in sorted(classes.items())))
+    print(f"{len(clips)} clips in {output_dir}. Next: harkeras train {output_dir}")
+
+
+@app.command()
 def models() -> None:
-    """List the models that can be trained."""
+    """List the models that can be trained, as they are built by default for 4 classes.
+
+    Multiply-adds are those of one clip; many papers call them FLOPs. Builds every model to measure it, which
+    takes some seconds.
+    """
     with _quiet():
-        from harkeras.models import create_model, list_models
-        from harkeras.models._registry import count_parameters, no_weights
-    print(f"{'name':<16} {'clip by default':<20} trainable parameters (4 classes)")
-    for name in list_models():
-        with no_weights():
-            model = create_model(name, 4)
-            print(f"{name:<16} {' x '.join(map(str, model.input_shape[1:])):<20} {count_parameters(model):,}")
+        from harkeras.models import model_table
+    line = "{:<17} {:<14} {:>11} {:>13}  {:<32} {}"
+    print(line.format("name", "clip", "parameters", "multiply-adds", "paper", "file in models/"))
+    for row in model_table():
+        shape = "x".join(map(str, row.input_shape))
+        unit, letter = (1e9, "G") if row.multiply_adds >= 1e9 else (1e6, "M")
+        amount = f"{row.multiply_adds / unit:,.1f} {letter}"
+        print(line.format(row.name, shape, f"{row.parameters:,}", amount, row.paper, Path(row.file).name))
 
 
 def main() -> None:
@@ -313,6 +438,12 @@ def _option(text: str) -> tuple[str, object]:
     with suppress(ValueError, SyntaxError):
         return name, ast.literal_eval(value)
     return name, value
+
+
+def _folds(text: str) -> int | str:
+    if text != "groups" and not text.isdecimal():
+        raise ValueError(f"folds must be a number or 'groups', got {text!r}")
+    return text if text == "groups" else int(text)
 
 
 def _newest_model() -> Path:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harkeras import VideoInfo, cli, create_sample_video
+from harkeras import VideoInfo, cli, create_sample_video, list_models
 
-COMMANDS = ("demo", "train", "evaluate", "predict", "download", "models")
+COMMANDS = ("demo", "train", "evaluate", "predict", "download", "cut", "compare", "models")
 
 
 @pytest.fixture
@@ -55,11 +55,16 @@ def test_help_of_every_command(run):
         assert "Usage: harkeras" in text
 
 
-def test_models_lists_parameters(run):
+def test_models_lists_what_each_costs(run):
     status, out, _ = run("models")
     assert status == 0
-    assert "44,524" in out
-    assert "73,060" in out
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 115
+    assert [line.split()[0] for line in lines] == ["name", *list_models()]
+    rows = {line.split()[0]: " ".join(line.split()) for line in lines}
+    assert rows["convlstm"].startswith("convlstm 20x64x64x3 44,524 ")
+    assert rows["lrcn"] == "lrcn 20x64x64x3 73,060 68.1 M Donahue et al., CVPR 2015 lrcn.py"
+    assert rows["c3d"] == "c3d 16x112x112x3 78,012,164 38.5 G Tran et al., ICCV 2015 c3d.py"
 
 
 def test_evaluate_scores_the_held_out_clips(run, model, sample_dir):
@@ -81,6 +86,31 @@ def test_predict_writes_video_and_timeline_with_the_newest_model(run, model, wor
         rows = list(csv.DictReader(file))
     assert float(rows[-1]["end_seconds"]) == pytest.approx(truth[-1].end_seconds, abs=1e-3)
     assert all(row["label"] in out for row in rows)
+
+
+@pytest.mark.filterwarnings("always")  # as outside of tests
+def test_cut_counts_clips_and_lists_problems(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    segments = create_sample_video("long.mp4", actions=("Walking", "Falling"))
+    rows = [["video", "start_seconds", "end_seconds", "label"], ["none.mp4", 0, 1, "Falling"]]
+    rows += [["long.mp4", *segment] for segment in segments] + [["long.mp4", 1, 2, "Walking"]]
+    with Path("ranges.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    status, out, err = run("cut", "ranges.csv", "clips")
+    assert status == 0
+    assert out.splitlines()[:2] == ["     1 Falling", "     2 Walking"]
+    assert "3 clips in clips. Next: harkeras train clips" in out
+    assert "warning: 1 of 4 ranges were left out:\n" in err
+    assert "ranges.csv row 2: no video file at none.mp4" in err
+    assert VideoInfo.read("clips/Falling/v_Falling_g01_c01.mp4").duration_seconds == pytest.approx(
+        segments[1].end_seconds - segments[1].start_seconds
+    )
+    status, _, err = run("cut", "ranges.csv", "other", "--strict")
+    assert status == 2
+    assert "error: " in err
+    status, _, err = run("cut", "ranges.csv", "nothing", "--videos", "clips")
+    assert status == 2
+    assert "error: no clip could be cut with ranges.csv" in err
 
 
 def test_predict_single_names_one_action(run, model, sample_dir):
@@ -112,6 +142,7 @@ def test_bad_input_is_one_line_and_status_2(run, model, sample_dir, tmp_path, mo
         (("predict", clip, "--model", model, "--classes", "a,b,c"), "classes must name the model's"),
         (("predict", clip, "--model", model, "--timeline", "a.txt"), "timeline must end in .csv or .json"),
         (("evaluate", "text.mp4", sample_dir), "must be a .keras file"),
+        (("cut", "none.csv", "out"), "no file of annotations at none.csv"),
         (("download", "http://127.0.0.1:9/none.mp4"), "could not download"),
     ):
         status, _, err = run(*arguments)
@@ -134,6 +165,20 @@ def test_ctrl_c_is_status_130(run, monkeypatch, sample_dir):
 
     monkeypatch.setattr("harkeras.workflow.train_on_folder", interrupt)
     assert run("train", sample_dir)[0] == 130
+
+
+def test_compare(run, sample_dir, tmp_path):
+    command = ("compare", sample_dir, "--models", "lrcn:filters=(2, 2, 2, 2):units=4,single_frame:width=0.05")
+    options = ("--frames", 4, "--folds", 2, "--epochs", 1, "--output", tmp_path / "out")
+    status, out, err = run(*command, *options)
+    assert status == 0, err
+    assert "| lrcn(filters=(2, 2, 2, 2), units=4) | group | 0." in out
+    assert "| single_frame(width=0.05) | group | 0." in out
+    assert all((tmp_path / "out" / f"comparison.{suffix}").stat().st_size for suffix in ("csv", "md", "html"))
+    assert (
+        run("compare", sample_dir, "--folds", "few")[2]
+        == "error: folds must be a number or 'groups', got 'few'\n"
+    )
 
 
 def test_help_does_not_load_tensorflow():

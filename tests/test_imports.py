@@ -12,11 +12,23 @@ import harkeras
 PACKAGE = Path(harkeras.__file__).parent
 # Modules of a level do not import each other; those of `models/` have a rule of their own below.
 LEVELS = [
-    ["_decoding", "_figures", "decisions", "drawing", "recipe"],
-    ["video", "assets"],
-    ["samples", "youtube", "augment", "flow", "pose", "people", "annotations", "models"],
-    ["datasets", "saving", "splits", "weights", "streaming"],
-    ["training", "evaluation", "prediction", "live", "export"],
+    [
+        "_annotation_formats",
+        "_asset_table",
+        "_decoding",
+        "_figures",
+        "decisions",
+        "drawing",
+        "recipe",
+        "schedules",
+    ],
+    ["video", "assets", "_clip_index", "_clip_filter"],
+    ["flow"],
+    ["samples", "youtube", "augment", "pose", "people", "models"],
+    ["annotations", "datasets", "images", "leakage", "saving", "splits", "weights", "streaming", "batches"],
+    ["_stopping"],
+    ["calibration", "training", "evaluation", "prediction", "live", "export"],
+    ["probing", "_comparison_page"],
     ["comparison", "workflow"],
     ["cli", "app"],
     ["__main__"],
@@ -57,8 +69,11 @@ def test_a_module_imports_only_from_lower_levels(path):
 
 
 SHARED_BY_FAMILY = {
+    "cnn_lstm": {"_backbones"},
+    "image_models": {"_backbones"},
     "single_frame": {"_sports1m"},
     "fusion": {"_sports1m"},
+    "movinet": {"_movinet_blocks"},
     "multiresolution": {"_sports1m", "fusion"},
 }
 

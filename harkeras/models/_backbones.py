@@ -21,6 +21,7 @@ from pathlib import Path
 import keras
 from keras import Model, applications, layers, ops
 
+from harkeras.assets import find_local_asset, list_assets
 from harkeras.models._blocks import image_input, standardize
 from harkeras.models.googlenet import create_googlenet_model
 
@@ -97,7 +98,8 @@ def image_backbone(name, input_shape=(224, 224, 3), *, weights=None, **options):
     Args:
         name: One of `list_backbones()`.
         input_shape: Image shape (height, width, 3), at least 32 x 32 pixels.
-        weights: None for random ones; "imagenet" for those that `keras.applications` keeps in its cache
+        weights: None for random ones; "imagenet" for a file of that network in the folder `HARKERAS_ASSETS`
+            (see `harkeras.list_assets`), else those that `keras.applications` keeps in its cache
             (`~/.keras/models`) or downloads; or the path of a `.weights.h5` file of this network without its
             top, as `keras.applications` or `image_backbone` saves it.
         **options: Further arguments of the network in `keras.applications`, such as `alpha` of MobileNetV2.
@@ -108,12 +110,15 @@ def image_backbone(name, input_shape=(224, 224, 3), *, weights=None, **options):
 
     Raises:
         ValueError: If there is no backbone of that name, the shape is not that of an image or too small, or
-            the file does not hold weights for this network.
+            the file does not hold weights for this network or was damaged.
         FileNotFoundError: If there is no such file.
-        OSError: If the weights of ImageNet are not in the cache and cannot be downloaded.
+        OSError: If the weights of ImageNet are in neither folder and cannot be downloaded.
     """
     if name not in _BACKBONES:
         raise ValueError(f"name of a backbone must be one of {', '.join(_BACKBONES)}, got {name!r}")
+    listed = name if options.get("alpha", 1) == 1 else f"{name}_{options['alpha']:g}"
+    if weights == "imagenet" and listed in list_assets():
+        weights = find_local_asset(listed) or weights
     imagenet = weights == "imagenet"
     if not imagenet and weights is not None and not Path(weights).is_file():
         raise FileNotFoundError(
@@ -155,10 +160,12 @@ def _or_say_what_to_do(build, name):
     except ValueError:
         raise
     except Exception as error:  # what Keras raises when a download fails, with no type of its own
+        listed = list_assets().get(name)
+        folder = f"put {listed.file} into a folder that HARKERAS_ASSETS names, or " if listed else ""
         raise OSError(
             f"the ImageNet weights of {name} are not in Keras's cache and could not be downloaded: {error}. "
-            "Connect to the internet once, or pass the path of a .weights.h5 file without top as weights, or "
-            "weights=None to begin with random ones"
+            f"Connect to the internet once, or {folder}pass the path of a .weights.h5 file without top as "
+            "weights, or weights=None to begin with random ones"
         ) from error
 
 

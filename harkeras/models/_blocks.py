@@ -136,6 +136,34 @@ def batch_norm(x, *, name):
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
 
 
+def set_batch_norm_momentum(model: keras.Model, momentum: float) -> keras.Model:
+    """Set how long the running means of a model's batch norm remember, to train from scratch on few clips.
+
+    I3D, GoogLeNet, MobileNet and MoViNet were trained for 100,000s of steps, with a momentum of 0.99 or
+    0.999. In the few hundred steps of a small data set such means hardly leave their first values, and a
+    network that has learnt its training clips answers at random as soon as it uses them. 0.9 follows quickly.
+
+    Args:
+        model: Any model; changed in place, also in the models inside it.
+        momentum: Share of the old mean that each step keeps, between 0 and 1.
+
+    Returns:
+        The same model.
+
+    Raises:
+        ValueError: If `momentum` is not between 0 and 1.
+    """
+    if not 0 < momentum < 1:
+        raise ValueError(f"momentum must lie between 0 and 1, got {momentum}")
+    for layer in model.layers:
+        layer = getattr(layer, "layer", layer)  # what a TimeDistributed holds
+        if isinstance(layer, keras.Model):
+            set_batch_norm_momentum(layer, momentum)
+        elif isinstance(layer, layers.BatchNormalization):
+            layer.momentum = momentum
+    return model
+
+
 def speed_up_groups(model: keras.Model) -> keras.Model:
     """Make the grouped 3-D convolutions of a model fast on a CPU; the builders have done so already.
 

@@ -6,19 +6,26 @@ import inspect
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import keras
 
 _BUILDERS: dict[str, Callable] = {}
+_PAPERS: dict[str, str] = {}
 
 
-def register(name: str) -> Callable:
-    """Register a builder under `name`; used as a decorator."""
+def register(name: str, *, paper: str) -> Callable:
+    """Register a builder under `name`; used as a decorator.
+
+    Args:
+        name: What `create_model` will know it by.
+        paper: Its source in short, as "Donahue et al., CVPR 2015".
+    """
 
     def add(builder: Callable) -> Callable:
         if name in _BUILDERS:
             raise ValueError(f"a model named {name!r} is registered already")
-        _BUILDERS[name] = builder
+        _BUILDERS[name], _PAPERS[name] = builder, paper
         return builder
 
     return add
@@ -56,6 +63,12 @@ def create_model(name: str, num_classes: int, input_shape: tuple[int, ...] | Non
     if input_shape is not None:
         options["input_shape"] = tuple(input_shape)
     return _BUILDERS[name](num_classes, **options)
+
+
+def source_of(name: str) -> tuple[str, str]:
+    """Return the paper of a registered model, and the file that builds it, from the top of the repository."""
+    file = Path(inspect.getfile(_BUILDERS[name]))
+    return _PAPERS[name], file.relative_to(Path(__file__).parents[2]).as_posix()
 
 
 @contextmanager

@@ -25,7 +25,7 @@ _STAGES = {"1": (64, "a"), "2": (128, "a"), "3": (256, "ab"), "4": (512, "ab"), 
 _MEAN_COLOR = (102, 98, 90)  # red, green, blue
 
 
-@register("c3d")
+@register("c3d", paper="Tran et al., ICCV 2015")
 def create_c3d_model(num_classes, input_shape=(16, 112, 112, 3), *, width=1.0, dropout=0.5):
     """Build C3D, uncompiled, with random weights.
 

@@ -18,7 +18,7 @@ from harkeras.models._blocks import classify, clip_input
 from harkeras.models._registry import register
 
 
-@register("convlstm")
+@register("convlstm", paper="Shi et al., NIPS 2015")
 def create_convlstm_model(
     num_classes, input_shape=(20, 64, 64, 3), *, filters=(4, 8, 14, 16), recurrent_dropout=0.2, dropout=0.2
 ):

@@ -35,7 +35,7 @@ from harkeras.models._sports1m import (
 )
 
 
-@register("early_fusion")
+@register("early_fusion", paper="Karpathy et al., CVPR 2014")
 def create_early_fusion_model(num_classes, input_shape=(10, 170, 170, 3), *, width=1.0, dropout=0.5):
     """Build the early fusion network, uncompiled, with random weights.
 
@@ -59,7 +59,7 @@ def create_early_fusion_model(num_classes, input_shape=(10, 170, 170, 3), *, wid
     return Model(clip, classify(x, num_classes), name="early_fusion")
 
 
-@register("late_fusion")
+@register("late_fusion", paper="Karpathy et al., CVPR 2014")
 def create_late_fusion_model(
     num_classes, input_shape=(16, 170, 170, 3), *, merge="features", distance=15, width=1.0, dropout=0.5
 ):
@@ -96,7 +96,7 @@ def create_late_fusion_model(
     return Model(clip, classify(x, num_classes), name="late_fusion")
 
 
-@register("slow_fusion")
+@register("slow_fusion", paper="Karpathy et al., CVPR 2014")
 def create_slow_fusion_model(num_classes, input_shape=(10, 170, 170, 3), *, width=1.0, dropout=0.5):
     """Build the slow fusion network, uncompiled, with random weights.
 

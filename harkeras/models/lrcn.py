@@ -26,7 +26,7 @@ from harkeras.models._registry import register
 _POOLS = (4, 4, 2, 2)
 
 
-@register("lrcn")
+@register("lrcn", paper="Donahue et al., CVPR 2015")
 def create_lrcn_model(
     num_classes, input_shape=(20, 64, 64, 3), *, filters=(16, 32, 64, 64), units=32, dropout=0.25
 ):

@@ -32,7 +32,7 @@ from harkeras.models.fusion import fuse_early, fuse_late, fuse_slow
 _FRAMES = {"single_frame": 20, "early": 10, "late": 16, "slow": 10}  # as the networks of one stream have it
 
 
-@register("multiresolution")
+@register("multiresolution", paper="Karpathy et al., CVPR 2014")
 def create_multiresolution_model(
     num_classes, input_shape=None, *, fusion="single_frame", distance=15, width=1.0, dropout=0.5
 ):

@@ -1,4 +1,4 @@
-"""R(2+1)D: each 3-D convolution split into one over space and one over time.
+"""R(2+1)D: each 3-D convolution split into one over space and one over time; and R3D, which leaves it whole.
 
 Tran et al., "A Closer Look at Spatiotemporal Convolutions for Action Recognition", CVPR 2018.
 
@@ -8,9 +8,12 @@ number of weights (the width between the two is chosen so), and a loss that is e
 finds it better than 3D-ResNet at equal size, and it is what small collections of clips are mostly fine-tuned
 from today. The cost: every layer writes its features twice, so it needs more memory and time than `resnet3d`.
 
-The layout is that of torchvision's `r2plus1d_18`, whose weights are the ones in use: a stem without max pool,
-and one width between the two halves for both convolutions of a block, where the paper computes it for each.
-Layers are named as there, with "_" for ".". Convolutions pad as PyTorch does.
+R3D is the paper's network to compare with: the same blocks, with 3x3x3 kernels. It differs from `resnet3d` in
+its stem, which is lower and has no max pool, so that four times as many points reach the blocks.
+
+The layout is that of torchvision's `r2plus1d_18` and `r3d_18`, whose weights are the ones in use: a stem
+without max pool, and one width between the two halves for both convolutions of a block, where the paper
+computes it for each. Layers are named as there, with "_" for ".". Convolutions pad as PyTorch does.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ _MEAN = tuple(255 * mean for mean in (0.43216, 0.394666, 0.37645))  # of Kinetic
 _STD = tuple(255 * std for std in (0.22803, 0.22145, 0.216989))
 
 
-@register("r2plus1d")
+@register("r2plus1d", paper="Tran et al., CVPR 2018")
 def create_r2plus1d_model(num_classes, input_shape=(16, 112, 112, 3), *, width=64):
     """Build R(2+1)D with 18 layers, uncompiled, with random weights.
 
@@ -46,22 +49,48 @@ def create_r2plus1d_model(num_classes, input_shape=(16, 112, 112, 3), *, width=6
     x = layers.ReLU(name="stem_2")(batch_norm(x, name="stem_1"))
     x = padded_conv3d(x, width, (3, 1, 1), name="stem_3")  # (B, T, H/2, W/2, width)
     x = layers.ReLU(name="stem_5")(batch_norm(x, name="stem_4"))
+    return Model(clip, classify(_stages(x, width, _conv2plus1d), num_classes), name="r2plus1d")
+
+
+@register("r3d", paper="Tran et al., CVPR 2018")
+def create_r3d_model(num_classes, input_shape=(16, 112, 112, 3), *, width=64):
+    """Build R3D with 18 layers, uncompiled, with random weights.
+
+    Args:
+        num_classes: Number of actions, at least 2.
+        input_shape: Clip shape (frames, height, width, 3), of any size.
+        width: Channels of the first stage; each next one has twice as many.
+
+    Returns:
+        `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
+
+    Raises:
+        ValueError: If there are fewer than 2 classes or the input is not a clip with 3 channels.
+    """
+    clip = clip_input(num_classes, input_shape, smallest=1)
+    x = standardize(clip, mean=_MEAN, std=_STD)
+    x = padded_conv3d(x, width, (3, 7, 7), (1, 2, 2), name="stem_0")  # (B, T, H/2, W/2, width)
+    x = layers.ReLU(name="stem_2")(batch_norm(x, name="stem_1"))
+    return Model(clip, classify(_stages(x, width, _conv3d), num_classes), name="r3d")
+
+
+def _stages(x, width, convolve):
+    """Four stages of blocks: features (B, T, H/2, W/2, width) -> (B, 8 * width)."""
     for stage, blocks in enumerate(_BLOCKS):  # the last one gives (B, T/8, H/16, W/16, 8 * width)
         for i in range(blocks):
             strides = 2 if stage > 0 and i == 0 else 1
-            x = _block(x, width * 2**stage, strides, name=f"layer{stage + 1}_{i}")
-    x = layers.GlobalAveragePooling3D(name="avgpool")(x)  # (B, 8 * width)
-    return Model(clip, classify(x, num_classes), name="r2plus1d")
+            x = _block(x, width * 2**stage, strides, convolve, name=f"layer{stage + 1}_{i}")
+    return layers.GlobalAveragePooling3D(name="avgpool")(x)
 
 
-def _block(x, filters, strides, *, name):
-    """Two convolutions, each in its two halves, and a shortcut."""
+def _block(x, filters, strides, convolve, *, name):
+    """Two convolutions, whole or each in its two halves, and a shortcut."""
     channels = x.shape[-1]
     # As many as give the two halves together the weights of one 3x3x3 convolution.
     between = (channels * filters * 27) // (channels * 9 + 3 * filters)
-    y = _conv2plus1d(x, filters, between, strides, name=f"{name}_conv1_0")
+    y = convolve(x, filters, between, strides, name=f"{name}_conv1_0")
     y = layers.ReLU(name=f"{name}_conv1_2")(batch_norm(y, name=f"{name}_conv1_1"))
-    y = _conv2plus1d(y, filters, between, 1, name=f"{name}_conv2_0")
+    y = convolve(y, filters, between, 1, name=f"{name}_conv2_0")
     y = batch_norm(y, name=f"{name}_conv2_1")
     if strides > 1:
         x = padded_conv3d(x, filters, 1, strides, name=f"{name}_downsample_0")
@@ -73,3 +102,7 @@ def _conv2plus1d(x, filters, between, strides, *, name):
     x = padded_conv3d(x, between, (1, 3, 3), (1, strides, strides), name=f"{name}_0")
     x = layers.ReLU(name=f"{name}_2")(batch_norm(x, name=f"{name}_1"))
     return padded_conv3d(x, filters, (3, 1, 1), (strides, 1, 1), name=f"{name}_3")
+
+
+def _conv3d(x, filters, _between, strides, *, name):
+    return padded_conv3d(x, filters, 3, strides, name=name)

@@ -27,7 +27,7 @@ _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23,
 _MEAN = (114.7748, 107.7354, 99.4750)  # of ActivityNet; the authors do not divide by a deviation
 
 
-@register("resnet3d")
+@register("resnet3d", paper="Hara et al., CVPR 2018")
 def create_resnet3d_model(num_classes, input_shape=(16, 112, 112, 3), *, depth=18, width=64, shortcut=None):
     """Build 3D-ResNet, uncompiled, with random weights.
 
@@ -58,7 +58,7 @@ def create_resnet3d_model(num_classes, input_shape=(16, 112, 112, 3), *, depth=1
     return Model(clip, classify(x, num_classes), name="resnet3d")
 
 
-@register("resnext3d")
+@register("resnext3d", paper="Hara et al., CVPR 2018")
 def create_resnext3d_model(num_classes, input_shape=(16, 112, 112, 3), *, depth=101, width=128, groups=32):
     """Build 3D-ResNeXt, uncompiled, with random weights.
 

@@ -29,7 +29,7 @@ from harkeras.models._registry import register
 from harkeras.models._sports1m import SMALLEST_FRAME, center_pixels, convolutions, frame_classifier
 
 
-@register("single_frame")
+@register("single_frame", paper="Karpathy et al., CVPR 2014")
 def create_single_frame_model(
     num_classes, input_shape=(20, 170, 170, 3), *, vote="average", width=1.0, dropout=0.5
 ):
