@@ -5,6 +5,7 @@ Functions return numbers and figures; nothing is printed or shown.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,6 +37,9 @@ class Evaluation:
         support: int (classes,), clips of the class.
         confusion: int (classes, classes), clips by true class (row) and named class (column).
         split: How the clips were chosen, in words.
+        unit: What was scored: "clips", or "videos (3 clips each, scores averaged)".
+        group_interval: The 95 % bootstrap interval of the accuracy over whole source videos, whose clips are
+            alike; None where the sources are not known. Usually the wider one, and the one to trust.
     """
 
     classes: tuple[str, ...]
@@ -50,6 +54,29 @@ class Evaluation:
     support: np.ndarray
     confusion: np.ndarray
     split: str
+    unit: str = "clips"
+    group_interval: tuple[float, float] | None = None
+
+    @property
+    def mean_class_accuracy(self) -> float:
+        """Mean recall of the classes that occur: what the accuracy would be if all were equally frequent."""
+        return float(self.recall[self.support > 0].mean())
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 of the classes that occur, rare ones counting as much as common ones."""
+        return float(self.f1[self.support > 0].mean())
+
+    def top_k(self, k: int) -> float:
+        """Return the share whose true class is among the k most probable ones.
+
+        Raises:
+            ValueError: If `k` is not between 1 and the number of classes.
+        """
+        if not 1 <= k <= len(self.classes):
+            raise ValueError(f"k must lie in 1 to {len(self.classes)}, got {k}")
+        best = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
+        return float((best == self.labels[:, None]).any(axis=1).mean())
 
     def __str__(self) -> str:
         """Return the report as text: a table per class, and the accuracy with its interval."""
@@ -63,10 +90,14 @@ class Evaluation:
             )
         low, high = self.interval
         lines.append(
-            f"accuracy {self.accuracy:.3f} on {len(self.labels)} clips "
+            f"accuracy {self.accuracy:.3f} on {len(self.labels)} {self.unit} "
             f"(95 % interval {low:.3f} to {high:.3f}; naming the commonest class gives "
             f"{self.support.max() / self.support.sum():.3f})"
         )
+        if self.group_interval is not None:
+            low, high = self.group_interval
+            lines.append(f"95 % interval over whole source videos: {low:.3f} to {high:.3f}")
+        lines.append(f"mean class accuracy {self.mean_class_accuracy:.3f}, macro F1 {self.macro_f1:.3f}")
         return "\n".join(lines + [f"split: {self.split}"] * bool(self.split))
 
 
@@ -76,6 +107,7 @@ def evaluate(
     labels: np.ndarray | None = None,
     *,
     classes: Sequence[str],
+    groups: np.ndarray | None = None,
     split: str = "",
     batch_size: int = 16,
 ) -> Evaluation:
@@ -89,6 +121,7 @@ def evaluate(
             a `ClipDataset`, which brings its labels, and whose scores are averaged over its clips per video.
         labels: int (N,), their classes.
         classes: Names of the classes.
+        groups: (N,), the source of each clip, for an interval over whole sources.
         split: How the clips were chosen, in words, such as "by source video, 12 of 46 sources"; for the
             report.
         batch_size: Clips per step.
@@ -109,15 +142,19 @@ def evaluate(
         probabilities, thresholds = recipe.sharpen(probabilities), recipe.threshold_row
     named, each = name_classes(probabilities, thresholds), np.arange(len(classes))
     hits = int((named == labels).sum())
-    interval = binomtest(hits, len(labels)).proportion_ci(0.95, method="wilson")
     scores = precision_recall_fscore_support(labels, named, labels=each, zero_division=0)
+    unit = "clips"
+    if isinstance(features, ClipDataset) and features.clips_per_video > 1:
+        unit = f"videos ({features.clips_per_video} clips each, scores averaged)"
     return Evaluation(
+        unit=unit,
+        group_interval=None if groups is None else bootstrap_interval(named == labels, groups),
         classes=tuple(classes),
         labels=labels,
         probabilities=probabilities,
         loss=float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)).mean()),
         accuracy=hits / len(labels),
-        interval=(float(interval.low), float(interval.high)),
+        interval=wilson_interval(hits, len(labels)),
         precision=scores[0],
         recall=scores[1],
         f1=scores[2],
@@ -125,6 +162,60 @@ def evaluate(
         confusion=confusion_matrix(labels, named, labels=each),
         split=split,
     )
+
+
+def wilson_interval(hits: int, clips: int) -> tuple[float, float]:
+    """Return the 95 % Wilson interval of a share of independent clips."""
+    interval = binomtest(hits, clips).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def bootstrap_interval(
+    hits: np.ndarray, groups: np.ndarray, *, draws: int = 2000, seed: int = 27
+) -> tuple[float, float]:
+    """Return the 95 % interval of a share, drawing whole groups with replacement.
+
+    Clips of one source succeed or fail together, so that there is less to know from them than their number
+    says.
+
+    Args:
+        hits: bool (N,).
+        groups: (N,), the group of each.
+        draws: Number of bootstrap samples.
+        seed: Seed of the draws.
+
+    Raises:
+        ValueError: If the lengths differ.
+    """
+    if len(hits) != len(groups) or not len(hits):
+        raise ValueError(f"groups must be one per clip, got {len(groups)} and {len(hits)} clips")
+    _, group_of_row = np.unique(groups, return_inverse=True)
+    clips, right = np.bincount(group_of_row), np.bincount(group_of_row, weights=hits)
+    drawn = np.random.default_rng(seed).integers(0, len(clips), (draws, len(clips)))
+    shares = right[drawn].sum(axis=1) / clips[drawn].sum(axis=1)
+    low, high = np.quantile(shares, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def measure_latency(model: keras.Model, clip: np.ndarray, *, repeats: int = 20) -> tuple[float, float]:
+    """Return how long one clip takes, in seconds: the median and the 95th percentile of some calls.
+
+    Args:
+        model: The model.
+        clip: One clip (T, H, W, C).
+        repeats: Number of calls that are timed, after one that is not.
+
+    Raises:
+        ValueError: If `repeats` is below 1.
+    """
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats}")
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        model.predict_on_batch(clip[None])
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[1:])), float(np.quantile(times[1:], 0.95))
 
 
 def predict_probabilities(

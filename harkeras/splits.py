@@ -11,9 +11,15 @@ import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
-from sklearn.model_selection import StratifiedShuffleSplit
+from sklearn.model_selection import (
+    LeaveOneGroupOut,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    StratifiedShuffleSplit,
+)
 
 # Random orders of the groups among which the one that can be cut best is taken.
 _DRAWS = 500
@@ -135,6 +141,54 @@ def split_at_random(
     splitter = StratifiedShuffleSplit(1, test_size=tested, random_state=seed)
     train, test = next(splitter.split(labels, labels))
     return np.sort(train), np.sort(test)
+
+
+def list_folds(
+    labels: np.ndarray,
+    groups: np.ndarray,
+    *,
+    split: Literal["group", "random"] = "group",
+    folds: int | Literal["groups"] = 5,
+    seed: int = 27,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Cut clips into folds, so that each clip is tested once.
+
+    Args:
+        labels: int (N,), their classes.
+        groups: (N,), the source of each clip, see `read_groups`.
+        split: "group" keeps the clips of a source in one fold; "random" does not, and overstates the
+            accuracy.
+        folds: Number of folds; "groups" leaves one source out at a time, such as one person.
+        seed: Seed of the choice.
+
+    Returns:
+        For each fold, rows to train on and rows to test on, int64, sorted.
+
+    Raises:
+        ValueError: If lengths differ, there is no such split, or there are fewer groups, or clips of a class,
+            than folds.
+    """
+    labels, groups = np.asarray(labels), np.asarray(groups)
+    if len(labels) != len(groups) or not len(labels):
+        raise ValueError(f"groups must be one per clip, got {len(groups)} and {len(labels)} clips")
+    sources = len(np.unique(groups))
+    if folds == "groups":
+        if split != "group" or sources < 2:
+            raise ValueError(f"folds='groups' needs split='group' and 2 groups, got {split!r} and {sources}")
+        return list(LeaveOneGroupOut().split(labels, labels, groups))
+    if split == "group":
+        most, splitter = sources, StratifiedGroupKFold
+    elif split == "random":
+        counts = np.bincount(labels)
+        most, splitter = counts[counts > 0].min(), StratifiedKFold
+    else:
+        raise ValueError(f"split must be 'group' or 'random', got {split!r}")
+    if not 2 <= folds <= most:
+        what = "groups" if split == "group" else "clips of the rarest class"
+        raise ValueError(f"folds must lie in 2 to {most}, the number of {what}, got {folds}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # fewer clips of a class than folds: some folds lack it
+        return list(splitter(folds, shuffle=True, random_state=seed).split(labels, labels, groups))
 
 
 def split_by_files(

@@ -109,7 +109,12 @@ def train_on_folder(
         **training,
     )
     evaluation = evaluate(
-        network, _Rows(features, test_rows), labels[test_rows], classes=classes, split=words
+        network,
+        _Rows(features, test_rows),
+        labels[test_rows],
+        classes=classes,
+        groups=groups[test_rows],
+        split=words,
     )
     path = save_model(network, output_dir, loss=evaluation.loss, accuracy=evaluation.accuracy)
     return TrainedModel(network, path, evaluation, history, _write_report(path, evaluation, history))

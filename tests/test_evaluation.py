@@ -2,7 +2,13 @@ import keras
 import numpy as np
 import pytest
 
-from harkeras.evaluation import evaluate, plot_confusion_matrix, plot_metric
+from harkeras.evaluation import (
+    bootstrap_interval,
+    evaluate,
+    measure_latency,
+    plot_confusion_matrix,
+    plot_metric,
+)
 
 CLASSES = ("Fall", "Run", "Wave")
 
@@ -71,6 +77,7 @@ class TestEvaluate:
             "Wave        0.00    0.00   0.00      1",
             "accuracy 0.625 on 8 clips (95 % interval 0.306 to 0.863; "
             "naming the commonest class gives 0.500)",
+            "mean class accuracy 0.472, macro F1 0.440",
             "split: by source video",
         ]
 
@@ -128,3 +135,41 @@ class TestPlots:
     def test_confusion_of_other_classes(self):
         with pytest.raises(ValueError, match=r"confusion must be 2 x 2, got \(3, 3\)"):
             plot_confusion_matrix(np.eye(3), ("a", "b"))
+
+
+class TestScores(TestEvaluate):
+    def test_top_k(self, evaluation):
+        assert evaluation.top_k(1) == evaluation.accuracy
+        assert evaluation.top_k(1) <= evaluation.top_k(2) <= evaluation.top_k(3) == 1
+        with pytest.raises(ValueError, match="k must lie in 1 to 3, got 4"):
+            evaluation.top_k(4)
+
+    def test_classes_count_alike(self, evaluation):
+        assert evaluation.mean_class_accuracy == pytest.approx(evaluation.recall.mean())
+        assert evaluation.macro_f1 == pytest.approx(evaluation.f1.mean())
+
+    def test_whole_groups_are_drawn(self):
+        """With 10 sources all right or all wrong, 100 clips say as much as 10."""
+        groups = np.repeat(np.arange(10), 10)
+        low, high = bootstrap_interval(groups < 7, groups)
+        assert (low, high) == pytest.approx((0.4, 1.0), abs=0.11)
+        alone = bootstrap_interval(groups < 7, np.arange(100))
+        assert alone == pytest.approx((0.61, 0.79), abs=0.03)
+        assert bootstrap_interval(groups < 7, groups) == (low, high)
+        with pytest.raises(ValueError, match="groups must be one per clip, got 3 and 2 clips"):
+            bootstrap_interval(np.ones(2, bool), np.arange(3))
+
+    def test_report_with_groups(self):
+        clip = keras.Input((1, 2, 2, 3))
+        model = keras.Model(clip, keras.layers.Dense(2, "softmax")(keras.layers.Flatten()(clip)))
+        clips, labels = np.zeros((6, 1, 2, 2, 3), np.uint8), np.array([0, 0, 1, 1, 1, 1])
+        text = str(evaluate(model, clips, labels, classes=("a", "b"), groups=list("xxyyzz")))
+        assert "95 % interval over whole source videos: " in text
+
+    def test_latency(self):
+        clip = keras.Input((1, 2, 2, 3))
+        model = keras.Model(clip, keras.layers.Dense(2, "softmax")(keras.layers.Flatten()(clip)))
+        median, slow = measure_latency(model, np.zeros((1, 2, 2, 3), np.uint8), repeats=3)
+        assert 0 < median <= slow
+        with pytest.raises(ValueError, match="repeats must be at least 1, got 0"):
+            measure_latency(model, np.zeros((1, 2, 2, 3), np.uint8), repeats=0)

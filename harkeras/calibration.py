@@ -1,0 +1,161 @@
+"""Is a model that says 90 % right nine times in ten? Calibration, and thresholds for precision or recall.
+
+Guo et al., "On Calibration of Modern Neural Networks", ICML 2017.
+
+Networks are mostly too sure of themselves. Temperature scaling divides their logits by one number that is
+fitted on validation clips: the named classes stay the same, the probabilities become honest. Both the
+temperature and the thresholds go into the model's recipe, and prediction and evaluation use them from there:
+
+    model.recipe = dataclasses.replace(model.recipe, temperature=fit_temperature(labels, probabilities))
+
+Fit neither on the clips of the final test.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from sklearn.metrics import precision_recall_curve
+
+
+def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, *, bins: int = 15) -> float:
+    """Return the mean gap between how sure the model is and how often it is right.
+
+    Args:
+        labels: int (N,), the true classes.
+        probabilities: float (N, classes), what the model said.
+        bins: Number of equal parts of [0, 1] over which the gap is averaged, weighted by the clips in each.
+
+    Raises:
+        ValueError: If the shapes do not fit, or `bins` is below 1.
+    """
+    return float(sum(share * abs(right - sure) for share, right, sure in _bins(labels, probabilities, bins)))
+
+
+def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Return the temperature that makes the cross entropy least; above 1 the model was too sure.
+
+    Args:
+        labels: int (N,), the true classes of validation clips.
+        probabilities: float (N, classes), what the model said.
+
+    Raises:
+        ValueError: If the shapes do not fit.
+    """
+    labels, probabilities = _check(labels, probabilities)
+    logits = np.log(np.maximum(probabilities, 1e-12))
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        scaled -= scaled.max(axis=1, keepdims=True)
+        each = np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(labels)), labels]
+        return float(each.mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
+
+
+def tune_threshold(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    class_row: int,
+    *,
+    precision: float | None = None,
+    recall: float | None = None,
+) -> float:
+    """Return the probability from which on to name a class, for a wanted precision or recall of it.
+
+    For a precision, the lowest threshold that reaches it, which leaves the most recall; for a recall, the
+    highest.
+
+    Args:
+        labels: int (N,), the true classes of validation clips.
+        probabilities: float (N, classes), what the model said.
+        class_row: Index of the class.
+        precision: Wanted precision of the class, in (0, 1].
+        recall: Wanted recall of the class, in (0, 1].
+
+    Raises:
+        ValueError: If not just one of the two is given, the class has no clip, or no threshold reaches it.
+    """
+    if (precision is None) == (recall is None):
+        raise ValueError("one of precision and recall must be given, and not both")
+    labels, probabilities = _check(labels, probabilities)
+    positive = labels == class_row
+    if not positive.any():
+        raise ValueError(f"labels must name the class {class_row}, got none of it")
+    precisions, recalls, thresholds = precision_recall_curve(positive, probabilities[:, class_row])
+    if recall is not None:
+        return float(thresholds[recalls[:-1] >= recall].max())  # a recall of 1 is always reached
+    reached = thresholds[precisions[:-1] >= precision]
+    if not len(reached):
+        raise ValueError(
+            f"precision must be at most {precisions[:-1].max():.3f} on these clips, got {precision}"
+        )
+    return float(max(reached.min(), 1e-6))
+
+
+def plot_calibration(
+    labels: np.ndarray, probabilities: np.ndarray, title: str = "Calibration", *, bins: int = 10
+):
+    """Draw how often the model is right against how sure it is; on the diagonal it is honest.
+
+    Args:
+        labels: int (N,), the true classes.
+        probabilities: float (N, classes), what the model said.
+        title: Title of the plot.
+        bins: Number of parts of [0, 1].
+
+    Returns:
+        `matplotlib.figure.Figure`
+
+    Raises:
+        ValueError: If the shapes do not fit, or `bins` is below 1.
+    """
+    from matplotlib.figure import Figure
+
+    rows = [row for row in _bins(labels, probabilities, bins) if row[0]]
+    error = expected_calibration_error(labels, probabilities)
+    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], "--", color="gray", label="honest")
+    shares, right, sure = np.array(rows).T
+    axes.plot(sure, right, "o-", label=f"model (expected error {error:.3f})")
+    for x, y, share in zip(sure, right, shares, strict=True):
+        axes.annotate(
+            f"{round(share * len(labels))}", (x, y), textcoords="offset points", xytext=(5, -11), fontsize=8
+        )
+    axes.set(
+        title=title,
+        xlabel="probability of the named class",
+        ylabel="share named right",
+        xlim=(0, 1),
+        ylim=(0, 1.02),
+    )
+    axes.legend(loc="upper left", title="numbers: clips")
+    return figure
+
+
+def _bins(labels: np.ndarray, probabilities: np.ndarray, bins: int) -> list[tuple[float, float, float]]:
+    """Return, for each part of [0, 1]: the share of clips in it, the share of these right, and how sure."""
+    if bins < 1:
+        raise ValueError(f"bins must be at least 1, got {bins}")
+    labels, probabilities = _check(labels, probabilities)
+    sure, hits = probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+    part = np.minimum((sure * bins).astype(int), bins - 1)
+    rows = []
+    for i in range(bins):
+        inside = part == i
+        rows.append(
+            (inside.mean(), hits[inside].mean(), sure[inside].mean()) if inside.any() else (0.0, 0.0, 0.0)
+        )
+    return rows
+
+
+def _check(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities, float)
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not len(labels):
+        raise ValueError(
+            f"probabilities must be (N, classes) for N labels, got {probabilities.shape} and labels "
+            f"{labels.shape}"
+        )
+    return labels, probabilities

@@ -1,0 +1,210 @@
+"""What has a model learnt? Whether it uses motion, how early it knows, and where it looks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+from matplotlib.figure import Figure
+from tqdm.auto import tqdm
+
+from harkeras.evaluation import predict_probabilities
+from harkeras.flow import read_clip
+from harkeras.saving import check_clips
+from harkeras.video import VideoInfo
+
+
+@dataclass(frozen=True)
+class MotionReport:
+    """Accuracy with the frames of each clip in order, shuffled, reversed, and frozen to the middle one."""
+
+    in_order: float
+    shuffled: float
+    reversed: float
+    frozen: float
+
+    def __str__(self) -> str:
+        """Return the report as text."""
+        lines = [f"{name.replace('_', ' '):<9} {value:.3f}" for name, value in vars(self).items()]
+        return "\n".join(["frames    accuracy", *lines])
+
+
+def motion_report(
+    model: keras.Model, features: np.ndarray, labels: np.ndarray, *, classes: Sequence[str], seed: int = 27
+) -> MotionReport:
+    """Score a model with the frames of each clip in four orders: does it use motion, or only appearance?
+
+    If the accuracy with frozen frames is that with frames in order, the model recognises places and poses; if
+    shuffling does not hurt, it does not mind the order. Actions that are each other's reverse should be named
+    so when played backwards, which costs accuracy: that is a good sign.
+
+    Args:
+        model: The model.
+        features: Clips (N, T, H, W, C) that the model was not trained on.
+        labels: int (N,), their classes.
+        classes: Names of the classes.
+        seed: Seed of the shuffling.
+
+    Raises:
+        ValueError: If clips, labels, classes and model do not fit together.
+    """
+    labels = check_clips(model, features, labels, classes)
+    frames = features.shape[1]
+    rng = np.random.default_rng(seed)
+    middle = np.full(frames, frames // 2)
+    orders = {
+        "in_order": lambda: np.arange(frames),
+        "shuffled": lambda: rng.permutation(frames),
+        "reversed": lambda: np.arange(frames)[::-1],
+        "frozen": lambda: middle,
+    }
+    scores = {}
+    for name, order in orders.items():
+        clips = np.stack([clip[order()] for clip in features])
+        scores[name] = float((predict_probabilities(model, clips).argmax(axis=1) == labels).mean())
+    return MotionReport(**scores)
+
+
+def early_recognition(
+    model: keras.Model,
+    video_paths: Sequence[str | os.PathLike],
+    labels: np.ndarray,
+    *,
+    shares: Sequence[float] = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0),
+) -> tuple[np.ndarray, np.ndarray]:
+    """Score a model when only the first part of each clip has been seen.
+
+    The model's frames are spread over that part, as over a shorter clip.
+
+    Args:
+        model: A model with a recipe.
+        video_paths: Files of clips that the model was not trained on.
+        labels: int (N,), their classes.
+        shares: How much of each clip is seen, in (0, 1].
+
+    Returns:
+        The shares, and the accuracy at each, float (shares,).
+
+    Raises:
+        ValueError: If the model has no recipe, a share is out of range, or lengths differ.
+    """
+    recipe = getattr(model, "recipe", None)
+    if recipe is None:
+        raise ValueError("model must have a recipe: pass one that went through train() or load_model()")
+    if len(video_paths) != len(labels) or not len(labels):
+        raise ValueError(f"labels must be one per video, got {len(labels)} and {len(video_paths)} videos")
+    shares = np.asarray(shares, float)
+    if not ((shares > 0) & (shares <= 1)).all():
+        raise ValueError(f"shares must lie over 0 and up to 1, got {shares.tolist()}")
+    shape = (recipe.frames, recipe.height, recipe.width, recipe.channels)
+    hits = np.zeros((len(labels), len(shares)), bool)
+    for row, path in enumerate(tqdm(video_paths, "Reading parts of clips", unit="clip")):
+        duration = VideoInfo.read(path).duration_seconds
+        ends = [None if share == 1 else share * duration for share in shares]
+        parts = [read_clip(path, shape, flow_method=recipe.flow_method, end_seconds=end) for end in ends]
+        hits[row] = predict_probabilities(model, np.stack(parts)).argmax(axis=1) == labels[row]
+    return shares, hits.mean(axis=0)
+
+
+def plot_early_recognition(shares: np.ndarray, accuracies: np.ndarray, chance: float | None = None) -> Figure:
+    """Draw the accuracy against how much of the action has been seen; what `early_recognition` returns."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(100 * np.asarray(shares), accuracies, "o-", label="model")
+    if chance is not None:
+        axes.axhline(chance, linestyle="--", color="gray", label="chance")
+    axes.set(title="Early recognition", xlabel="seen of each clip (%)", ylabel="accuracy", ylim=(0, 1.02))
+    axes.legend(loc="lower right")
+    return figure
+
+
+def grad_cam(model: keras.Model, clip: np.ndarray, *, class_row: int | None = None, layer: str | None = None):
+    """Find where and when a convolutional model looks: Grad-CAM over space and time.
+
+    Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", ICCV
+    2017. The maps of a layer are weighted by how much their mean raises the class, added up, and what counts
+    against it is left out.
+
+    Args:
+        model: A model whose layers give maps (B, T', H', W', F).
+        clip: One clip (T, H, W, C).
+        class_row: Index of the class to explain; the one that the model names by default.
+        layer: Name of the layer to look at; the last one with such maps by default, larger than one point.
+
+    Returns:
+        float32 (T, H, W) in [0, 1].
+
+    Raises:
+        ValueError: If the clip does not fit the model, or there is no such layer.
+    """
+    if clip.shape != model.input_shape[1:]:
+        raise ValueError(f"clip must be {model.input_shape[1:]}, got {clip.shape}")
+    looked_at = _maps_layer(model, layer)
+    both = keras.Model(model.inputs, [looked_at.output, model.output])
+    with tf.GradientTape() as tape:
+        maps, probabilities = both(tf.cast(clip[None], tf.float32), training=False)
+        row = int(np.argmax(probabilities[0])) if class_row is None else class_row
+        # The logarithm, because a probability near 1 has no slope left.
+        score = tf.math.log(probabilities[0, row] + 1e-9)
+    gradient = tape.gradient(score, maps)
+    weights = tf.reduce_mean(gradient, axis=(1, 2, 3), keepdims=True)
+    heat = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1))[0].numpy()  # (T', H', W')
+    if heat.max() > 0:
+        heat = heat / heat.max()
+    return _stretch(heat, clip.shape[:3])
+
+
+def _maps_layer(model: keras.Model, name: str | None):
+    """Return the layer of that name, or the last whose output is (B, T', H', W', F) and not just a point."""
+    for each in reversed(model.layers):
+        if name is None:
+            shape = getattr(each.output, "shape", ())
+            if len(shape) == 5 and None not in shape[1:] and shape[2] * shape[3] > 1:
+                return each
+        elif each.name == name:
+            if len(each.output.shape) != 5:
+                raise ValueError(f"layer must give maps (B, T, H, W, F), {name!r} gives {each.output.shape}")
+            return each
+    names = ", ".join(each.name for each in model.layers)
+    raise ValueError(f"layer must be one that gives maps (B, T, H, W, F), of {names}; got {name!r}")
+
+
+def _stretch(heat: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Stretch maps (T', H', W') to (T, H, W), smoothly."""
+    frames, height, width = shape
+    times = len(heat)
+    still = tf.image.resize(heat[..., None], (height, width), method="bilinear")[..., 0].numpy()  # (T', H, W)
+    flat = tf.image.resize(still.reshape(1, times, height * width, 1), (frames, height * width))
+    return flat.numpy().reshape(frames, height, width)
+
+
+def plot_grad_cam(clip: np.ndarray, heat: np.ndarray, title: str = "", *, count: int = 6) -> Figure:
+    """Draw the heat of `grad_cam` over some frames of a clip.
+
+    Args:
+        clip: RGB (T, H, W, C), of which the first three channels are drawn.
+        heat: float (T, H, W) in [0, 1].
+        title: Title of the plot.
+        count: Number of frames, spread over the clip.
+
+    Raises:
+        ValueError: If clip and heat do not fit.
+    """
+    if heat.shape != clip.shape[:3]:
+        raise ValueError(f"heat must be {clip.shape[:3]}, got {heat.shape}")
+    shown = np.unique(np.linspace(0, len(clip) - 1, count).round().astype(int))
+    figure = Figure(figsize=(2 * len(shown) + 0.8, 4), layout="constrained")
+    grid = figure.subplots(2, len(shown), squeeze=False)
+    for column, frame in zip(grid.T, shown, strict=True):
+        for axes in column:
+            axes.imshow(clip[frame, ..., :3])
+            axes.set_axis_off()
+        drawn = column[1].imshow(heat[frame], cmap="jet", alpha=0.45, vmin=0, vmax=1)
+        column[0].set_title(f"frame {frame + 1}", fontsize=9)
+    figure.colorbar(drawn, ax=grid[:, -1], label="counts for the class", fraction=0.1)
+    figure.suptitle(title)
+    return figure

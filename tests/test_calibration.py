@@ -1,0 +1,115 @@
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+
+from harkeras.calibration import expected_calibration_error, fit_temperature, plot_calibration, tune_threshold
+from harkeras.decisions import name_classes
+from harkeras.evaluation import evaluate
+from harkeras.recipe import Recipe
+from harkeras.saving import load_model, save_model
+
+
+@pytest.fixture(scope="module")
+def honest():
+    """Labels drawn from just the probabilities that are said."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 2, (4000, 4))
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = np.array([rng.choice(4, p=row) for row in probabilities])
+    return labels, probabilities
+
+
+def sharper(probabilities, temperature):
+    powers = probabilities ** (1 / temperature)
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+class TestCalibration:
+    def test_error(self, honest):
+        labels, probabilities = honest
+        assert expected_calibration_error(labels, probabilities) < 0.03
+        assert expected_calibration_error(labels, sharper(probabilities, 0.3)) > 0.1
+        assert expected_calibration_error(
+            np.array([0, 1]), np.array([[0.9, 0.1], [0.9, 0.1]])
+        ) == pytest.approx(0.4)
+
+    @pytest.mark.parametrize("temperature", [0.4, 1, 3])
+    def test_temperature_is_found(self, honest, temperature):
+        labels, probabilities = honest
+        said = sharper(probabilities, 1 / temperature)
+        assert fit_temperature(labels, said) == pytest.approx(temperature, rel=0.06)
+
+    def test_recipe_applies_it(self, honest):
+        labels, probabilities = honest
+        said = sharper(probabilities, 0.4)
+        recipe = Recipe(tuple("abcd"), 2, 8, 8, 1.0, temperature=fit_temperature(labels, said))
+        assert recipe.sharpen(said) == pytest.approx(probabilities, abs=0.03)
+        assert Recipe.from_json(recipe.to_json()) == recipe
+
+    def test_plot(self, honest):
+        axes = plot_calibration(*honest).axes[0]
+        assert axes.get_xlabel() == "probability of the named class"
+        assert "expected error 0.0" in axes.get_legend().get_texts()[1].get_text()
+
+    def test_refusals(self):
+        with pytest.raises(
+            ValueError, match=r"probabilities must be \(N, classes\) for N labels, got \(3,\)"
+        ):
+            expected_calibration_error(np.zeros(3, int), np.zeros(3))
+        with pytest.raises(ValueError, match="bins must be at least 1, got 0"):
+            expected_calibration_error(np.zeros(1, int), np.ones((1, 2)), bins=0)
+
+
+class TestThresholds:
+    LABELS = np.array([0, 0, 1, 0, 1, 1])
+    OF_CLASS_1 = np.array([0.1, 0.2, 0.3, 0.4, 0.6, 0.9])
+    SAID = np.stack([1 - OF_CLASS_1, OF_CLASS_1], axis=1)
+
+    @pytest.mark.parametrize(
+        ("wanted", "threshold"),
+        [
+            ({"recall": 1.0}, 0.3),
+            ({"recall": 0.6}, 0.6),
+            ({"precision": 1.0}, 0.6),
+            ({"precision": 0.7}, 0.3),
+        ],
+    )
+    def test_tuned(self, wanted, threshold):
+        found = tune_threshold(self.LABELS, self.SAID, 1, **wanted)
+        assert found == pytest.approx(threshold)
+
+    def test_naming(self):
+        thresholds = np.array([0, 0.3])
+        assert name_classes(self.SAID, thresholds).tolist() == [0, 0, 1, 1, 1, 1]
+        assert name_classes(self.SAID, np.zeros(2)).tolist() == [0, 0, 0, 0, 1, 1]
+        assert name_classes(np.array([0.2, 0.35, 0.45]), np.array([0.9, 0.0, 0.5])).tolist() == 1
+        assert name_classes(np.array([0.4, 0.6]), np.array([0.5, 0.9])).tolist() == 1  # none is reached
+
+    def test_evaluation_uses_the_recipe(self, tmp_path):
+        clip = keras.Input((1, 2, 2, 3))
+        x = keras.ops.mean(clip, axis=(1, 2, 3, 4))[:, None] / 255
+        model = keras.Model(clip, keras.ops.concatenate([1 - x, x], axis=1))
+        clips = np.round(self.OF_CLASS_1 * 255).astype(np.uint8)[:, None, None, None, None] + np.zeros(
+            (1, 1, 2, 2, 3), np.uint8
+        )
+        recipe = Recipe(("calm", "rare"), 1, 2, 2, 1.0)
+        plain = evaluate(model, clips, self.LABELS, classes=recipe.classes)
+        recipe = replace(recipe, thresholds={"rare": 0.29})
+        tuned = load_model(save_model(model, tmp_path / "model.keras", recipe=recipe))
+        scored = evaluate(tuned, clips, self.LABELS, classes=recipe.classes)
+        assert (plain.recall[1], scored.recall[1]) == pytest.approx((2 / 3, 1))
+        assert plain.precision[1] > scored.precision[1]
+
+    def test_refusals(self):
+        with pytest.raises(ValueError, match="one of precision and recall must be given"):
+            tune_threshold(self.LABELS, self.SAID, 1)
+        with pytest.raises(ValueError, match="labels must name the class 2, got none"):
+            tune_threshold(self.LABELS, self.SAID, 2, recall=1)
+        with pytest.raises(ValueError, match=r"precision must be at most 0\.500 on these clips, got 0\.9"):
+            tune_threshold(np.array([1, 0]), np.array([[0.1, 0.9], [0.1, 0.9]]), 1, precision=0.9)
+        with pytest.raises(ValueError, match="thresholds must map classes"):
+            Recipe(("a", "b"), 1, 2, 2, 1.0, thresholds={"c": 0.5})
+        with pytest.raises(ValueError, match="temperature must be a positive number, got 0"):
+            Recipe(("a", "b"), 1, 2, 2, 1.0, temperature=0)

@@ -1,0 +1,113 @@
+import csv
+
+import numpy as np
+import pytest
+
+import harkeras.comparison
+from harkeras.comparison import COLUMNS, Contestant, compare, cross_validate
+from harkeras.datasets import create_dataset, list_classes
+from harkeras.models import create_lrcn_model
+from harkeras.splits import list_folds
+
+SHAPE = (4, 64, 64, 3)
+FAST = {"epochs": 1, "batch_size": 8, "validation_split": 0.34}
+
+
+class TestFolds:
+    LABELS = np.arange(24) % 2
+    GROUPS = np.array([f"g{i // 4}" for i in range(24)])
+
+    def test_each_clip_is_tested_once_and_no_source_twice(self):
+        folds = list_folds(self.LABELS, self.GROUPS, folds=3)
+        assert sorted(np.concatenate([test for _, test in folds])) == list(range(24))
+        for train, test in folds:
+            assert not set(self.GROUPS[train]) & set(self.GROUPS[test])
+            assert len(train) + len(test) == 24
+
+    def test_seed(self):
+        def tests(**options):
+            return [test.tolist() for _, test in list_folds(self.LABELS, self.GROUPS, folds=3, **options)]
+
+        assert tests(seed=1) == tests(seed=1) != tests(seed=2)
+
+    def test_leave_one_group_out(self):
+        folds = list_folds(self.LABELS, self.GROUPS, folds="groups")
+        assert [set(self.GROUPS[test]) for _, test in folds] == [{f"g{i}"} for i in range(6)]
+
+    def test_random(self):
+        train, test = list_folds(self.LABELS, self.GROUPS, split="random", folds=4)[0]
+        assert set(self.GROUPS[train]) & set(self.GROUPS[test])
+        assert np.bincount(self.LABELS[test]).tolist() == [3, 3]
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"folds": 7}, "folds must lie in 2 to 6, the number of groups, got 7"),
+            ({"folds": 1}, "folds must lie in 2 to 6, the number of groups, got 1"),
+            ({"folds": 13, "split": "random"}, "2 to 12, the number of clips of the rarest class, got 13"),
+            ({"split": "best"}, "split must be 'group' or 'random', got 'best'"),
+            ({"folds": "groups", "split": "random"}, "folds='groups' needs split='group'"),
+        ],
+    )
+    def test_refusals(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            list_folds(self.LABELS, self.GROUPS, **options)
+
+
+class TestCrossValidate:
+    def test_all_clips_are_tested_by_new_models(self, sample_dir):
+        data = create_dataset(sample_dir, frames=4)
+        built = []
+
+        def build():
+            built.append(create_lrcn_model(2, SHAPE, filters=(2, 2, 2, 2), units=4))
+            return built[-1]
+
+        result = cross_validate(build, data, classes=list_classes(sample_dir), folds=2, verbose=False, **FAST)
+        assert len(built) == len(result.evaluations) == 2
+        assert sorted(result.labels) == sorted(data.labels)
+        assert result.accuracy == pytest.approx(np.mean(result.labels == result.named))
+        assert result.interval[0] <= result.accuracy <= result.interval[1]
+        assert result.group_interval[0] <= result.accuracy <= result.group_interval[1]
+        assert result.confusion.sum() == len(data.labels)
+        assert 0 < result.clip_seconds_median <= result.clip_seconds_p95
+        assert "split group, 2 folds: " in str(result)
+
+    def test_official_needs_files(self, sample_dir):
+        data = create_dataset(sample_dir, frames=2)
+        with pytest.raises(ValueError, match="split_dir is missing"):
+            cross_validate(lambda: None, data, classes=["a", "b"], split="official")
+
+
+class TestCompare:
+    def test_table_page_and_resumption(self, sample_dir, tmp_path, monkeypatch):
+        small = Contestant("lrcn", {"filters": (2, 2, 2, 2), "units": 4})
+        options = {"output_dir": tmp_path / "out", "input_shape": SHAPE, "folds": 2, **FAST}
+        rows = compare(sample_dir, [small], splits=("group", "random"), **options)
+        assert [row["split"] for row in rows] == ["group", "random"]
+        table = list(csv.DictReader((tmp_path / "out/comparison.csv").open()))
+        assert tuple(table[0]) == COLUMNS
+        assert [float(row["accuracy"]) for row in table] == [row["accuracy"] for row in rows]
+        assert all(0 <= row["accuracy"] <= 1 for row in rows)
+        assert rows[0]["multiply_adds"] > 0
+        page = (tmp_path / "out/comparison.html").read_text()
+        assert page.count("data:image/png;base64,") == 3
+        assert "lrcn(filters=(2, 2, 2, 2), units=4)" in page
+        assert (tmp_path / "out/comparison.md").read_text().count("\n| lrcn(") == 2
+
+        ran = []
+        monkeypatch.setattr(
+            harkeras.comparison, "cross_validate", lambda *a, **k: ran.append(k["split"]) or 1 / 0
+        )
+        assert compare(sample_dir, [small], splits=("group", "random"), **options) == rows
+        assert not ran
+        with pytest.raises(ZeroDivisionError):
+            compare(sample_dir, [small], **options | {"epochs": 2})
+        assert ran == ["group"]
+
+    def test_refusals(self, sample_dir, tmp_path):
+        with pytest.raises(ValueError, match="models must name at least one model, each once, got"):
+            compare(sample_dir, ["lrcn", "lrcn"], output_dir=tmp_path)
+        with pytest.raises(ValueError, match="name must be one of"):
+            compare(sample_dir, ["lcrn"], output_dir=tmp_path)
+        assert not list(tmp_path.iterdir())

@@ -1,0 +1,75 @@
+import numpy as np
+import pytest
+
+from harkeras.datasets import list_videos
+from harkeras.leakage import leakage_report, perceptual_hash
+from harkeras.splits import read_groups, split_at_random, split_by_group
+from harkeras.video import VideoWriter, frames_extraction
+
+
+@pytest.fixture(scope="module")
+def clips(sample_dir):
+    paths, labels = list_videos(sample_dir)
+    return paths, labels, read_groups(paths)
+
+
+def test_random_split_leaks(clips):
+    paths, labels, groups = clips
+    rows = split_at_random(paths, labels)
+    report = leakage_report(paths, groups, *rows, near_duplicates=False)
+    assert report.leaking_clips == report.test_clips == len(rows[1])
+    assert set(report.shared_groups) == set(groups[rows[1]])
+    assert "have a sibling in training" in str(report)
+    assert "(100.0%)" in str(report)
+
+
+def test_grouped_split_does_not(clips):
+    paths, labels, groups = clips
+    report = leakage_report(paths, groups, *split_by_group(paths, labels))
+    assert (report.shared_groups, report.leaking_clips, report.near_duplicates) == ((), 0, ())
+
+
+def test_copies_under_other_names_are_found(clips, tmp_path):
+    paths, _, groups = clips
+    copy = tmp_path / "copy.mp4"
+    with VideoWriter(copy, fps=25, crf=30) as writer:
+        for frame in frames_extraction(paths[0], 40, 90, 120):
+            writer.write(frame)
+    report = leakage_report(
+        [*paths, copy], np.append(groups, "other"), np.arange(len(paths)), np.array([len(paths)])
+    )
+    assert (str(paths[0]), str(copy)) in report.near_duplicates
+    assert str(copy) in str(report)
+
+
+def test_hash():
+    with pytest.raises(FileNotFoundError):
+        perceptual_hash("none.mp4")
+
+
+def test_unreadable_clips_are_named(clips, tmp_path):
+    paths, _, groups = clips
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    report = leakage_report(
+        [*paths[:3], tmp_path / "bad.mp4"], np.append(groups[:3], "x"), np.arange(3), np.array([3])
+    )
+    assert "bad.mp4" in report.unreadable[0]
+    assert "bad.mp4" in str(report)
+
+
+def test_refusals(clips):
+    paths, _, groups = clips
+    with pytest.raises(ValueError, match="groups must be one per clip, got 1 and 16 clips"):
+        leakage_report(paths, groups[:1], np.arange(2), np.arange(2))
+    with pytest.raises(ValueError, match="both sides must have clips, got 0 and 2"):
+        leakage_report(paths, groups, np.arange(0), np.arange(2))
+
+
+def test_real_fights(real_data):
+    """300 clips of 46 sources: split at random, nearly every test clip has a sibling in training."""
+    paths, labels = list_videos(real_data / "surveillance_fights")
+    groups = read_groups(paths)
+    random = leakage_report(paths, groups, *split_at_random(paths, labels), near_duplicates=False)
+    assert random.leaking_clips > 0.9 * random.test_clips
+    grouped = leakage_report(paths, groups, *split_by_group(paths, labels), near_duplicates=False)
+    assert grouped.leaking_clips == 0
