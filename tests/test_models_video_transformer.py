@@ -8,7 +8,7 @@ import tensorflow as tf
 from harkeras.models import count_multiply_adds, create_video_transformer_model
 from harkeras.models._registry import count_parameters, no_weights
 
-SMALL = {"units": 8, "heads": 2, "depths": (1, 1), "tubelet": (2, 8, 8)}
+SMALL = {"units": 8, "heads": 2, "depths": (1, 1), "tubelet": (2, 8, 8), "convolutions": 0}
 
 
 def small(shape=(4, 16, 24, 3), **options):
@@ -26,7 +26,7 @@ def layer_output(model, name, clips):
 
 def test_size_of_the_paper():
     """Table 2 of the paper: ViViT-B/16x2, factorised encoder, 115.1 million parameters, 284.4 GFLOPs."""
-    options = {"tubelet": (2, 16, 16), "units": 768, "heads": 12, "depths": (12, 4)}
+    options = {"tubelet": (2, 16, 16), "units": 768, "heads": 12, "depths": (12, 4), "convolutions": 0}
     with no_weights():
         model = create_video_transformer_model(400, (32, 224, 224, 3), **options)
         assert count_parameters(model) / 1e6 == pytest.approx(115.1, abs=0.05)
@@ -56,6 +56,12 @@ def test_clips_of_a_batch_do_not_see_each_other():
     together = model(clips).numpy()
     for i in range(3):
         np.testing.assert_allclose(model(clips[i : i + 1]).numpy()[0], together[i], atol=1e-6)
+
+
+def test_convolutions_leave_the_tokens_as_many():
+    plain, convolutional = small(), small(convolutions=2)
+    assert convolutional.get_layer("tokens").output.shape == plain.get_layer("tokens").output.shape
+    assert convolutional.get_layer("tubelets").kernel_size == (2, 2, 2)
 
 
 @pytest.mark.parametrize("name", ["space", "time"])
@@ -94,6 +100,7 @@ def test_learns_the_order_of_frames():
         ({"tubelet": (2, 8)}, r"tubelet must be 3 positive integers, got \(2, 8\)"),
         ({"tubelet": (0, 8, 8)}, r"tubelet must be 3 positive integers, got"),
         ({"depths": (1, 2, 3)}, r"depths must be 2 positive integers, got \(1, 2, 3\)"),
+        ({"convolutions": 4}, r"tubelet must be a multiple of 2 \*\* convolutions .*, got \(2, 8, 8\) and 4"),
         ({"units": 9}, "units must be a multiple of heads, got 9 units and 2 heads"),
     ],
 )
