@@ -15,9 +15,10 @@ import harkeras.batches
 import harkeras.training
 from harkeras.datasets import create_dataset
 from harkeras.evaluation import evaluate
-from harkeras.models import create_lrcn_model
+from harkeras.models import create_lrcn_model, set_batch_norm_momentum
 from harkeras.recipe import Recipe
 from harkeras.saving import load_model, save_model
+from harkeras.schedules import cosine_schedule, step_schedule
 from harkeras.splits import read_groups, split_by_group
 from harkeras.training import train
 from harkeras.video import VideoWriter
@@ -210,6 +211,78 @@ class TestTrain:
         )
         train(make_model(), features, labels, epochs=2, **FAST)
         assert most == 8 * np.prod(SHAPE)
+
+
+class TestWaysToTrain:
+    """Losses, weights, sampling, mixup and schedules; what they do to batches is tested with `Batches`."""
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"loss": "focal"},
+            {"label_smoothing": 0.1},
+            {"mixup": 0.2},
+            {"class_weight": "balanced"},
+            {"class_weight": {0: 1.0, 1: 0.5}},
+            {"sampling": "balanced"},
+            {"augment": lambda clips, seed: clips},
+            {"loss": "focal", "label_smoothing": 0.1, "mixup": 0.2, "class_weight": "balanced"},
+        ],
+    )
+    def test_learns(self, clips, make_model, options):
+        model = set_batch_norm_momentum(make_model(), 0.5)
+        history = train(model, *clips[:2], **FAST, epochs=25, learning_rate=0.01, **options)
+        assert min(history.history["val_loss"]) < history.history["val_loss"][0]
+        assert evaluate(model, *clips[:2], classes=CLASSES).accuracy >= 0.8
+
+    def test_losses_are_those_of_keras(self, clips, make_model):
+        for options, name in (
+            ({"loss": "focal"}, "CategoricalFocalCrossentropy"),
+            ({"label_smoothing": 0.1}, "CategoricalCrossentropy"),
+        ):
+            model = make_model()
+            train(model, *clips[:2], **FAST, epochs=1, **options)
+            assert type(model.loss).__name__ == name
+
+    def test_weights_count_in_validation_too(self, clips, make_model):
+        halves = {0: 0.5, 1: 0.5}
+        plain = train(make_model(), *clips[:2], **FAST, epochs=1, learning_rate=1e-9)
+        half = train(make_model(), *clips[:2], **FAST, epochs=1, learning_rate=1e-9, class_weight=halves)
+        for key in ("loss", "val_loss"):
+            assert half.history[key][0] == pytest.approx(plain.history[key][0] / 2, rel=1e-3)
+
+    def test_a_compiled_model_keeps_its_loss(self, clips, make_model):
+        model = make_model()
+        model.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
+        with pytest.raises(
+            ValueError, match="loss, label_smoothing and mixup need a model that is not compiled"
+        ):
+            train(model, *clips[:2], **FAST, mixup=0.2)
+        train(model, *clips[:2], **FAST, epochs=1)
+        assert float(model.optimizer.learning_rate) == 0.5
+        train(model, *clips[:2], **FAST, epochs=1, learning_rate=0.25)
+        assert float(model.optimizer.learning_rate) == 0.25
+
+    def test_schedule_sets_the_rate_of_each_epoch(self, clips, make_model, monkeypatch):
+        rates = []
+        monkeypatch.setattr(
+            harkeras._stopping.Stopper,
+            "on_train_batch_end",
+            lambda self, batch, logs=None: rates.append(float(self.model.optimizer.learning_rate)),
+        )
+        train(make_model(), *clips[:2], **FAST, epochs=3, learning_rate=step_schedule(0.1, [2]))
+        assert sorted(set(rates), reverse=True) == pytest.approx([0.1, 0.01])
+
+    def test_resumed_with_all_of_it(self, clips, make_model, monkeypatch, tmp_path):
+        schedule = cosine_schedule(0.05, 6, warmup_epochs=1)
+        options = FAST | {"groups": clips[2], "epochs": 6, "learning_rate": schedule, "mixup": 0.3}
+        options |= {"sampling": "balanced", "class_weight": "balanced", "loss": "focal"}
+        expected = train(make_model(), *clips[:2], **options)
+        train_interrupted(
+            monkeypatch, make_model(), *clips[:2], resume=tmp_path / "state", epoch=3, **options
+        )
+        history = train(make_model(), *clips[:2], resume=tmp_path / "state", **options)
+        assert history.history == expected.history
 
 
 class TestInterruption:
@@ -409,6 +482,11 @@ class TestErrors:
             ({"validation_split": 1}, "validation_split must be 0 or lie between 0 and 1, got 1"),
             ({"validation_split": -0.1}, "validation_split must be 0 or lie between 0 and 1, got -0.1"),
             ({"clip_seconds": 0}, "clip_seconds must be a positive number, got 0"),
+            ({"loss": "hinge"}, "loss must be 'cross_entropy' or 'focal', got 'hinge'"),
+            ({"label_smoothing": 1}, "label_smoothing must lie in 0 to 1, 1 excluded, got 1"),
+            ({"mixup": -1}, "mixup must not be negative, got -1"),
+            ({"sampling": "all"}, "sampling must be 'natural' or 'balanced', got 'all'"),
+            ({"class_weight": {0: 1.0}}, r"class_weight must have the keys 0 to 1, got \{0: 1.0\}"),
         ],
     )
     def test_arguments(self, clips, make_model, options, message):
