@@ -21,6 +21,7 @@ from harkeras.decisions import UNSURE, Decider, Window, name_classes
 from harkeras.drawing import TimelineStrip, class_colour, draw_caption
 from harkeras.flow import FlowStack, flow_size, read_clip
 from harkeras.images import read_image, resize_image
+from harkeras.pretrained import list_pretrained, load_pretrained
 from harkeras.recipe import DEFAULT_CLIP_SECONDS, Recipe
 from harkeras.saving import check_classes, load_model
 from harkeras.streaming import ActionStream
@@ -82,7 +83,7 @@ def predict_single_action(
 
     Args:
         video: Path of the video.
-        model: Path of a `.keras` file, or a model in memory.
+        model: Path of a `.keras` file, one of `list_pretrained()`, or a model in memory.
         start_seconds: Start of the range to look at; the first frame by default.
         end_seconds: End of the range, not included; the end of the video by default.
         classes: Names of the model's outputs, for a model without a recipe.
@@ -176,7 +177,7 @@ def predict_on_video(
 
     Args:
         video: Path of the video.
-        model: Path of a `.keras` file, or a model in memory.
+        model: Path of a `.keras` file, one of `list_pretrained()`, or a model in memory.
         output: Annotated video to write: H.264, which browsers play, without sound. Seven colours stand for
             the classes, in turn if there are more.
         timeline: `.csv` or `.json` file to write the segments to.
@@ -243,10 +244,10 @@ def predict_on_video(
 def resolve_model(
     model: str | os.PathLike | keras.Model, *, images: bool = False, **given
 ) -> tuple[keras.Model, Recipe]:
-    """Load a model where a path is given, and find its recipe.
+    """Load a model where a path or a name is given, and find its recipe.
 
     Args:
-        model: Path of a `.keras` file, or a model in memory.
+        model: Path of a `.keras` file, one of `list_pretrained()`, or a model in memory.
         images: Whether it must take images instead of clips.
         **given: `classes`, `clip_seconds`, `normalize`, `channel_order`; what is not None stands over the
             recipe.
@@ -260,7 +261,8 @@ def resolve_model(
             where clips are wanted, or the other way round.
     """
     if not isinstance(model, keras.Model):
-        model = load_model(model)
+        published = str(model) in list_pretrained() and not Path(model).exists()
+        model = load_pretrained(str(model)) if published else load_model(model)
     shape = tuple(getattr(model, "input_shape", ()))
     if images and (len(shape) != 4 or None in shape[1:] or shape[-1] != 3):
         raise ValueError(f"model must take images (B, H, W, 3) of fixed size, got {shape}")

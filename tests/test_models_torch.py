@@ -4,7 +4,6 @@ The networks stand in torch_networks.py.
 """
 
 import keras
-import numpy as np
 import pytest
 
 from harkeras.models.c3d import create_c3d_model
@@ -14,7 +13,7 @@ from harkeras.models.resnet3d import create_resnet3d_model, create_resnext3d_mod
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch (the CPU build)")
 from torch import nn  # noqa: E402
-from torch_networks import C3D, I3D, R3D, Hara, R2Plus1D, randomize  # noqa: E402
+from torch_networks import C3D, I3D, R3D, Hara, R2Plus1D, assert_same_outputs, randomize  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -93,27 +92,4 @@ def test_same_outputs_as_pytorch(case):
         if isinstance(layer, keras.layers.BatchNormalization) and not layer.scale
     )
     assert sum(v.numpy().size for v in model.trainable_variables) == trainable - unscaled
-    rng = np.random.default_rng(0)
-    clips = rng.integers(0, 256, (2, *shape)).astype(np.float32)
-    # Logits, since softmax hides differences: random weights make it say one class with certainty.
-    logits = keras.Model(model.input, logits_of(model))
-    ours = keras.ops.convert_to_numpy(logits(clips))
-    with torch.no_grad():
-        theirs = network(torch.from_numpy(clips.transpose(0, 4, 1, 2, 3))).numpy()
-    scale = np.abs(theirs).max()
-    assert np.ptp(theirs / scale, axis=1).min() > 0.1
-    np.testing.assert_allclose(ours / scale, theirs / scale, atol=1e-4)
-    probabilities = np.exp(theirs - theirs.max(1, keepdims=True))
-    probabilities /= probabilities.sum(1, keepdims=True)
-    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(clips)), probabilities, atol=1e-4)
-
-
-def logits_of(model):
-    """What goes into the softmax."""
-    last = model.get_layer("probabilities")
-    if isinstance(last, keras.layers.Dense):
-        linear = keras.layers.Dense(last.units)
-        logits = linear(last.input)
-        linear.set_weights(last.get_weights())
-        return logits
-    return last.input
+    assert_same_outputs(model, network)
