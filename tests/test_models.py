@@ -115,7 +115,7 @@ CASES = {
         create_video_transformer_model,
         (16, 64, 64, 3),
         4,
-        226_724,
+        236_804,
         (4, 16, 24, 3),
         {"units": 8, "heads": 2, "depths": (1, 1)},
     ),

@@ -6,7 +6,7 @@ Networks that see stacked frames hardly beat one that sees a single frame: motio
 pixels. So this one is handed the motion. The spatial stream classifies a frame; the temporal stream
 classifies a stack of L = 10 fields of optical flow (see `harkeras.flow`), 2L channels, and needs no
 appearance at all. Their mistakes differ, and the average of both is far better than either (on UCF-101: 73.0,
-83.7 and 88.0 %). It costs the flow, which takes longer than the network, and motion longer than L frames is
+83.7 and 86.9 %). It costs the flow, which takes longer than the network, and motion longer than L frames is
 not seen.
 
 Both streams are the CNN-M-2048 of Chatfield et al. (BMVC 2014), the temporal one without its second
