@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
+import harkeras.augment  # noqa: F401  registers the layers that a saved model may hold
 from harkeras.models import speed_up_groups
 from harkeras.recipe import Recipe
 
