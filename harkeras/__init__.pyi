@@ -15,12 +15,16 @@ from .augment import (
     default_augmentation,
     plot_augmentations,
 )
+from .auto import AutoTraining, train_auto
 from .batches import ClipDataset, class_weights
 from .calibration import expected_calibration_error, fit_temperature, plot_calibration, tune_threshold
-from .comparison import Contestant, CrossValidation, compare, cross_validate
+from .comparison import Contestant, CrossValidation, compare, cross_validate, plot_comparison
 from .datasets import Dataset, create_dataset, list_classes, list_videos, median_clip_seconds, plot_clips
 from .evaluation import Evaluation, evaluate, plot_confusion_matrix, plot_metric
+from .feature_table import FeatureTable, read_feature_table
+from .features import backbone_features, frame_encoder
 from .flow import flow_extraction, optical_flow, plot_flow
+from .heads import create_head, fit_head
 from .images import ImageDataset, create_image_dataset, list_image_classes, read_image
 from .leakage import LeakageReport, leakage_report
 from .models import (
@@ -67,6 +71,7 @@ from .prediction import (
     predict_on_video,
     predict_single_action,
 )
+from .pretrained import list_pretrained, load_pretrained
 from .probing import (
     MotionReport,
     early_recognition,
@@ -83,6 +88,7 @@ from .splits import read_groups, split_at_random, split_by_files, split_by_group
 from .streaming import ActionStream
 from .training import train
 from .video import Frame, VideoError, VideoInfo, VideoWriter, frames_extraction, iter_frames
+from .weights import load_weights
 from .workflow import TrainedModel, train_on_folder
 from .youtube import DownloadedVideo, DownloadError, download_youtube_videos
 
@@ -94,6 +100,7 @@ __all__ = [
     "Annotation",
     "Asset",
     "Augmentation",
+    "AutoTraining",
     "ClipDataset",
     "Contestant",
     "CrossValidation",
@@ -102,6 +109,7 @@ __all__ = [
     "DownloadedVideo",
     "ElasticDeformation",
     "Evaluation",
+    "FeatureTable",
     "Frame",
     "GaussianBlur",
     "HorizontalFlip",
@@ -121,6 +129,7 @@ __all__ = [
     "VideoInfo",
     "VideoPrediction",
     "VideoWriter",
+    "backbone_features",
     "class_weights",
     "compare",
     "cosine_schedule",
@@ -132,6 +141,7 @@ __all__ = [
     "create_densenet121_model",
     "create_early_fusion_model",
     "create_googlenet_model",
+    "create_head",
     "create_i3d_model",
     "create_image_dataset",
     "create_late_fusion_model",
@@ -164,8 +174,10 @@ __all__ = [
     "evaluate",
     "expected_calibration_error",
     "find_asset",
+    "fit_head",
     "fit_temperature",
     "flow_extraction",
+    "frame_encoder",
     "frames_extraction",
     "grad_cam",
     "inflate",
@@ -175,8 +187,11 @@ __all__ = [
     "list_classes",
     "list_image_classes",
     "list_models",
+    "list_pretrained",
     "list_videos",
     "load_model",
+    "load_pretrained",
+    "load_weights",
     "median_clip_seconds",
     "model_table",
     "motion_report",
@@ -185,6 +200,7 @@ __all__ = [
     "plot_augmentations",
     "plot_calibration",
     "plot_clips",
+    "plot_comparison",
     "plot_confusion_matrix",
     "plot_early_recognition",
     "plot_flow",
@@ -195,6 +211,7 @@ __all__ = [
     "predict_on_video",
     "predict_single_action",
     "read_annotations",
+    "read_feature_table",
     "read_groups",
     "read_image",
     "read_recipe",
@@ -206,6 +223,7 @@ __all__ = [
     "split_by_group",
     "step_schedule",
     "train",
+    "train_auto",
     "train_on_folder",
     "tune_threshold",
 ]

@@ -38,7 +38,12 @@ Split = Annotated[
 SplitDir = Annotated[Path | None, typer.Option(help="Folder of the split files of UCF101 or HMDB51.")]
 TestSize = Annotated[float, typer.Option(help="Share of the clips to test on.")]
 Classes = Annotated[str | None, typer.Option(help="Names of the classes, separated by commas.")]
-Cache = Annotated[Path | None, typer.Option(help="A .npy file to keep the frames in, for the next time.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        help="A .npy file to keep the frames in for the next time; for auto, a folder to keep features in."
+    ),
+]
 Workers = Annotated[int | None, typer.Option(help="Threads that decode; one per core by default.")]
 
 
@@ -57,7 +62,9 @@ def demo(
         from harkeras.samples import create_sample_dataset, create_sample_video
         from harkeras.workflow import train_on_folder
     clips = create_sample_dataset(output_dir / "clips", seed=seed)
-    trained = train_on_folder(clips, output_dir=output_dir / "model", batch_size=8, epochs=40, seed=seed)
+    trained = train_on_folder(
+        clips, "lrcn", output_dir=output_dir / "model", batch_size=8, epochs=40, seed=seed
+    )
     print(f"\n{trained.evaluation}\n")
     video, annotated = output_dir / "long_video.mp4", output_dir / "long_video_actions.mp4"
     truth = create_sample_video(video, seed=seed)
@@ -88,14 +95,26 @@ def demo(
 @app.command()
 def train(
     data_dir: Annotated[Path, typer.Argument(help="Folder with one folder of clips per class.")],
-    model: Annotated[str, typer.Option(help="One of the names that 'harkeras models' lists.")] = "lrcn",
+    model: Annotated[
+        str,
+        typer.Option(
+            help="One of the names that 'harkeras models' lists, or 'auto': it finds what suits the clips, "
+            "on top of a network trained on photographs."
+        ),
+    ] = "auto",
     output_dir: Annotated[Path, typer.Option(help="Folder for the model and its report.")] = Path(
         "saved_models"
     ),
     classes: Classes = None,
-    frames: Annotated[int, typer.Option(help="Frames per clip, spread evenly over it.")] = 20,
-    height: Annotated[int, typer.Option(help="Height of a frame in pixels.")] = 64,
-    width: Annotated[int, typer.Option(help="Width of a frame in pixels.")] = 64,
+    frames: Annotated[
+        int | None, typer.Option(help="Frames per clip, spread evenly over it; 20, or what auto finds best.")
+    ] = None,
+    height: Annotated[
+        int | None, typer.Option(help="Height of a frame in pixels; 64, or what auto finds best.")
+    ] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Width of a frame in pixels; 64, or what auto finds best.")
+    ] = None,
     streams: Annotated[
         Literal["rgb", "flow", "rgb+flow"],
         typer.Option(help="What the model sees: the frames, their optical flow, or both."),
@@ -128,20 +147,22 @@ def train(
     """Train a model on a folder of clips.
 
     The model is scored on clips of source videos that it was not trained on, and saved beside its report.
-    Ctrl-C ends the training early; the best model so far is scored and saved.
+    Ctrl-C ends the training early; the best model so far is scored and saved. Epochs, batches and what
+    follows them are for models that are trained from end to end, not for auto.
     """
     with _quiet():
         from harkeras.augment import default_augmentation
-        from harkeras.recipe import count_channels
         from harkeras.workflow import train_on_folder
+    options = dict(map(_option, option or []))
+    shape = _input_shape(model, (frames, height, width), streams, flow_fields, options)
     trained = train_on_folder(
         data_dir,
         model,
         output_dir=output_dir,
         classes=_names(classes),
-        input_shape=(frames, height, width, count_channels(streams, flow_fields)),
+        input_shape=shape,
         flow_method=flow_method,
-        model_options=dict(map(_option, option or [])),
+        model_options=options,
         split=split,
         split_dir=split_dir,
         test_size=test_size,
@@ -156,7 +177,7 @@ def train(
         resume=resume,
     )
     print(f"\n{trained.evaluation}")
-    names = ("report", "loss", "accuracy", "confusions")
+    names = ("report", "loss", "accuracy", "confusions") if trained.history else ("report", "confusions")
     _print_files({"the model": trained.path, **dict(zip(names, trained.report, strict=True))})
     print(f"Next: harkeras predict VIDEO --model {trained.path} --output actions.mp4")
 
@@ -262,7 +283,11 @@ def evaluate(
 def predict(
     video: Annotated[str, typer.Argument(help="A video file, or the URL of a video.")],
     model: Annotated[
-        Path | None, typer.Option(help="A .keras file; the newest in saved_models if none.")
+        Path | None,
+        typer.Option(
+            help="A .keras file, or a published model such as i3d-kinetics400, which needs no training; the "
+            "newest in saved_models if none."
+        ),
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Write the video with its actions drawn, as .mp4.")
@@ -293,13 +318,17 @@ def predict(
 
     Prints a timeline, or one action for the whole video with --single; the options on time are for timelines.
     """
+    from harkeras._asset_table import PRETRAINED
     from harkeras.youtube import download_youtube_videos, is_url
 
     if single and (output or timeline):
         raise ValueError("--single names one action: it writes neither --output nor --timeline")
     model = model or _newest_model()
-    if not model.is_file():
-        raise FileNotFoundError(f"no model file at {model}")
+    published = None if model.exists() else PRETRAINED.get(str(model))
+    if published is None and not model.is_file():
+        raise FileNotFoundError(f"no model file at {model}; published models: {', '.join(PRETRAINED)}")
+    if published and stride_seconds is None:  # these networks are large
+        stride_seconds = published.clip_seconds / 2
     path = download_youtube_videos(video, download_dir).path if is_url(video) else Path(video)
     with _quiet():
         from harkeras.prediction import predict_on_video, predict_single_action
@@ -444,6 +473,25 @@ def _folds(text: str) -> int | str:
     if text != "groups" and not text.isdecimal():
         raise ValueError(f"folds must be a number or 'groups', got {text!r}")
     return text if text == "groups" else int(text)
+
+
+def _input_shape(model: str, size: tuple, streams: str, flow_fields: int, options: dict) -> tuple | None:
+    """Return frames, height, width and channels; None where auto is to choose, with flow as its option."""
+    from harkeras.recipe import count_channels
+
+    if model != "auto":
+        return (
+            *(a or b for a, b in zip(size, (20, 64, 64), strict=True)),
+            count_channels(streams, flow_fields),
+        )
+    if streams == "flow":
+        raise ValueError("streams must be 'rgb' or 'rgb+flow' for auto, got 'flow'")
+    if size != (None, None, None):
+        size = (b if a is None else a for a, b in zip(size, (16, 224, 224), strict=True))
+        return (*size, count_channels(streams, 1))
+    if streams == "rgb+flow":
+        options["flow"] = True
+    return None
 
 
 def _newest_model() -> Path:

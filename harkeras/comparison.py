@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
 
-from harkeras._comparison_page import HEAD, in_words, write_page
+from harkeras._comparison_page import HEAD, in_words, plot_comparison, write_page
 from harkeras.datasets import Dataset, create_dataset, list_classes, median_clip_seconds
 from harkeras.evaluation import Evaluation, bootstrap_interval, evaluate, measure_latency, wilson_interval
 from harkeras.models import count_multiply_adds, create_model
@@ -28,6 +28,16 @@ from harkeras.models._registry import count_parameters
 from harkeras.recipe import read_channels
 from harkeras.splits import list_folds, read_groups, split_by_files
 from harkeras.training import train
+
+__all__ = [
+    "COLUMNS",
+    "Contestant",
+    "CrossValidation",
+    "compare",
+    "cross_validate",
+    "markdown_table",
+    "plot_comparison",
+]
 
 Split = Literal["group", "random", "official"]
 

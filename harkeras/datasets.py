@@ -244,7 +244,7 @@ class _Reader:
             VideoError: If a clip cannot be read and the reader is strict.
         """
         name = f"Reading clips into {_in_bytes(self.shape)}"
-        with closing(_in_order(self._read_clip, self.videos, self.workers)) as results:
+        with closing(in_order(self._read_clip, self.videos, self.workers)) as results:
             for row, result in enumerate(tqdm(results, name, len(self.videos), unit="clip")):
                 if isinstance(result, str):
                     self.skipped[row] = result
@@ -269,7 +269,7 @@ class _Reader:
             return str(error)
 
 
-def _in_order(read: Callable, paths: Sequence[Path], workers: int) -> Iterator:
+def in_order(read: Callable, paths: Sequence[Path], workers: int) -> Iterator:
     """Yield `read(path)` of each path in order, in parallel, and only a few ahead: they take memory."""
     # Threads, because decoding and resizing release the interpreter's lock.
     pool, ahead = ThreadPoolExecutor(workers), deque()

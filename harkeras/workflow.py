@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -10,8 +12,11 @@ from typing import Any, Literal, NamedTuple
 import keras
 import numpy as np
 
-from harkeras.datasets import create_dataset, list_classes, median_clip_seconds
+from harkeras.auto import head_features, train_auto
+from harkeras.datasets import create_dataset, list_classes, list_videos, median_clip_seconds
 from harkeras.evaluation import Evaluation, evaluate, plot_confusion_matrix, plot_metric
+from harkeras.feature_table import read_feature_table
+from harkeras.features import frame_encoder
 from harkeras.flow import FlowMethod
 from harkeras.models import create_model
 from harkeras.recipe import read_channels
@@ -21,24 +26,30 @@ from harkeras.training import train
 
 Split = Literal["group", "random", "official"]
 
+# Clips of large frames are scored a few at a time, because what a network makes of them takes memory.
+_NUMBERS_PER_BATCH = 20_000_000
+
 
 class TrainedModel(NamedTuple):
-    """A trained model, its file, how it did on unseen clips, how training went, and the report's files."""
+    """A trained model, its file, how it did on unseen clips, how training went, and the report's files.
+
+    Of a model that `auto` chose there is no history.
+    """
 
     model: keras.Model
     path: Path
     evaluation: Evaluation
-    history: keras.callbacks.History
+    history: keras.callbacks.History | None
     report: list[Path]
 
 
 def train_on_folder(
     data_dir: str | os.PathLike,
-    model: str = "lrcn",
+    model: str = "auto",
     *,
     output_dir: str | os.PathLike = "saved_models",
     classes: Sequence[str] | None = None,
-    input_shape: tuple[int, int, int, int] = (20, 64, 64, 3),
+    input_shape: tuple[int, int, int, int] | None = None,
     flow_method: FlowMethod = "dis",
     model_options: dict[str, Any] | None = None,
     split: Split = "group",
@@ -53,21 +64,26 @@ def train_on_folder(
 
     Args:
         data_dir: Folder with one folder of clips per class.
-        model: One of `list_models()`.
+        model: One of `list_models()`; or "auto": heads on a network trained on photographs, compared by
+            cross-validation inside the training clips, or LRCN from scratch where no weights can be had.
         output_dir: Folder for the model, its report, curves and confusion matrix.
         classes: Classes to take, in the order of the labels; all, sorted, by default.
         input_shape: Clip shape (frames, height, width, channels): 3 channels are RGB, 2L are L fields of
-            flow, 3 + 2L are both.
+            flow, 3 + 2L are both. By default (20, 64, 64, 3), or, for "auto", what it finds best.
         flow_method: How to compute the flow, where there is any: "dis", "farneback" or "tvl1".
-        model_options: Further arguments of the model's builder, such as `{"width": 0.25}`.
+        model_options: Further arguments of the model's builder, such as `{"width": 0.25}`; for "auto", of
+            `read_feature_table` (`backbone`, `weights`, `inputs`, `flow`) and `train_auto` (`heads`,
+            `folds`).
         split: "group" keeps the clips of a source together; "random" does not, and overstates the accuracy;
             "official" reads the files of UCF101 or HMDB51 in `split_dir`.
         split_dir: Folder of the official split files.
         test_size: Share of the clips to test on, for the splits that are not official.
-        cache: A `.npy` file to keep the frames in, so that the next training starts at once.
+        cache: A `.npy` file to keep the frames in, so that the next training starts at once; for "auto", a
+            folder to keep the features in.
         workers: Threads that decode; one per core by default.
         seed: Seed of the split, the weights, the dropout and the order of clips.
-        **training: Further arguments of `train`, such as `epochs`, `batch_size`, `patience`, `resume`.
+        **training: Further arguments of `train`, such as `epochs`, `batch_size`, `patience`, `resume`;
+            "auto" has no use for them unless it falls back on LRCN.
 
     Returns:
         `TrainedModel`
@@ -78,6 +94,16 @@ def train_on_folder(
     """
     classes = list_classes(data_dir) if classes is None else list(classes)
     keras.utils.set_random_seed(seed)
+    splitting = {"split": split, "split_dir": split_dir, "test_size": test_size, "seed": seed}
+    if model == "auto":
+        list_videos(data_dir, classes)  # before the long work, because it may refuse the folder
+        options = dict(model_options or {})
+        if _weights_can_be_had(options):
+            return _train_auto(
+                data_dir, classes, output_dir, input_shape, options, splitting, cache=cache, workers=workers
+            )
+        model, model_options, cache = "lrcn", None, None
+    input_shape = (20, 64, 64, 3) if input_shape is None else input_shape
     # Before the long work, because it may refuse the shape or the options.
     network = create_model(model, len(classes), input_shape, **(model_options or {}))
     frames, height, width, channels = input_shape
@@ -94,9 +120,7 @@ def train_on_folder(
         workers=workers,
         cache=cache,
     )
-    train_rows, test_rows, groups, words = split_clips(
-        video_paths, labels, split=split, split_dir=split_dir, test_size=test_size, seed=seed
-    )
+    train_rows, test_rows, groups, words = split_clips(video_paths, labels, **splitting)
     history = train(
         network,
         _Rows(features, train_rows),
@@ -118,6 +142,63 @@ def train_on_folder(
     )
     path = save_model(network, output_dir, loss=evaluation.loss, accuracy=evaluation.accuracy)
     return TrainedModel(network, path, evaluation, history, _write_report(path, evaluation, history))
+
+
+def _weights_can_be_had(options: dict[str, Any]) -> bool:
+    """Whether `auto` can have its weights; if those of ImageNet are out of reach, say so."""
+    backbone, weights = options.get("backbone", "mobilenet_v2"), options.get("weights", "imagenet")
+    try:
+        frame_encoder(backbone, (32, 32, 3), weights=weights)
+    except OSError as error:
+        if weights != "imagenet":
+            raise
+        warnings.warn(
+            f"auto has no pretrained weights and trains LRCN from scratch, which needs many more clips to be "
+            f"any good: {error}",
+            stacklevel=3,
+        )
+        return False
+    return True
+
+
+def _train_auto(data_dir, classes, output_dir, input_shape, options, splitting, **reading) -> TrainedModel:
+    """Compare, fit, score and save: `train_on_folder` for "auto"."""
+    fitting = {name: options.pop(name) for name in ("heads", "folds") if name in options}
+    if input_shape is not None:
+        streams, fields = read_channels(input_shape[3])
+        if streams == "flow" or fields > 1:
+            raise ValueError(f"input_shape must have 3 or 5 channels for auto, got {input_shape}")
+        options |= {"inputs": (tuple(input_shape[:3]),), "flow": streams == "rgb+flow"}
+    unknown = options.keys() - {"backbone", "weights", "inputs", "flow"}
+    if unknown:
+        raise ValueError(
+            "options of auto must be among backbone, weights, inputs, flow, heads, folds, "
+            f"got {', '.join(sorted(unknown))}"
+        )
+    videos, labels = list_videos(data_dir, classes)
+    table = read_feature_table(videos, **options, **reading)
+    labels = labels[table.rows]
+    train_rows, test_rows, groups, words = split_clips(table.video_paths, labels, **splitting)
+    trained = train_auto(
+        table,
+        labels,
+        train_rows,
+        classes=classes,
+        groups=None if splitting["split"] == "random" else groups,
+        seed=splitting["seed"],
+        **fitting,
+    )
+    evaluation = evaluate(
+        trained.head,
+        head_features(table, trained.chosen, test_rows),
+        labels[test_rows],
+        classes=classes,
+        groups=groups[test_rows],
+        split=words,
+    )
+    path = save_model(trained.model, output_dir, loss=evaluation.loss, accuracy=evaluation.accuracy)
+    report = _write_report(path, evaluation, None, trained.report)
+    return TrainedModel(trained.model, path, evaluation, None, report)
 
 
 def evaluate_on_folder(
@@ -179,7 +260,10 @@ def evaluate_on_folder(
         _, rows, _, words = split_clips(
             video_paths, labels, split=split, split_dir=split_dir, test_size=test_size, seed=seed
         )
-    return evaluate(network, _Rows(features, rows), labels[rows], classes=classes, split=words)
+    batch_size = min(max(_NUMBERS_PER_BATCH // math.prod(features.shape[1:]), 1), 16)
+    return evaluate(
+        network, _Rows(features, rows), labels[rows], classes=classes, split=words, batch_size=batch_size
+    )
 
 
 def split_clips(
@@ -235,12 +319,14 @@ class _Rows:
         return self.features[self.rows[index]]
 
 
-def _write_report(path: Path, evaluation: Evaluation, history: keras.callbacks.History) -> list[Path]:
-    """Write the table, the curves and the confusion matrix beside the model."""
+def _write_report(
+    path: Path, evaluation: Evaluation, history: keras.callbacks.History | None, more: str = ""
+) -> list[Path]:
+    """Write the table, the curves if there are any, and the confusion matrix beside the model."""
     report = path.with_name(f"{path.stem}__report.txt")
-    report.write_text(f"{evaluation}\n", encoding="utf-8")
+    report.write_text(f"{evaluation}\n" + (f"\n{more}\n" if more else ""), encoding="utf-8")
     figures = {}
-    for metric in ("loss", "accuracy"):
+    for metric in ("loss", "accuracy") if history is not None else ():
         other = f"val_{metric}" if f"val_{metric}" in history.history else metric
         figures[metric] = plot_metric(history, metric, other, f"{metric.capitalize()} over the epochs")
     title = f"Test clips: accuracy {evaluation.accuracy:.2f}"

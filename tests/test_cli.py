@@ -34,7 +34,8 @@ def work(tmp_path_factory):
 @pytest.fixture(scope="module")
 def model(work, sample_dir):
     """A model trained by the command, in a process of its own."""
-    command = [sys.executable, "-m", "harkeras", "train", sample_dir, "--epochs", "1", "--frames", "4"]
+    command = [sys.executable, "-m", "harkeras", "train", sample_dir, "--model", "lrcn", "--epochs", "1"]
+    command += ["--frames", "4"]
     result = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert "accuracy" in result.stdout
@@ -129,11 +130,14 @@ def test_bad_input_is_one_line_and_status_2(run, model, sample_dir, tmp_path, mo
     for arguments, message in (
         (("train", "nowhere"), "no folder at nowhere"),
         (("train", "empty"), "must hold one folder of clips per class"),
-        (("train", sample_dir, "--model", "c4d"), "name must be one of c3d, convlstm"),
+        (("train", sample_dir, "--model", "c4d"), "name must be one of c3d, cnn_lstm"),
         (("train", sample_dir, "--classes", "StandingUp,Flying"), "no folder for the class 'Flying'"),
-        (("train", sample_dir, "--height", "8"), "input_shape must be at least 64 x 64"),
+        (("train", sample_dir, "--model", "lrcn", "--height", "8"), "input_shape must be at least 64 x 64"),
         (("train", sample_dir, "--option", "width"), "option must be NAME=VALUE, got 'width'"),
-        (("train", sample_dir, "--option", "width=2"), "options of lrcn must be among filters"),
+        (
+            ("train", sample_dir, "--model", "lrcn", "--option", "width=2"),
+            "options of lrcn must be among filters",
+        ),
         (("predict", clip, "--single", "--output", "a.mp4"), "it writes neither --output nor --timeline"),
         (("predict", clip), "no model in saved_models"),
         (("predict", clip, "--model", "none.keras"), "no model file at none.keras"),

@@ -6,7 +6,7 @@ import pytest
 from harkeras import VideoWriter, load_model, read_recipe
 from harkeras.workflow import evaluate_on_folder, split_clips, train_on_folder
 
-SMALL = {"input_shape": (4, 64, 64, 3), "epochs": 1, "batch_size": 8, "verbose": False}
+SMALL = {"model": "lrcn", "input_shape": (4, 64, 64, 3), "epochs": 1, "batch_size": 8, "verbose": False}
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def test_evaluation_refuses_what_it_cannot_score(trained, sample_dir, tmp_path):
 
 def test_a_model_that_cannot_take_the_shape_is_refused_before_clips_are_read(sample_dir, tmp_path):
     with pytest.raises(ValueError, match="input_shape must be at least 64 x 64"):
-        train_on_folder(sample_dir, output_dir=tmp_path, input_shape=(4, 32, 32, 3))
+        train_on_folder(sample_dir, "lrcn", output_dir=tmp_path, input_shape=(4, 32, 32, 3))
 
 
 def test_options_reach_the_builder(sample_dir, tmp_path):

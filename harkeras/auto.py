@@ -1,0 +1,266 @@
+"""The easy path: which input and which head suit these clips? Tried by cross-validation, then fitted.
+
+Clips go through a frozen backbone once for each input that is worth a try (how many frames, how large), and
+heads are compared on the features by cross-validation: every training clip is named by heads that were fitted
+without its source. What does best is fitted to all training clips. Test clips take no part in any choice.
+
+With few clips such a comparison is a noisy judge: a difference of one or two per cent says little. Candidates
+are therefore few, and two that do well are averaged where that does better still.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import keras
+import numpy as np
+from keras import ops
+from threadpoolctl import threadpool_limits
+
+from harkeras.feature_table import FeatureTable, Input
+from harkeras.features import PARTS, keep_parts, part_sizes
+from harkeras.heads import HEADS, STATISTICS, Space, average_heads, create_head, fit_head, join, statistics_of
+from harkeras.recipe import Recipe
+from harkeras.splits import list_folds
+
+STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A candidate, and how it did in the cross-validation.
+
+    Attributes:
+        input: What the backbone is shown.
+        parts: The parts of the features that the head looks at; of two heads that are averaged, two tuples.
+        heads: Names of the heads.
+        strengths: Of the heads that are statistics; None for others.
+        accuracy: Share of the clips named right.
+        loss: Mean cross entropy.
+        probabilities: float (N, classes), what was said of each clip.
+    """
+
+    input: Input
+    parts: tuple[tuple[str, ...], ...]
+    heads: tuple[str, ...]
+    strengths: tuple[float | None, ...]
+    accuracy: float
+    loss: float
+    probabilities: np.ndarray
+
+    def __str__(self) -> str:
+        """Return a line of the report."""
+        shown = f"{self.input.frames} x {self.input.height} x {self.input.width}"
+        names = [
+            f"{head} of {'+'.join(parts)}" + ("" if strength is None else f" (strength {strength:g})")
+            for head, parts, strength in zip(self.heads, self.parts, self.strengths, strict=True)
+        ]
+        return f"{shown:<16} {self.accuracy:8.3f} {self.loss:8.3f}  {', and '.join(names)}"
+
+
+class AutoTraining(NamedTuple):
+    """What was chosen and fitted.
+
+    Attributes:
+        model: Clips (B, T, H, W, C) -> probabilities (B, classes), with a recipe.
+        head: The same from the features of `input` on: (B, T, F) -> (B, classes).
+        chosen: The best trial.
+        trials: All trials, the best first.
+        report: What was tried and why this was chosen, as text.
+    """
+
+    model: keras.Model
+    head: keras.Model
+    chosen: Trial
+    trials: list[Trial]
+    report: str
+
+
+def train_auto(
+    table: FeatureTable,
+    labels: np.ndarray,
+    train_rows: np.ndarray,
+    *,
+    classes: Sequence[str],
+    groups: np.ndarray | None = None,
+    heads: Sequence[str] = HEADS,
+    folds: int = 5,
+    seed: int = 27,
+) -> AutoTraining:
+    """Compare inputs and heads inside the training clips, and fit the best to all of them.
+
+    Args:
+        table: What `read_feature_table` made.
+        labels: int (N,), the classes of its clips.
+        train_rows: Which of its clips to train on; no other is looked at.
+        classes: Names of the classes.
+        groups: (N,), the source of each clip, so that no source is on both sides in the comparison; at random
+            without.
+        heads: Names of the heads to try, one of them of statistics.
+        folds: Folds of the cross-validation; fewer where there are fewer sources.
+        seed: Seed of the folds and of heads that are trained by gradient descent.
+
+    Returns:
+        `AutoTraining`
+
+    Raises:
+        ValueError: If there is no such head or none of statistics, or the clips are too few to compare.
+    """
+    labels, train_rows = np.asarray(labels), np.asarray(train_rows)
+    unknown = [name for name in heads if name not in HEADS]
+    if unknown or not set(heads) & set(STATISTICS):
+        raise ValueError(
+            f"heads must be among {', '.join(HEADS)}, one of them of {', '.join(STATISTICS)}, "
+            f"got {', '.join(heads)}"
+        )
+    known = labels[train_rows]
+    inner = _inner_folds(known, None if groups is None else np.asarray(groups)[train_rows], folds, seed)
+    trials = []
+    with threadpool_limits(1):  # on matrices as small as these, threads wait for each other most of the time
+        for given in table.features:
+            for parts in _choices_of_parts(table):
+                values = table.pick(given, parts)[train_rows]
+                for name in (name for name in heads if name in STATISTICS):
+                    trials.append(_try_statistics(name, given, parts, values, known, inner, len(classes)))
+    best, given_up = min(trials, key=_rank), []
+    values = table.pick(best.input, best.parts[0])[train_rows]
+    for name in (name for name in heads if name not in STATISTICS):
+        trial = _try_trained(name, best, values, known, inner, seed)
+        if trial is None:
+            given_up.append(name)
+        else:
+            trials.append(trial)
+    trials.sort(key=_rank)
+    trials = sorted([*trials, *_averages(trials, known)], key=_rank)
+    head, model = _fit(trials[0], table, labels, train_rows, classes, seed)
+    report = _report(trials, given_up, len(known), groups is not None, inner)
+    return AutoTraining(model, head, trials[0], trials, report)
+
+
+def _choices_of_parts(table: FeatureTable) -> list[tuple[str, ...]]:
+    """Each depth of the backbone, both, and what flow adds."""
+    choices = [("middle",), ("last",), ("middle", "last")]
+    if "flow" in table.parts:
+        choices += [("flow",), ("middle", "last", "flow")]
+    return choices
+
+
+def _inner_folds(labels, groups, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    sources = np.bincount(labels)[np.unique(labels)].min() if groups is None else len(np.unique(groups))
+    if sources < 2 or len(np.unique(labels)) < 2:
+        what = "clips of each class" if groups is None else "source videos"
+        raise ValueError(f"train_rows must hold 2 classes and at least 2 {what}, got {sources}")
+    split = "random" if groups is None else "group"
+    folds = min(folds, int(sources))
+    pairs = list_folds(labels, labels if groups is None else groups, split=split, folds=folds, seed=seed)
+    pairs = [pair for pair in pairs if len(np.unique(labels[pair[0]])) > 1]
+    if not pairs:
+        raise ValueError("train_rows must hold every class in at least 2 source videos")
+    return pairs
+
+
+def _try_statistics(name, given, parts, values, labels, inner, num_classes) -> Trial:
+    """Cross-validate a statistics head with each strength; return the best."""
+    numbers = statistics_of(create_head(name, num_classes, values.shape[1:]), values)
+    said = np.full((len(STRENGTHS), len(labels), num_classes), 1 / num_classes)
+    for train, test in inner:
+        space = Space(numbers[train])
+        turned, tested = space.turn(numbers[train]), space.turn(numbers[test])
+        for each, strength in zip(said, STRENGTHS, strict=True):
+            found = space.regression(turned, labels[train], strength)
+            each[test] = 0
+            each[np.ix_(test, found.classes_)] = found.predict_proba(tested)
+    trials = [
+        _score(given, (parts,), (name,), (strength,), each, labels)
+        for each, strength in zip(said, STRENGTHS, strict=True)
+    ]
+    return min(trials, key=_rank)
+
+
+def _try_trained(name, best: Trial, values, labels, inner, seed) -> Trial | None:
+    """Cross-validate a head that is trained by gradient descent, on what the best trial looks at.
+
+    This takes long, so that a head that does worse than the best on the first fold is given up: None.
+    """
+    said = np.full(best.probabilities.shape, 1 / best.probabilities.shape[1])
+    head = create_head(name, said.shape[1], values.shape[1:])
+    for train, test in inner:
+        fit_head(head, values[train], labels[train], seed=seed)
+        said[test] = ops.convert_to_numpy(head(values[test], training=False))
+        if test is inner[0][1] and _accuracy(said, labels, test) < _accuracy(
+            best.probabilities, labels, test
+        ):
+            return None
+    return _score(best.input, best.parts, (name,), (None,), said, labels)
+
+
+def _accuracy(probabilities, labels, rows) -> float:
+    return float((probabilities[rows].argmax(axis=1) == labels[rows]).mean())
+
+
+def _averages(trials: list[Trial], labels: np.ndarray) -> list[Trial]:
+    """Average the best trial with the next best ones on the same input, each with a head of its own kind."""
+    best, found = trials[0], []
+    for other in trials[1:]:
+        if other.input == best.input and len(found) < 3:
+            mean = (best.probabilities + other.probabilities) / 2
+            pair = (best.parts + other.parts, best.heads + other.heads, best.strengths + other.strengths)
+            found.append(_score(best.input, *pair, mean, labels))
+    return found
+
+
+def _score(given, parts, heads, strengths, probabilities, labels) -> Trial:
+    right = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-6)
+    accuracy = _accuracy(probabilities, labels, slice(None))
+    return Trial(given, parts, heads, strengths, accuracy, float(-np.log(right).mean()), probabilities)
+
+
+def _rank(trial: Trial) -> tuple:
+    """Order trials: by accuracy, then by cross entropy."""
+    return -trial.accuracy, trial.loss
+
+
+def _fit(chosen: Trial, table: FeatureTable, labels, train_rows, classes, seed: int):
+    """Fit the chosen heads to all training clips, and put them on an encoder that gives what they look at."""
+    encoder = table.encoders[chosen.input]
+    used = [part for part in PARTS if any(part in parts for parts in chosen.parts)]
+    encoder = keep_parts(encoder, used)
+    ends = np.cumsum([0, *part_sizes(encoder).values()]).tolist()
+    starts = dict(zip(used, ends[:-1], strict=True))
+    sizes = part_sizes(encoder)
+    heads, places = [], []
+    for name, parts, strength in zip(chosen.heads, chosen.parts, chosen.strengths, strict=True):
+        values = table.pick(chosen.input, parts)[train_rows]
+        head = create_head(name, len(classes), values.shape[1:])
+        heads.append(fit_head(head, values, labels[train_rows], strength=strength or 1.0, seed=seed))
+        places.append([slice(starts[part], starts[part] + sizes[part]) for part in parts])
+    head = average_heads(heads, places, ends[-1])
+    model = join(encoder, head)
+    seconds = float(np.median(table.clip_seconds[train_rows]))
+    model.recipe = Recipe(tuple(classes), *chosen.input, seconds, channels=encoder.input_shape[-1])
+    return head, model
+
+
+def head_features(table: FeatureTable, chosen: Trial, rows: np.ndarray) -> np.ndarray:
+    """Return the features of some clips as the chosen head takes them: float32 (N, T, F)."""
+    used = [part for part in PARTS if any(part in parts for parts in chosen.parts)]
+    return table.pick(chosen.input, used)[rows]
+
+
+def _report(trials: list[Trial], given_up: list[str], count: int, grouped: bool, inner: list) -> str:
+    """Say what was tried and why the first was chosen."""
+    how = "by source video" if grouped else "at random, sources on both sides"
+    lead = count * (trials[0].accuracy - trials[min(1, len(trials) - 1)].accuracy)
+    lines = [
+        f"auto compared {len(trials)} candidates by {len(inner)}-fold cross-validation ({how}) inside the "
+        f"{count} training clips,",
+        "and fitted the first, which named most of them right (of equals, the one with the least loss). The",
+        f"next one named {lead:.0f} fewer right. The test clips took no part.",
+        f"{'input':<16} {'accuracy':>8} {'loss':>8}  head of which features",
+        *map(str, trials),
+    ]
+    if given_up:
+        lines.append(f"given up after the first fold, being behind the best: {', '.join(given_up)}")
+    return "\n".join(lines)

@@ -1,0 +1,195 @@
+"""The easy path: inputs and heads compared inside the training clips, the best one fitted and saved."""
+
+import keras
+import numpy as np
+import pytest
+
+from harkeras import VideoWriter, predict_on_video, predict_single_action, read_recipe
+from harkeras.auto import head_features, train_auto
+from harkeras.datasets import list_videos
+from harkeras.feature_table import Input, read_feature_table
+from harkeras.splits import read_groups
+from harkeras.workflow import evaluate_on_folder, train_on_folder
+
+SMALL = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((4, 32, 32), (6, 32))}
+QUICK = ("mean_std", "mean_diff")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Dark clips that flicker and dark clips that do not; two clips of each class in each of six sources."""
+    folder, rng = tmp_path_factory.mktemp("clips"), np.random.default_rng(0)
+    for label, name in enumerate(("Flickering", "Still")):
+        for group, clip in np.ndindex(6, 2):
+            path = folder / name / f"v_{name}_g{group:02d}_c{clip:02d}.mp4"
+            with VideoWriter(path, fps=10) as writer:
+                for frame in range(12):
+                    image = rng.integers(40, 60, (48, 64, 3)).astype(np.uint8)
+                    image[8:40, 8:56] += np.uint8(150 * (frame % 5 < 2) * (1 - label) + 5 * group)
+                    writer.write(image)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def table(folder):
+    keras.utils.set_random_seed(0)
+    return read_feature_table(list_videos(folder)[0], **SMALL)
+
+
+@pytest.fixture(scope="module")
+def labels(folder):
+    return list_videos(folder)[1]
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    options = {**SMALL, "heads": QUICK, "folds": 3}
+    return train_on_folder(folder, output_dir=tmp_path_factory.mktemp("models"), model_options=options)
+
+
+def test_a_table_holds_each_input(table):
+    assert list(table.features) == [Input(4, 32, 32), Input(6, 32, 32)]
+    assert table.features[Input(6, 32, 32)].shape == (24, 6, 1472)
+    assert table.pick(Input(4, 32, 32), ("last",)).shape == (24, 4, 1280)
+    assert table.clip_seconds == pytest.approx(np.full(24, 1.2))
+    assert table.rows.tolist() == list(range(24))
+
+
+def test_the_longer_side_follows_the_clips(folder):
+    paths = list_videos(folder)[0][:2]
+    options = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((2, 64),)}
+    (given,) = read_feature_table(paths, **options).features
+    assert given == (2, 64, 96)  # 4 : 3, to the next 32
+    with pytest.raises(ValueError, match="inputs must name at least one"):
+        read_feature_table(paths, **{**options, "inputs": ()})
+
+
+def test_choice_looks_at_training_clips_alone(table, labels):
+    """Labels and features of test clips can be anything."""
+    train = np.flatnonzero(np.arange(24) % 12 < 8)
+    groups = read_groups(table.video_paths)
+    options = {"classes": ("a", "b"), "groups": groups, "heads": QUICK, "folds": 3}
+    first = train_auto(table, labels, train, **options)
+    test = np.setdiff1d(np.arange(24), train)
+    other_labels = labels.copy()
+    other_labels[test] = 1 - other_labels[test]
+    spoilt = {given: each.copy() for given, each in table.features.items()}
+    for each in spoilt.values():
+        each[test] = np.nan
+    second = train_auto(type(table)(**{**vars(table), "features": spoilt}), other_labels, train, **options)
+    assert second.report == first.report
+    for mine, theirs in zip(first.head.get_weights(), second.head.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_report_says_what_was_tried(table, labels):
+    rows = np.arange(24)
+    result = train_auto(
+        table, labels, rows, classes=("a", "b"), groups=read_groups(table.video_paths), heads=QUICK, folds=3
+    )
+    assert result.report.startswith(
+        "auto compared 15 candidates by 3-fold cross-validation (by source video)"
+    )
+    assert str(result.trials[0]) in result.report
+    assert [trial.accuracy for trial in result.trials] == sorted(
+        (trial.accuracy for trial in result.trials), reverse=True
+    )
+    assert result.chosen.accuracy > 0.9
+    said = result.head.predict(head_features(table, result.chosen, rows), verbose=0)
+    assert (said.argmax(axis=1) == labels).mean() > 0.9
+    at_random = train_auto(table, labels, rows, classes=("a", "b"), heads=QUICK, folds=3)
+    assert "(at random, sources on both sides)" in at_random.report
+
+
+def test_slow_heads_are_tried_on_the_best_input(table, labels):
+    groups = read_groups(table.video_paths)
+    heads = ("mean_diff", "tcn")
+    result = train_auto(table, labels, np.arange(24), classes=("a", "b"), groups=groups, heads=heads, folds=2)
+    assert "tcn" in result.report
+
+
+def test_folder_to_model(trained, folder):
+    assert trained.history is None
+    assert trained.evaluation.accuracy > 0.8
+    assert trained.path.name.startswith("transfer__")
+    assert [path.name.removeprefix(trained.path.stem) for path in trained.report] == [
+        "__report.txt",
+        "__confusion.png",
+    ]
+    text = trained.report[0].read_text()
+    assert "by source video: 24 clips of 6 sources" in text
+    assert "auto compared 15 candidates by 3-fold cross-validation (by source video)" in text
+    recipe = read_recipe(trained.path)
+    assert recipe.classes == ("Flickering", "Still")
+    assert recipe.clip_seconds == pytest.approx(1.2)
+    assert evaluate_on_folder(trained.path, folder).accuracy == trained.evaluation.accuracy
+
+
+def test_the_saved_model_needs_nothing_else(trained, folder):
+    clip = next((folder / "Still").iterdir())
+    prediction = predict_on_video(clip, trained.path, progress=False)
+    assert prediction.classes == ("Flickering", "Still")
+    opened = keras.saving.load_model(trained.path)
+    assert opened.input_shape == trained.model.input_shape
+    assert predict_single_action(clip, trained.path).label in prediction.classes
+
+
+def test_without_weights_lrcn_is_trained_instead(folder, tmp_path, monkeypatch):
+    def fail(*_args, **_kwargs):
+        raise OSError("the ImageNet weights are out of reach")
+
+    monkeypatch.setattr("harkeras.workflow.frame_encoder", fail)
+    options = {"epochs": 1, "verbose": False, "input_shape": (4, 64, 64, 3)}
+    with pytest.warns(UserWarning, match="auto has no pretrained weights and trains LRCN(.|\n)*out of reach"):
+        trained = train_on_folder(folder, output_dir=tmp_path, **options)
+    assert trained.path.name.startswith("lrcn__")
+    with pytest.raises(OSError, match="out of reach"):
+        train_on_folder(folder, output_dir=tmp_path, model_options={"weights": "file.h5"}, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"heads": ("lstm",)}, "heads must be among mean_std, .*, one of them of mean_std"),
+        ({"heads": ("mean_std", "svm")}, "heads must be among"),
+        ({"groups": np.zeros(24)}, "train_rows must hold 2 classes and at least 2 source videos"),
+    ],
+)
+def test_what_is_refused(table, labels, options, message):
+    with pytest.raises(ValueError, match=message):
+        train_auto(table, labels, np.arange(24), classes=("a", "b"), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"input_shape": (4, 32, 32, 2)}, "input_shape must have 3 or 5 channels for auto"),
+        ({"model_options": {"weights": None, "units": 3}}, "options of auto must be among backbone"),
+    ],
+)
+def test_what_the_workflow_refuses(folder, tmp_path, options, message):
+    options = {"model_options": {"weights": None}, **options}
+    with pytest.raises(ValueError, match=message):
+        train_on_folder(folder, output_dir=tmp_path, **options)
+
+
+@pytest.mark.real_data
+def test_a_few_fights_with_the_published_weights(real_data, tmp_path):
+    weights = real_data.parent / "models" / "mobilenet_v2_0.35_96_no_top_from_drq.weights.h5"
+    if not weights.is_file():
+        pytest.skip("no published weights: ../shared/models is absent")
+    paths, labels = list_videos(real_data / "surveillance_fights")
+    some = np.flatnonzero(np.arange(len(paths)) % 6 == 0)
+    table = read_feature_table(
+        [paths[row] for row in some],
+        backbone="mobilenet_v2_0.35",
+        weights=weights,
+        inputs=((8, 96),),
+        cache=tmp_path,
+    )
+    groups = read_groups(table.video_paths)
+    train, test = np.flatnonzero(np.arange(len(some)) % 3), np.arange(0, len(some), 3)
+    result = train_auto(table, labels[some], train, classes=("Fight", "NoFight"), groups=groups, heads=QUICK)
+    said = result.head.predict(head_features(table, result.chosen, test), verbose=0)
+    assert (said.argmax(axis=1) == labels[some][test]).mean() >= 0.5
+    assert len(list(tmp_path.iterdir())) == len(some)
