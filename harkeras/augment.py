@@ -10,8 +10,8 @@ Every filter is a Keras layer that works in two places, by the same code:
 
 - In the data pipeline: `harkeras.train(..., augment=default_augmentation())` calls `augment(clips, seed)`,
   uint8 in and out; the same seed gives the same clips, in any process.
-- In a model, as its first layer, before any rescaling: active in training only, an identity otherwise. `load_model`
-  opens the file of such a model, Keras alone only after `import harkeras.augment`.
+- In a model, as its first layer, before any rescaling: active in training only, an identity otherwise.
+  `load_model` opens the file of such a model, Keras alone only after `import harkeras.augment`.
 
 The work is done by OpenCV on the CPU. Keras's own image layers could be had for some of it, with time folded
 into the channels, (B, T, H, W, C) -> (B, H, W, T * C); on a CPU they were 1.5 to 60 times slower (see

@@ -131,7 +131,7 @@ def plot_calibration(
         xlim=(0, 1),
         ylim=(0, 1.02),
     )
-    axes.legend(loc="upper left", title="numbers: clips")
+    axes.legend(loc="lower right", title="numbers: clips")
     return figure
 
 
