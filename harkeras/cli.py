@@ -426,9 +426,9 @@ def cut(
 
 @app.command()
 def models() -> None:
-    """List the models that can be trained, as they are built by default for 4 classes.
+    """List the models, as they are built by default for 4 classes; those of still images come last.
 
-    Multiply-adds are those of one clip; many papers call them FLOPs. Builds every model to measure it, which
+    Multiply-adds are those of one clip or image; many papers call them FLOPs. Builds every model to measure it, which
     takes some seconds.
     """
     with _quiet():

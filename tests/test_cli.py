@@ -61,10 +61,11 @@ def test_models_lists_what_each_costs(run):
     assert status == 0
     lines = out.splitlines()
     assert max(map(len, lines)) <= 115
-    assert [line.split()[0] for line in lines] == ["name", *list_models()]
+    assert [line.split()[0] for line in lines] == ["name", *list_models(), *list_models("images")]
     rows = {line.split()[0]: " ".join(line.split()) for line in lines}
     assert rows["convlstm"].startswith("convlstm 20x64x64x3 44,524 ")
     assert rows["lrcn"] == "lrcn 20x64x64x3 73,060 68.1 M Donahue et al., CVPR 2015 lrcn.py"
+    assert rows["vgg16"].startswith("vgg16 224x224x3 134,276,932 15.5 G Simonyan & Zisserman, ICLR 2015")
     assert rows["c3d"] == "c3d 16x112x112x3 78,012,164 38.5 G Tran et al., ICCV 2015 c3d.py"
 
 

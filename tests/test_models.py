@@ -319,6 +319,12 @@ class TestRegistry:
         with pytest.raises(ValueError, match=r"name must be one of .*convlstm.*, lrcn.*, got 'lcrn'"):
             create_model("lcrn", 4)
 
+    def test_kinds(self):
+        assert list_models("images") == ["densenet121", "googlenet", "mobilenet_v2", "resnet50", "vgg16"]
+        assert create_model("googlenet", 3, (32, 32, 3), width=0.05).output_shape == (None, 3)
+        with pytest.raises(ValueError, match="kind must be 'clips' or 'images', got 'videos'"):
+            list_models("videos")
+
     def test_unknown_option(self):
         with pytest.raises(
             ValueError, match="options of lrcn must be among filters, units, dropout, got widht"

@@ -7,53 +7,68 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import keras
 
 _BUILDERS: dict[str, Callable] = {}
 _PAPERS: dict[str, str] = {}
+_IMAGE_MODELS: set[str] = set()
 
 
-def register(name: str, *, paper: str) -> Callable:
+def register(name: str, *, paper: str, images: bool = False) -> Callable:
     """Register a builder under `name`; used as a decorator.
 
     Args:
         name: What `create_model` will know it by.
         paper: Its source in short, as "Donahue et al., CVPR 2015".
+        images: Whether its models take images instead of clips.
     """
 
     def add(builder: Callable) -> Callable:
         if name in _BUILDERS:
             raise ValueError(f"a model named {name!r} is registered already")
         _BUILDERS[name], _PAPERS[name] = builder, paper
+        if images:
+            _IMAGE_MODELS.add(name)
         return builder
 
     return add
 
 
-def list_models() -> list[str]:
-    """Return the names that `create_model` accepts, sorted."""
-    return sorted(_BUILDERS)
+def list_models(kind: Literal["clips", "images"] = "clips") -> list[str]:
+    """Return the names of the models of clips, or of those of still images, sorted.
+
+    Raises:
+        ValueError: If `kind` is neither.
+    """
+    if kind not in ("clips", "images"):
+        raise ValueError(f"kind must be 'clips' or 'images', got {kind!r}")
+    return sorted(name for name in _BUILDERS if (name in _IMAGE_MODELS) == (kind == "images"))
 
 
 def create_model(name: str, num_classes: int, input_shape: tuple[int, ...] | None = None, **options):
     """Build a model by its registered name, uncompiled, with random weights.
 
     Args:
-        name: One of `list_models()`.
+        name: One of `list_models()` or of `list_models("images")`.
         num_classes: Number of actions, at least 2.
-        input_shape: Clip shape (frames, height, width, channels); the builder's default by default.
+        input_shape: Clip shape (frames, height, width, channels), or image shape (height, width, channels);
+            the builder's default by default.
         **options: Further arguments of the builder.
 
     Returns:
-        `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
+        `keras.Model`: clips (B, T, H, W, 3) or images (B, H, W, 3), RGB 0-255 -> float32 probabilities (B,
+        num_classes).
 
     Raises:
         ValueError: If there is no model of that name, the builder has no such option, or it refuses its
             arguments.
     """
     if name not in _BUILDERS:
-        raise ValueError(f"name must be one of {', '.join(list_models())}, got {name!r}")
+        raise ValueError(
+            f"name must be one of {', '.join(list_models() + list_models('images'))}, got {name!r}"
+        )
     known = list(inspect.signature(_BUILDERS[name]).parameters)[2:]
     unknown = options.keys() - set(known)
     if unknown:

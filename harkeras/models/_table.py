@@ -17,9 +17,10 @@ class ModelRow(NamedTuple):
 
     Attributes:
         name: What `create_model` knows it by.
-        input_shape: Clip shape (frames, height, width, channels), or (frames, keypoints, values).
+        input_shape: Clip shape (frames, height, width, channels), or (frames, keypoints, values), or image
+            shape (height, width, channels).
         parameters: Trainable parameters.
-        multiply_adds: For one clip; see `count_multiply_adds`.
+        multiply_adds: For one clip or image; see `count_multiply_adds`.
         paper: Where it was published.
         file: The file that builds it, from the top of the repository.
     """
@@ -39,10 +40,10 @@ def model_table(num_classes: int = 4) -> list[ModelRow]:
         num_classes: Number of actions, at least 2.
 
     Returns:
-        One row per model, sorted by name.
+        One row per model, those of clips first, sorted by name.
     """
     rows = []
-    for name in list_models():
+    for name in list_models() + list_models("images"):
         with no_weights():
             model = create_model(name, num_classes)
             size = count_parameters(model), count_multiply_adds(model)

@@ -27,10 +27,12 @@ from harkeras.models._blocks import (
     local_response_normalization,
     scaled,
 )
+from harkeras.models._registry import register
 
 _NORMALIZATION = {"k": 1, "n": 5, "alpha": 1e-4 / 5, "beta": 0.75}  # Caffe divides alpha by n
 
 
+@register("googlenet", paper="Szegedy et al., CVPR 2015", images=True)
 def create_googlenet_model(
     num_classes, input_shape=(224, 224, 3), *, batch_norm=False, auxiliary=False, dropout=0.4, width=1.0
 ):

@@ -23,8 +23,10 @@ from keras import Model, layers
 
 from harkeras.models._backbones import image_backbone
 from harkeras.models._blocks import classify, image_input, scaled
+from harkeras.models._registry import register
 
 
+@register("vgg16", paper="Simonyan & Zisserman, ICLR 2015", images=True)
 def create_vgg16_model(
     num_classes,
     input_shape=(224, 224, 3),
@@ -63,6 +65,7 @@ def create_vgg16_model(
     return Model(image, classify(x, num_classes), name="vgg16")
 
 
+@register("resnet50", paper="He et al., CVPR 2016", images=True)
 def create_resnet50_model(num_classes, input_shape=(224, 224, 3), *, weights=None, freeze=False, dropout=0.0):
     """Build ResNet-50, uncompiled.
 
@@ -88,6 +91,7 @@ def create_resnet50_model(num_classes, input_shape=(224, 224, 3), *, weights=Non
     return Model(image, _classify_maps(x, num_classes, dropout), name="resnet50")
 
 
+@register("densenet121", paper="Huang et al., CVPR 2017", images=True)
 def create_densenet121_model(
     num_classes, input_shape=(224, 224, 3), *, weights=None, freeze=False, dropout=0.0
 ):
@@ -115,6 +119,7 @@ def create_densenet121_model(
     return Model(image, _classify_maps(x, num_classes, dropout), name="densenet121")
 
 
+@register("mobilenet_v2", paper="Sandler et al., CVPR 2018", images=True)
 def create_mobilenet_v2_model(
     num_classes, input_shape=(224, 224, 3), *, weights=None, freeze=False, dropout=0.2, alpha=1.0
 ):
