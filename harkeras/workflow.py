@@ -99,6 +99,10 @@ def train_on_folder(
         list_videos(data_dir, classes)  # before the long work, because it may refuse the folder
         options = dict(model_options or {})
         if _weights_can_be_had(options):
+            if training.get("augment") is not None:
+                raise ValueError(
+                    "augment changes clips in training; auto computes features once, name a model"
+                )
             return _train_auto(
                 data_dir, classes, output_dir, input_shape, options, splitting, cache=cache, workers=workers
             )

@@ -165,6 +165,10 @@ def test_what_is_refused(table, labels, options, message):
     [
         ({"input_shape": (4, 32, 32, 2)}, "input_shape must have 3 or 5 channels for auto"),
         ({"model_options": {"weights": None, "units": 3}}, "options of auto must be among backbone"),
+        (
+            {"augment": lambda clips, seed: clips},
+            "augment changes clips in training; auto computes features once",
+        ),
     ],
 )
 def test_what_the_workflow_refuses(folder, tmp_path, options, message):
