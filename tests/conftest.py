@@ -6,6 +6,7 @@ import os
 import queue
 import shutil
 import subprocess
+import sys
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +25,23 @@ CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrom
 # The first of the four rows of blocks in a coded frame; it betrays BGR, flips and turns.
 # The others hold 12 bits, the highest first.
 MARKER = np.array([(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)], np.uint8)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def seeded_module():
+    """Give what a module's fixtures build the same random weights, whatever ran before it."""
+    _seed()
+
+
+@pytest.fixture(autouse=True)
+def seeded_test(seeded_module):
+    """Give each test the same random weights, whatever ran before it."""
+    _seed()
+
+
+def _seed():
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(27)
 
 
 def pytest_addoption(parser):

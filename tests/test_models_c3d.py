@@ -34,6 +34,7 @@ def test_parameters_are_those_published(classes, parameters):
 @pytest.mark.parametrize("shape", [(1, 16, 16, 3), (7, 17, 30, 3), (17, 16, 33, 3)])
 def test_takes_any_size(shape):
     """Pools round up, so that no row, column or frame at the end is lost."""
+    keras.utils.set_random_seed(27)  # of so few filters, all may be dead
     model = create_c3d_model(3, shape, width=1 / 32)
     rounded = [-(-shape[0] // 16), *(-(-size // 32) for size in shape[1:3])]
     assert model.get_layer("pool5").output.shape[1:4] == tuple(rounded)

@@ -98,6 +98,7 @@ class TestEveryStep:
         step = bias - model.get_layer("logits").bias.numpy()
         np.testing.assert_allclose(step, gradient, rtol=1e-3, atol=1e-6)
 
+    @pytest.mark.slow
     def test_trains_and_is_saved(self, tmp_path):
         model, clips = small(every_step=True), noise(8)
         labels = np.arange(8) % 3

@@ -225,6 +225,7 @@ class TestStream:
         assert shapes == [(None, None, 172, 172, 3), (None, None, 224, 224, 3)]
 
 
+@pytest.mark.slow
 def test_saved_stream_opens_without_harkeras(causal, stream, tmp_path):
     stream.save(tmp_path / "stream.keras")
     clips = clips_of(1)

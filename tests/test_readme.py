@@ -24,6 +24,7 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     assert (tmp_path / "data" / "actions.mp4").stat().st_size > 1000
 
 
+@pytest.mark.slow
 def test_commands_run_in_order(tmp_path):
     for language, code in BLOCKS:
         for line in code.splitlines() if language == "bash" else []:

@@ -506,6 +506,7 @@ class TestErrors:
             train(make_model(), features[:0], labels[:0], **FAST)
 
 
+@pytest.mark.slow
 def test_two_processes_train_the_same_weights():
     code = """
 import hashlib, keras, numpy as np
@@ -530,6 +531,7 @@ for build, shape, options in (
     assert one == other
 
 
+@pytest.mark.slow
 def test_learns_from_videos_which_way_a_block_moves(tmp_path):
     """From files to the score. Frames without their order tell nothing."""
     rng = np.random.default_rng(0)
