@@ -428,8 +428,8 @@ def cut(
 def models() -> None:
     """List the models, as they are built by default for 4 classes; those of still images come last.
 
-    Multiply-adds are those of one clip or image; many papers call them FLOPs. Builds every model to measure it, which
-    takes some seconds.
+    Multiply-adds are those of one clip or image; many papers call them FLOPs. Builds every model to measure
+    it, which takes some seconds.
     """
     with _quiet():
         from harkeras.models import model_table
