@@ -86,17 +86,14 @@ class Batches(keras.utils.PyDataset):
         self.weights = (
             None if weights is None else np.array([weights[c] for c in sorted(weights)], np.float32)
         )
-        self._draw(0)
-
-    def shuffle(self, epoch: int) -> None:
-        """Draw the order of an epoch from the seed and its number."""
-        self._draw(epoch)
+        self.shuffle(0)
 
     def on_epoch_end(self) -> None:
         """Draw the order of the next epoch; Keras calls this."""
-        self._draw(self.epoch + 1)
+        self.shuffle(self.epoch + 1)
 
-    def _draw(self, epoch: int) -> None:
+    def shuffle(self, epoch: int) -> None:
+        """Draw the order of an epoch from the seed and its number."""
         self.epoch, self.order = epoch, self.rows
         if self.seed is None:
             return
@@ -162,8 +159,10 @@ class ClipDataset(Batches):
             testing the middle one. By default a clip spans the whole video.
         clips_per_video: In testing, so many clips spread over the video, whose scores are averaged by
             `evaluate`.
-        batch_size: Clips per batch.
-        seed: Seed of the order and of the cuts. Without one, as for testing, the videos come in order.
+        batch_size: Clips per batch for `fit`; `harkeras.train` has its own, and `harkeras.evaluate` goes
+            video by video.
+        seed: Seed of the order and of the cuts for `fit`; `harkeras.train` has its own. Without one, as for
+            testing, the videos come in order.
         workers: Threads that decode; one per core by default.
 
     Raises:

@@ -24,7 +24,7 @@ from harkeras._comparison_page import HEAD, in_words, plot_comparison, write_pag
 from harkeras.datasets import Dataset, create_dataset, list_classes, median_clip_seconds
 from harkeras.evaluation import Evaluation, bootstrap_interval, evaluate, measure_latency, wilson_interval
 from harkeras.models import count_multiply_adds, create_model
-from harkeras.models._registry import count_parameters
+from harkeras.models._registry import count_parameters, no_weights
 from harkeras.recipe import read_channels
 from harkeras.splits import list_folds, read_groups, split_by_files
 from harkeras.training import train
@@ -248,8 +248,9 @@ def compare(
     classes = list_classes(data_dir) if classes is None else list(classes)
     sizes = []
     for each in contestants:  # before the long work, because a builder may refuse its arguments
-        model = create_model(each.model, len(classes), input_shape, **each.options)
-        sizes.append((count_parameters(model), count_multiply_adds(model)))
+        with no_weights():
+            model = create_model(each.model, len(classes), input_shape, **each.options)
+            sizes.append((count_parameters(model), count_multiply_adds(model)))
     output_dir = Path(output_dir)
     data = _read(data_dir, classes, input_shape, output_dir / "frames.npy", workers)
     training = {"clip_seconds": median_clip_seconds(data.video_paths), "verbose": False} | training

@@ -124,7 +124,7 @@ def evaluate(
         groups: (N,), the source of each clip, for an interval over whole sources.
         split: How the clips were chosen, in words, such as "by source video, 12 of 46 sources"; for the
             report.
-        batch_size: Clips per step.
+        batch_size: Clips per step; without meaning for a `ClipDataset`.
 
     Returns:
         `Evaluation`; `print` it for the table.

@@ -209,12 +209,12 @@ def from_uint8(field: np.ndarray) -> np.ndarray:
     return (field.astype(np.float32) - 128) * (LIMIT_PX / 127)
 
 
-def plot_flow(clip: np.ndarray, *, streams: Streams = "rgb+flow", count: int = 6):
+def plot_flow(clip: np.ndarray, *, count: int = 6):
     """Draw the flow of a clip in colour: the hue is the direction, the strength of the colour the speed.
 
     Args:
-        clip: uint8 (T, H, W, C), as `flow_extraction` gives it.
-        streams: "rgb+flow" draws the frames above their flow; "flow" is for clips of flow alone.
+        clip: uint8 (T, H, W, C), as `flow_extraction` gives it; frames, if it has them, are drawn above their
+            flow.
         count: Number of frames to draw, spread over the clip; of each, the latest field.
 
     Returns:
@@ -225,9 +225,9 @@ def plot_flow(clip: np.ndarray, *, streams: Streams = "rgb+flow", count: int = 6
     """
     from matplotlib.figure import Figure
 
-    expected = "2, 4, 6, ..." if streams == "flow" else "5, 7, 9, ..."
-    if clip.ndim != 4 or read_channels(clip.shape[-1])[0] != streams:
-        raise ValueError(f"clip must be (T, H, W, C) with {expected} channels, got {clip.shape}")
+    streams = read_channels(clip.shape[-1])[0] if clip.ndim == 4 else None
+    if streams not in ("flow", "rgb+flow"):
+        raise ValueError(f"clip must be (T, H, W, C) with 2L or 3 + 2L channels, got {clip.shape}")
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     shown = np.unique(np.linspace(0, len(clip) - 1, count).round().astype(int))

@@ -29,7 +29,7 @@ class LeakageReport:
         shared_groups: Sources that stand on both sides, sorted.
         leaking_clips: Test clips that have a sibling, of the same source, in training.
         near_duplicates: Pairs (training path, test path) that look alike though their sources differ by name;
-            empty if they were not looked for.
+            None if they were not looked for.
         unreadable: Clips that could not be hashed, and why.
     """
 
@@ -37,7 +37,7 @@ class LeakageReport:
     test_clips: int
     shared_groups: tuple[str, ...]
     leaking_clips: int
-    near_duplicates: tuple[tuple[str, str], ...]
+    near_duplicates: tuple[tuple[str, str], ...] | None
     unreadable: tuple[str, ...] = ()
 
     def __str__(self) -> str:
@@ -47,10 +47,12 @@ class LeakageReport:
             f"{self.train_clips} clips to train on, {self.test_clips} to test on",
             f"{len(self.shared_groups)} sources stand on both sides; {self.leaking_clips} test clips "
             f"({share:.1%}) have a sibling in training",
-            f"{len(self.near_duplicates)} pairs of clips look alike across the split, but for their sources",
         ]
-        lines += [f"  {train}  ~  {test}" for train, test in self.near_duplicates[:10]]
-        lines += [f"  ... and {len(self.near_duplicates) - 10} more"] * (len(self.near_duplicates) > 10)
+        if self.near_duplicates is not None:
+            pairs, more = self.near_duplicates, len(self.near_duplicates) - 10
+            lines.append(f"{len(pairs)} pairs of clips look alike across the split, but for their sources")
+            lines += [f"  {train}  ~  {test}" for train, test in pairs[:10]]
+            lines += [f"  ... and {more} more"] * (more > 0)
         lines += [f"not read: {reason}" for reason in self.unreadable]
         return "\n".join(lines)
 
@@ -66,8 +68,8 @@ def leakage_report(
     """Count what a split leaks: test clips with a sibling in training, and near-duplicates across it.
 
     Near-duplicates are found by a perceptual hash (the signs of brightness differences) of three frames of
-    each clip, which stands copies in another size or quality. One still camera over many sources looks alike
-    as well: read the pairs before believing them.
+    each clip, which is nearly the same for copies in another size or quality. One still camera over many
+    sources looks alike as well: read the pairs before believing them.
 
     Args:
         video_paths: Paths of the clips.
@@ -88,7 +90,7 @@ def leakage_report(
         raise ValueError(f"both sides must have clips, got {len(train_rows)} and {len(test_rows)}")
     groups = np.asarray(groups)
     shared = np.intersect1d(groups[train_rows], groups[test_rows])
-    pairs, unreadable = (), ()
+    pairs, unreadable = None, ()
     if near_duplicates:
         pairs, unreadable = _near_duplicates(video_paths, groups, train_rows, test_rows)
     return LeakageReport(

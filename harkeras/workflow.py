@@ -260,13 +260,21 @@ def evaluate_on_folder(
         cache=cache,
     )
     rows, words = np.arange(len(labels)), f"all {len(labels)} clips of the folder"
-    if clips == "held-out":
-        _, rows, _, words = split_clips(
+    if clips == "all":
+        groups = read_groups(video_paths)
+    else:
+        _, rows, groups, words = split_clips(
             video_paths, labels, split=split, split_dir=split_dir, test_size=test_size, seed=seed
         )
     batch_size = min(max(_NUMBERS_PER_BATCH // math.prod(features.shape[1:]), 1), 16)
     return evaluate(
-        network, _Rows(features, rows), labels[rows], classes=classes, split=words, batch_size=batch_size
+        network,
+        _Rows(features, rows),
+        labels[rows],
+        classes=classes,
+        groups=groups[rows],
+        split=words,
+        batch_size=batch_size,
     )
 
 

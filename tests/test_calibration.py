@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from harkeras.calibration import expected_calibration_error, fit_temperature, plot_calibration, tune_threshold
-from harkeras.decisions import name_classes
+from harkeras.decisions import Decider, Window, name_classes
 from harkeras.evaluation import evaluate
 from harkeras.recipe import Recipe
 from harkeras.saving import load_model, save_model
@@ -86,6 +86,15 @@ class TestThresholds:
         assert name_classes(self.SAID, np.zeros(2)).tolist() == [0, 0, 0, 0, 1, 1]
         assert name_classes(np.array([0.2, 0.35, 0.45]), np.array([0.9, 0.0, 0.5])).tolist() == 1
         assert name_classes(np.array([0.4, 0.6]), np.array([0.5, 0.9])).tolist() == 1  # none is reached
+
+    def test_decider_finds_a_rare_class_early(self):
+        """A low threshold of one class is not held back by the lead of another."""
+        window = Window(0, 1, np.array([0.6, 0.4]))
+        off = {"smoothing_seconds": 0, "min_seconds": 0}
+        plain, tuned = (Decider(("calm", "rare"), 0.1, **off, thresholds=t) for t in (None, {"rare": 0.35}))
+        assert [each.update(window) for each in (plain, tuned)] == ["calm", "rare"]
+        assert tuned.update(Window(0.1, 1.1, np.array([0.7, 0.3]))) == "calm"
+        assert tuned.update(window) == "rare"
 
     def test_evaluation_uses_the_recipe(self, tmp_path):
         clip = keras.Input((1, 2, 2, 3))

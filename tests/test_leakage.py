@@ -21,6 +21,8 @@ def test_random_split_leaks(clips):
     assert set(report.shared_groups) == set(groups[rows[1]])
     assert "have a sibling in training" in str(report)
     assert "(100.0%)" in str(report)
+    assert report.near_duplicates is None  # they were not looked for, which is not that there are none
+    assert "look alike" not in str(report)
 
 
 def test_grouped_split_does_not(clips):

@@ -32,6 +32,7 @@ from harkeras.models import (
     create_video_transformer_model,
     list_models,
     plot_model_structure,
+    set_batch_norm_momentum,
 )
 from harkeras.models._registry import count_parameters, no_weights, register
 from harkeras.recipe import Recipe
@@ -312,6 +313,16 @@ assert not any(name.startswith("harkeras") for name in sys.modules)"""
 def test_lrcn_filters():
     with pytest.raises(ValueError, match=r"filters must name 4 numbers, got \(8, 8\)"):
         create_lrcn_model(2, filters=(8, 8))
+
+
+def test_batch_norm_momentum():
+    inner = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.BatchNormalization()])
+    clip = keras.Input((2, 4, 4, 3))
+    x = keras.layers.TimeDistributed(inner)(keras.layers.BatchNormalization(momentum=0.999)(clip))
+    model = set_batch_norm_momentum(keras.Model(clip, x), 0.8)
+    assert [model.layers[1].momentum, inner.layers[0].momentum] == [0.8, 0.8]
+    with pytest.raises(ValueError, match="momentum must lie between 0 and 1, got 1"):
+        set_batch_norm_momentum(model, 1)
 
 
 class TestRegistry:

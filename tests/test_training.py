@@ -69,13 +69,13 @@ def make_model():
 def spied(monkeypatch):
     """The rows of each epoch, in order."""
     epochs = []
-    shuffle = harkeras.batches.Batches.shuffle
+    begin = harkeras._stopping.Stopper.on_epoch_begin
 
-    def spy(self, epoch):
-        shuffle(self, epoch)
-        epochs.append(self.order.tolist())
+    def spy(self, epoch, logs=None):
+        begin(self, epoch, logs)
+        epochs.append(self.batches.order.tolist())
 
-    monkeypatch.setattr(harkeras.batches.Batches, "shuffle", spy)
+    monkeypatch.setattr(harkeras._stopping.Stopper, "on_epoch_begin", spy)
     return epochs
 
 

@@ -4,7 +4,7 @@
 
 The columns "of LRCN" are ratios within the run, so that a busy machine does not matter much. `--small` times
 the networks at 16 frames of 64 x 64 pixels (where they accept them) instead of at the papers' sizes, which
-need up to 10 GB of memory in training. A model runs as one compiled function; the median of the rounds
+take long and much memory with gradients. A model runs as one compiled function; the median of the rounds
 counts.
 """
 
