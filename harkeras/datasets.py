@@ -5,8 +5,6 @@ The layout is the one of UCF and Kinetics: one folder per class, the clips insid
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import warnings
@@ -20,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm.auto import tqdm
 
+from harkeras._clip_cache import ClipFile, through_cache
 from harkeras.flow import FlowMethod, read_clip
 from harkeras.recipe import Streams, count_channels
 from harkeras.video import VIDEO_SUFFIXES, VideoError, VideoInfo, iter_frames
@@ -119,9 +118,10 @@ def create_dataset(
         flow_method: "dis", "farneback", or "tvl1", which needs opencv-contrib-python; without meaning for
             "rgb".
         workers: Threads that decode; one per core by default.
-        cache: A `.npy` file to keep the array in. It is memory-mapped, used again while clips and settings
-            are the same, and made anew otherwise. Use it when the array is larger than the memory, or to
-            have it at once the next time.
+        cache: A `.npy` file to keep the array in, memory-mapped: for an array larger than the memory, or to
+            have it at once the next time. It grows clip by clip; after an interruption it goes on where it
+            stopped. Clips that are new or changed are read, the others taken over; with other settings it is
+            made anew.
         strict: Raise on the first clip that cannot be read, instead of leaving it out with a warning.
 
     Returns:
@@ -136,7 +136,8 @@ def create_dataset(
         MemoryError: If the array is larger than the machine's memory and `cache` is not given.
         ImportError: If OpenCV has no TV-L1.
         VideoError: With `strict`, if a clip cannot be read.
-        OSError: If the cache cannot be written, for instance on a full disk; an older one then remains.
+        OSError: If the cache cannot be written, for instance on a full disk; an older one then remains, and
+            so does what was read, hidden beside it, for the next call.
     """
     workers = os.cpu_count() if workers is None else workers
     for name, value in (("frames", frames), ("height", height), ("width", width), ("workers", workers)):
@@ -146,10 +147,8 @@ def create_dataset(
     videos, labels = list_videos(data_dir, classes)
     shape = (frames, height, width, count_channels(streams, flow_fields))
     reader = _Reader(videos, labels, classes, shape, workers, strict, flow_method)
-    if cache is None:
-        features = reader.read_into_memory()
-    else:
-        features = _through_cache(Path(cache), reader, data_dir)
+    features = reader.read_into_memory() if cache is None else reader.read_through(Path(cache), data_dir)
+    reader.check_classes()
     if reader.skipped:
         lines = "\n".join(f"  {reason}" for reason in reader.skipped.values())
         warnings.warn(f"{len(reader.skipped)} of {len(videos)} clips were left out:\n{lines}", stacklevel=2)
@@ -227,29 +226,40 @@ class _Reader:
         """Return all clips as one array: uint8 (N, T, H, W, C)."""
         _check_memory(self.shape)
         features, count = np.empty(self.shape, np.uint8), 0
-
-        def append(clip: np.ndarray) -> None:
-            nonlocal count
-            features[count] = clip
-            count += 1
-
-        self.read(append)
+        for row, clip in enumerate(self.read(range(len(self.videos)))):
+            if isinstance(clip, str):
+                self.skipped[row] = clip
+            else:
+                features[count] = clip
+                count += 1
         return features[:count]
 
-    def read(self, append: Callable[[np.ndarray], None]) -> None:
-        """Hand each clip (T, H, W, C) to `append`.
+    def read_through(self, cache: Path, data_dir: str | os.PathLike) -> np.ndarray:
+        """Return all clips as an array that is mapped from a file: uint8 (N, T, H, W, C)."""
+        if cache.suffix != ".npy":
+            raise ValueError(f"cache must name a .npy file, got {cache}")
+        settings = [_PIXELS_VERSION, self.shape[1:], *[self.flow_method] * (self.shape[-1] != 3)]
+        files = []
+        for path in self.videos:
+            stat = path.stat()
+            files.append(ClipFile(path.relative_to(data_dir).as_posix(), stat.st_size, stat.st_mtime_ns))
+        features, self.skipped = through_cache(
+            cache, settings, files, self.shape[1:], self.read, strict=self.strict
+        )
+        return features
+
+    def read(self, rows: Sequence[int]) -> Iterator[np.ndarray | str]:
+        """Yield the clip (T, H, W, C) of each of some rows, or why there is none.
 
         Raises:
-            ValueError: If nothing is left of a class.
             VideoError: If a clip cannot be read and the reader is strict.
         """
-        name = f"Reading clips into {_in_bytes(self.shape)}"
-        with closing(in_order(self._read_clip, self.videos, self.workers)) as results:
-            for row, result in enumerate(tqdm(results, name, len(self.videos), unit="clip")):
-                if isinstance(result, str):
-                    self.skipped[row] = result
-                else:
-                    append(result)
+        name = f"Reading clips into {_in_bytes((len(rows), *self.shape[1:]))}"
+        with closing(in_order(self._read_clip, [self.videos[row] for row in rows], self.workers)) as clips:
+            yield from tqdm(clips, name, len(rows), unit="clip", disable=not len(rows))
+
+    def check_classes(self) -> None:
+        """Raise ValueError if nothing is left of a class."""
         left = set(self.labels[self.kept].tolist())
         for label, name in enumerate(self.classes):
             if label not in left:
@@ -282,65 +292,6 @@ def in_order(read: Callable, paths: Sequence[Path], workers: int) -> Iterator:
             yield ahead.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _through_cache(cache: Path, reader: _Reader, data_dir: str | os.PathLike) -> np.ndarray:
-    """Map the array from `cache` if it is that of these clips and settings; else make it."""
-    if cache.suffix != ".npy":
-        raise ValueError(f"cache must name a .npy file, got {cache}")
-    facts = [_PIXELS_VERSION, reader.shape[1:], *[reader.flow_method] * (reader.shape[-1] != 3)]
-    for path, label in zip(reader.videos, reader.labels.tolist(), strict=True):
-        stat = path.stat()
-        facts.append((path.relative_to(data_dir).as_posix(), label, stat.st_size, stat.st_mtime_ns))
-    fingerprint = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    card = _read_card(cache)
-    if card.get("fingerprint") != fingerprint or (card["skipped"] and reader.strict):
-        _write_cache(cache, reader, fingerprint)
-    else:
-        reader.skipped = {int(row): reason for row, reason in card["skipped"].items()}
-    return np.load(cache, mmap_mode="r")
-
-
-# A cache is one .npy file with a card of JSON behind the array, where NumPy does not look. It gets its name
-# when it is whole, so that array and card are always of one run.
-
-
-def _read_card(cache: Path) -> dict:
-    """Return the card of a cache; an empty one if there is no such file."""
-    if not cache.is_file():
-        return {}
-    try:
-        array = np.load(cache, mmap_mode="r")
-        with cache.open("rb") as file:
-            file.seek(array.offset + array.nbytes)
-            return json.loads(file.read())
-    except (ValueError, EOFError) as error:
-        raise ValueError(
-            f"cache must be a new file or one that create_dataset wrote; {cache} is something else, or "
-            "damaged: remove it or choose another name"
-        ) from error
-
-
-def _write_cache(cache: Path, reader: _Reader, fingerprint: str) -> None:
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    partial = cache.with_name(f".{cache.name}.{os.getpid()}.part")  # two processes may want the same cache
-    try:
-        # Written, not mapped: on a full disk a write fails with an error, a mapping kills the process.
-        with partial.open("wb") as file:
-            _write_header(file, reader.shape)
-            reader.read(lambda clip: file.write(clip.data))
-            card = {"fingerprint": fingerprint, "skipped": reader.skipped}
-            file.write(json.dumps(card).encode())
-            _write_header(file, (len(reader.kept), *reader.shape[1:]))
-        partial.replace(cache)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _write_header(file, shape: tuple[int, ...]) -> None:
-    """Write the beginning of a uint8 `.npy` file, as long for one number of rows as for another."""
-    file.seek(0)
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
 
 
 def _check_memory(shape: tuple[int, ...]) -> None:

@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -60,6 +62,28 @@ def reads(monkeypatch):
 
 
 @pytest.fixture
+def interrupt(monkeypatch):
+    """`with interrupt(name):` somebody presses Ctrl-C when that clip is read."""
+
+    @contextmanager
+    def at(name):
+        def read(path, shape, **options):
+            if path.name == name:
+                raise KeyboardInterrupt
+            return read_clip(path, shape, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(harkeras.datasets, "read_clip", read)
+            # One after the other: what is read ahead of the clip that is written would be lost.
+            patch.setattr(
+                harkeras.datasets, "in_order", lambda read, paths, workers: (read(p) for p in paths)
+            )
+            yield
+
+    return at
+
+
+@pytest.fixture
 def small_disk():
     """`with small_disk(bytes):` no file can grow beyond so many bytes."""
 
@@ -75,6 +99,11 @@ def small_disk():
             resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
 
     return Limit
+
+
+def seen(folder):
+    """Return the files that are not hidden."""
+    return sorted(path.name for path in folder.iterdir() if path.name[0] != ".")
 
 
 def names(dataset, data_dir):
@@ -234,7 +263,6 @@ class TestSkippedClips:
             ValueError, match=r"the class 'Walk' has no clip that can be read, .* 1: .*d\.mp4: the f"
         ):
             create_dataset(damaged, **SIZE, cache=cache if cached else None)
-        assert not cached or not list(cache.parent.iterdir())
 
     def test_no_warning_without_reason(self, data_dir):
         with warnings.catch_warnings():
@@ -248,7 +276,7 @@ class TestCache:
         assert same(cached, create_dataset(data_dir, **SIZE))
         assert isinstance(cached.features, np.memmap)
         assert not cached.features.flags.writeable
-        assert [path.name for path in cache.parent.iterdir()] == ["features.npy"]
+        assert seen(cache.parent) == ["features.npy"]
 
     def test_is_a_npy_file_for_everyone(self, data_dir, cache):
         features = create_dataset(data_dir, **SIZE, cache=cache).features
@@ -294,34 +322,74 @@ class TestCache:
         one.write_bytes(other.read_bytes())
         check()
 
-    def test_an_interrupted_one_is_never_used(self, data_dir, cache, monkeypatch):
+    def test_reads_only_what_is_new_or_changed(self, data_dir, cache, reads):
+        create_dataset(data_dir, **SIZE, cache=cache)
+        reads.clear()
+        shutil.copy(data_dir / "Run/a.mp4", data_dir / "Run/a2.mp4")
+        (data_dir / "Run/b.mp4").unlink()
+        shutil.copy(data_dir / "Walk/e.mp4", data_dir / "Walk/d.mp4")
+        grown = create_dataset(data_dir, **SIZE, cache=cache)
+        assert sorted(reads) == ["a2.mp4", "d.mp4"]
+        assert same(grown, create_dataset(data_dir, **SIZE))
+
+    def test_goes_on_where_it_was_interrupted(self, data_dir, cache, interrupt, reads):
         create_dataset(data_dir, **SIZE, cache=cache)
         before = cache.read_bytes()
-        (data_dir / "Run/b.mp4").unlink()
+        other = SIZE | {"frames": 3}
+        with interrupt("e.mp4"), pytest.raises(KeyboardInterrupt):
+            create_dataset(data_dir, **other, cache=cache, workers=1)
+        assert cache.read_bytes() == before  # the old one is whole and in place
+        reads.clear()
+        assert same(create_dataset(data_dir, **other, cache=cache), create_dataset(data_dir, **other))
+        assert reads[0] == "e.mp4"
+        assert len(reads) == 1 + 5
+        assert seen(cache.parent) == ["features.npy"]
 
-        def interrupted(path, shape, **options):
-            if path.name == "e.mp4":
-                raise KeyboardInterrupt
-            return read_clip(path, shape, **options)
+    def test_what_an_interruption_left_is_only_used_for_the_same(self, data_dir, cache, interrupt, reads):
+        with interrupt("e.mp4"), pytest.raises(KeyboardInterrupt):
+            create_dataset(data_dir, **SIZE, cache=cache, workers=1)
+        reads.clear()
+        shutil.copy(data_dir / "Run/a.mp4", data_dir / "Run/b.mp4")  # the second of the four that were read
+        assert same(create_dataset(data_dir, **SIZE, cache=cache), create_dataset(data_dir, **SIZE))
+        assert len(reads) == 4 + 5
+        with interrupt("e.mp4"), pytest.raises(KeyboardInterrupt):
+            create_dataset(data_dir, **SIZE | {"height": 18}, cache=cache, workers=1)
+        other = SIZE | {"width": 18}
+        assert same(create_dataset(data_dir, **other, cache=cache), create_dataset(data_dir, **other))
 
-        monkeypatch.setattr(harkeras.datasets, "read_clip", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            create_dataset(data_dir, **SIZE, cache=cache)
-        assert [path.name for path in cache.parent.iterdir()] == ["features.npy"]
-        assert cache.read_bytes() == before
-        monkeypatch.undo()
+    @pytest.mark.parametrize("hidden", [".features.npy.part", ".features.npy.journal"])
+    @pytest.mark.parametrize("damage", ["gone", "cut off", "nonsense"])
+    def test_damaged_leftovers(self, data_dir, cache, interrupt, hidden, damage):
+        with interrupt("e.mp4"), pytest.raises(KeyboardInterrupt):
+            create_dataset(data_dir, **SIZE, cache=cache, workers=1)
+        path = cache.with_name(hidden)
+        if damage == "gone":
+            path.unlink()
+        elif damage == "cut off":
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        elif hidden.endswith("journal"):
+            path.write_text("7\nmy diary\n")
         assert same(create_dataset(data_dir, **SIZE, cache=cache), create_dataset(data_dir, **SIZE))
 
-    def test_a_killed_process_leaves_no_cache(self, data_dir, cache):
+    def test_a_killed_process_leaves_no_cache_but_what_it_read(self, data_dir, cache, reads):
         code = f"""
 import os, harkeras.datasets as d
 read = d.read_clip
 d.read_clip = lambda path, *args, **kw: os._exit(9) if path.name == "e.mp4" else read(path, *args, **kw)
+d.in_order = lambda read, paths, workers: (read(path) for path in paths)
 d.create_dataset({str(data_dir)!r}, frames=4, height=16, width=24, workers=1, cache={str(cache)!r})"""
         run = subprocess.run([sys.executable, "-c", code], stderr=subprocess.DEVNULL, check=False, cwd=ROOT)
         assert run.returncode == 9
         assert not cache.exists()
         assert same(create_dataset(data_dir, **SIZE, cache=cache), create_dataset(data_dir, **SIZE))
+        assert reads[0] == "e.mp4"
+
+    def test_two_at_a_time(self, data_dir, cache, reads):
+        """The second waits for the first, and takes what it wrote."""
+        with ThreadPoolExecutor(2) as pool:
+            one, other = pool.map(lambda _: create_dataset(data_dir, **SIZE, cache=cache), range(2))
+        assert same(one, other)
+        assert len(reads) == 5
 
     @pytest.mark.parametrize(
         "damage", ["cut off in the array", "cut off in the card", "something else", "array"]
@@ -347,7 +415,7 @@ d.create_dataset({str(data_dir)!r}, frames=4, height=16, width=24, workers=1, ca
         before = cache.read_bytes()
         with small_disk(300_000), pytest.raises(OSError, match="File too large"):
             create_dataset(data_dir, **size, cache=cache)
-        assert [path.name for path in cache.parent.iterdir()] == ["features.npy"]
+        assert seen(cache.parent) == ["features.npy"]
         assert cache.read_bytes() == before
 
     def test_must_be_a_npy_file(self, data_dir, tmp_path):
@@ -357,7 +425,7 @@ d.create_dataset({str(data_dir)!r}, frames=4, height=16, width=24, workers=1, ca
     def test_card_lies_behind_the_array(self, data_dir, cache):
         features = create_dataset(data_dir, **SIZE, cache=cache).features
         card = json.loads(cache.read_bytes()[features.offset + features.nbytes :])
-        assert card.keys() == {"fingerprint", "skipped"}
+        assert card.keys() == {"settings", "files"}
 
     def test_may_be_larger_than_the_memory(self, data_dir, cache, monkeypatch):
         monkeypatch.setattr(os, "sysconf", lambda name: 1)

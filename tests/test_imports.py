@@ -14,6 +14,7 @@ PACKAGE = Path(harkeras.__file__).parent
 LEVELS = [
     [
         "_annotation_formats",
+        "_clip_cache",
         "_asset_table",
         "_decoding",
         "_figures",
