@@ -18,7 +18,8 @@ from .augment import (
 from .auto import AutoTraining, train_auto
 from .batches import ClipDataset, class_weights
 from .calibration import expected_calibration_error, fit_temperature, plot_calibration, tune_threshold
-from .comparison import Contestant, CrossValidation, compare, cross_validate, plot_comparison
+from .comparison import Contestant, compare, plot_comparison
+from .cross_validation import CrossValidation, cross_validate, cross_validate_auto
 from .datasets import Dataset, create_dataset, list_classes, list_videos, median_clip_seconds, plot_clips
 from .evaluation import Evaluation, evaluate, plot_confusion_matrix, plot_metric
 from .feature_table import FeatureTable, read_feature_table
@@ -167,6 +168,7 @@ __all__ = [
     "create_vgg16_model",
     "create_video_transformer_model",
     "cross_validate",
+    "cross_validate_auto",
     "cut_clips",
     "default_augmentation",
     "download_youtube_videos",

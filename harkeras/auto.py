@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -76,6 +76,23 @@ class AutoTraining(NamedTuple):
     chosen: Trial
     trials: list[Trial]
     report: str
+
+
+def split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Divide the options of `auto` into those of `read_feature_table` and those of `train_auto`.
+
+    Raises:
+        ValueError: If there is no such option.
+    """
+    of_table = {name: options[name] for name in ("backbone", "weights", "inputs", "flow") if name in options}
+    of_training = {name: options[name] for name in ("heads", "folds") if name in options}
+    unknown = sorted(options.keys() - of_table.keys() - of_training.keys())
+    if unknown:
+        raise ValueError(
+            "options of auto must be among backbone, weights, inputs, flow, heads, folds, "
+            f"got {', '.join(unknown)}"
+        )
+    return of_table, of_training
 
 
 def train_auto(

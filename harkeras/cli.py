@@ -187,7 +187,10 @@ def compare(
     data_dir: Annotated[Path, typer.Argument(help="Folder with one folder of clips per class.")],
     models: Annotated[
         str,
-        typer.Option(help="Names of models, separated by commas; options behind colons: c3d:width=0.25,lrcn"),
+        typer.Option(
+            help="Names of models, separated by commas, options behind colons: c3d:width=0.25,lrcn,auto. For "
+            "auto, only --split, --folds and --seed count: it finds the rest."
+        ),
     ] = "single_frame:width=0.25,late_fusion:width=0.25,lrcn",
     output_dir: Annotated[
         Path, typer.Option("--output", help="Folder for the tables, the page and finished rows.")

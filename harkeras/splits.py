@@ -21,6 +21,8 @@ from sklearn.model_selection import (
     StratifiedShuffleSplit,
 )
 
+Split = Literal["group", "random", "official"]
+
 # Random orders of the groups among which the one that can be cut best is taken.
 _DRAWS = 500
 

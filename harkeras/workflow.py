@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import keras
 import numpy as np
 
-from harkeras.auto import head_features, train_auto
+from harkeras.auto import head_features, split_options, train_auto
 from harkeras.datasets import create_dataset, list_classes, list_videos, median_clip_seconds
 from harkeras.evaluation import Evaluation, evaluate, plot_confusion_matrix, plot_metric
 from harkeras.feature_table import read_feature_table
@@ -21,10 +21,8 @@ from harkeras.flow import FlowMethod
 from harkeras.models import create_model
 from harkeras.recipe import read_channels
 from harkeras.saving import load_model, save_model
-from harkeras.splits import read_groups, split_at_random, split_by_files, split_rows_by_group
+from harkeras.splits import Split, read_groups, split_at_random, split_by_files, split_rows_by_group
 from harkeras.training import train
-
-Split = Literal["group", "random", "official"]
 
 # Clips of large frames are scored a few at a time, because what a network makes of them takes memory.
 _NUMBERS_PER_BATCH = 20_000_000
@@ -167,18 +165,12 @@ def _weights_can_be_had(options: dict[str, Any]) -> bool:
 
 def _train_auto(data_dir, classes, output_dir, input_shape, options, splitting, **reading) -> TrainedModel:
     """Compare, fit, score and save: `train_on_folder` for "auto"."""
-    fitting = {name: options.pop(name) for name in ("heads", "folds") if name in options}
+    options, fitting = split_options(options)
     if input_shape is not None:
         streams, fields = read_channels(input_shape[3])
         if streams == "flow" or fields > 1:
             raise ValueError(f"input_shape must have 3 or 5 channels for auto, got {input_shape}")
         options |= {"inputs": (tuple(input_shape[:3]),), "flow": streams == "rgb+flow"}
-    unknown = options.keys() - {"backbone", "weights", "inputs", "flow"}
-    if unknown:
-        raise ValueError(
-            "options of auto must be among backbone, weights, inputs, flow, heads, folds, "
-            f"got {', '.join(sorted(unknown))}"
-        )
     videos, labels = list_videos(data_dir, classes)
     table = read_feature_table(videos, **options, **reading)
     labels = labels[table.rows]

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 import harkeras.comparison
-from harkeras.comparison import COLUMNS, Contestant, compare, cross_validate
-from harkeras.datasets import create_dataset, list_classes
+from harkeras.comparison import COLUMNS, Contestant, compare
+from harkeras.cross_validation import cross_validate, cross_validate_auto
+from harkeras.datasets import create_dataset, list_classes, list_videos
+from harkeras.feature_table import read_feature_table
 from harkeras.models import create_lrcn_model
 from harkeras.splits import list_folds
 
@@ -72,6 +74,22 @@ class TestCrossValidate:
         assert result.confusion.sum() == len(data.labels)
         assert 0 < result.clip_seconds_median <= result.clip_seconds_p95
         assert "split group, 2 folds: " in str(result)
+        assert result.leaking_clips == 0
+        assert "sibling" not in str(result)
+
+    def test_auto_chooses_in_each_fold(self, sample_dir):
+        videos, labels = list_videos(sample_dir)
+        options = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((3, 32, 32), (4, 32, 32))}
+        table, classes = read_feature_table(videos, **options), list_classes(sample_dir)
+        options = {"classes": classes, "folds": 2, "heads": ("mean_diff",)}
+        result = cross_validate_auto(table, labels, **options)
+        assert sorted(result.labels) == sorted(labels)
+        assert result.model.input_shape[1] in (3, 4)
+        assert result.clip_seconds_median > 0
+        assert result.accuracy == cross_validate_auto(table, labels, **options).accuracy
+        random = cross_validate_auto(table, labels, **options | {"folds": 4}, split="random")
+        assert random.leaking_clips == len(labels)
+        assert f"{len(labels)} test clips have a sibling in training" in str(random)
 
     def test_official_needs_files(self, sample_dir):
         data = create_dataset(sample_dir, frames=2)
@@ -104,6 +122,25 @@ class TestCompare:
         with pytest.raises(ZeroDivisionError):
             compare(sample_dir, [small], **options | {"epochs": 2})
         assert ran == ["group"]
+
+    def test_auto(self, sample_dir, tmp_path):
+        auto = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((4, 32, 32),)}
+        auto = Contestant("auto", auto | {"heads": ("mean_diff",), "folds": 2})
+        small = Contestant("lrcn", {"filters": (2, 2, 2, 2), "units": 4})
+        options = {"output_dir": tmp_path, "input_shape": SHAPE, "folds": 2}
+        one, _ = compare(sample_dir, [auto, small], **options, **FAST)
+        assert one["model"].startswith("auto(backbone=mobilenet_v2_0.35")
+        assert one["parameters"] > 50_000  # the frozen ones count
+        assert one["multiply_adds"] > 1e6
+        assert compare(sample_dir, [auto], **options, epochs=3) == [one]  # which are no part of its budget
+
+    def test_auto_is_refused_before_the_long_work(self, sample_dir, tmp_path, monkeypatch):
+        with pytest.raises(ValueError, match=r"options of auto must be among .*, got width"):
+            compare(sample_dir, [Contestant("auto", {"width": 1})], output_dir=tmp_path)
+        monkeypatch.setenv("HARKERAS_ASSETS", str(tmp_path))
+        with pytest.raises(FileNotFoundError, match="no file at none"):
+            compare(sample_dir, [Contestant("auto", {"weights": "none"})], output_dir=tmp_path)
+        assert not list(tmp_path.iterdir())
 
     def test_refusals(self, sample_dir, tmp_path):
         with pytest.raises(ValueError, match="models must name at least one model, each once, got"):

@@ -30,7 +30,8 @@ LEVELS = [
     ["_stopping", "features", "heads", "pretrained"],
     ["calibration", "feature_table", "training", "evaluation", "prediction", "live", "export"],
     ["auto", "probing", "_comparison_page"],
-    ["comparison", "workflow"],
+    ["cross_validation", "workflow"],
+    ["comparison"],
     ["cli", "app"],
     ["__main__"],
 ]

@@ -98,5 +98,6 @@ def no_weights() -> Iterator[None]:
 
 
 def count_parameters(model: keras.Model) -> int:
-    """Count the trainable parameters, as papers do: without the running means of batch normalization."""
-    return sum(math.prod(weight.shape) for weight in model.trainable_variables)
+    """Count the parameters, as papers do: frozen ones too, running means of batch normalization not."""
+    learnt = (weight for weight in model.weights if not weight.name.startswith("moving_"))
+    return sum(math.prod(weight.shape) for weight in learnt)

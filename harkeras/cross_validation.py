@@ -1,0 +1,225 @@
+"""Cross-validation: every clip is tested once, by a model that was trained without its source video."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+from sklearn.metrics import confusion_matrix, f1_score
+
+from harkeras.auto import head_features, train_auto
+from harkeras.datasets import Dataset
+from harkeras.evaluation import Evaluation, bootstrap_interval, evaluate, measure_latency, wilson_interval
+from harkeras.feature_table import FeatureTable
+from harkeras.flow import read_clip
+from harkeras.splits import Split, list_folds, read_groups, split_by_files
+from harkeras.training import train
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """A model's scores over all folds, each clip tested once.
+
+    Attributes:
+        classes: Names of the classes.
+        labels: int (N,), the true classes of all test clips, fold after fold.
+        named: int (N,), the named classes.
+        groups: (N,), the source of each.
+        evaluations: The report of each fold.
+        split: "group", "random" or "official".
+        leaking_clips: Test clips that have a sibling, of the same source, among those trained on.
+        model: The model of the last fold.
+        train_seconds: Time to train all folds.
+        clip_seconds_median: Time for one clip: the median of some calls.
+        clip_seconds_p95: Time for one clip: the 95th percentile.
+    """
+
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    named: np.ndarray
+    groups: np.ndarray
+    evaluations: tuple[Evaluation, ...]
+    split: str
+    leaking_clips: int
+    model: keras.Model
+    train_seconds: float
+    clip_seconds_median: float
+    clip_seconds_p95: float
+
+    @property
+    def accuracy(self) -> float:
+        """Share of all test clips named right."""
+        return float((self.labels == self.named).mean())
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % Wilson interval of the accuracy, which takes clips as independent."""
+        return wilson_interval(int((self.labels == self.named).sum()), len(self.labels))
+
+    @property
+    def group_interval(self) -> tuple[float, float]:
+        """The 95 % bootstrap interval over whole sources."""
+        return bootstrap_interval(self.labels == self.named, self.groups)
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 of the classes."""
+        return float(f1_score(self.labels, self.named, average="macro", zero_division=0))
+
+    @property
+    def confusion(self) -> np.ndarray:
+        """Clips by true class (row) and named class (column), int (classes, classes)."""
+        return confusion_matrix(self.labels, self.named, labels=np.arange(len(self.classes)))
+
+    def __str__(self) -> str:
+        """Return the accuracy of each fold and of all."""
+        each = ", ".join(f"{evaluation.accuracy:.3f}" for evaluation in self.evaluations)
+        (low, high), (wide_low, wide_high) = self.interval, self.group_interval
+        leaking = f"; {self.leaking_clips} test clips have a sibling in training" * bool(self.leaking_clips)
+        return (
+            f"split {self.split}, {len(self.evaluations)} folds: {each}{leaking}\n"
+            f"accuracy {self.accuracy:.3f} on all {len(self.labels)} clips (95 % interval {low:.3f} to "
+            f"{high:.3f}; over whole sources {wide_low:.3f} to {wide_high:.3f}), macro F1 {self.macro_f1:.3f}"
+        )
+
+
+def cross_validate(
+    build: Callable[[], keras.Model],
+    data: Dataset,
+    *,
+    classes: Sequence[str],
+    groups: np.ndarray | None = None,
+    split: Split = "group",
+    folds: int | Literal["groups"] = 5,
+    split_dir: str | os.PathLike | None = None,
+    seed: int = 27,
+    **training,
+) -> CrossValidation:
+    """Train and test a model fold by fold, with new weights in each.
+
+    Early stopping looks at clips of further sources inside the training folds, never at the tested ones.
+
+    Args:
+        build: Function that makes the uncompiled model.
+        data: Clips, labels and paths, from `create_dataset`.
+        classes: Names of the classes.
+        groups: (N,), the source of each clip; read from the paths by default.
+        split: "group" keeps the clips of a source in one fold; "random" does not, and overstates the
+            accuracy; "official" takes the three splits of the files in `split_dir`.
+        folds: Number of folds, or "groups" to leave one source out at a time; without meaning for "official".
+        split_dir: Folder of the official split files.
+        seed: Seed of the folds, the weights and the training.
+        **training: Further arguments of `train`.
+
+    Returns:
+        `CrossValidation`; `print` it.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        FileNotFoundError: If the split files are missing.
+    """
+    groups = read_groups(data.video_paths) if groups is None else np.asarray(groups)
+
+    def fit(training_rows, test_rows):
+        keras.utils.set_random_seed(seed)
+        model = build()
+        known = None if split == "random" else groups[training_rows]
+        clips, labels = data.features[training_rows], data.labels[training_rows]
+        train(model, clips, labels, classes=classes, groups=known, seed=seed, **training)
+        return model, model, data.features[test_rows]
+
+    rows = _folds(data.video_paths, data.labels, groups, split, folds, split_dir, seed)
+    return _test_folds(fit, rows, data.labels, groups, classes, split, lambda _: data.features[0])
+
+
+def cross_validate_auto(
+    table: FeatureTable,
+    labels: np.ndarray,
+    *,
+    classes: Sequence[str],
+    groups: np.ndarray | None = None,
+    split: Split = "group",
+    folds: int | Literal["groups"] = 5,
+    split_dir: str | os.PathLike | None = None,
+    seed: int = 27,
+    **options,
+) -> CrossValidation:
+    """Let `auto` choose and train fold by fold: it chooses anew in each, and looks at no tested clip.
+
+    Args:
+        table: Features of the clips, from `read_feature_table`.
+        labels: int (N,), the classes of its clips.
+        classes: Names of the classes.
+        groups: (N,), the source of each clip; read from the paths by default.
+        split: As in `cross_validate`.
+        folds: As in `cross_validate`.
+        split_dir: As in `cross_validate`.
+        seed: Seed of the folds and of the choice.
+        **options: Further arguments of `train_auto`.
+
+    Returns:
+        `CrossValidation`. Its training time is without the time that the features took.
+
+    Raises:
+        ValueError: If an argument is out of its range.
+        FileNotFoundError: If the split files are missing.
+    """
+    groups = read_groups(table.video_paths) if groups is None else np.asarray(groups)
+
+    def fit(training_rows, test_rows):
+        known = None if split == "random" else groups
+        trained = train_auto(
+            table, labels, training_rows, classes=classes, groups=known, seed=seed, **options
+        )
+        return trained.model, trained.head, head_features(table, trained.chosen, test_rows)
+
+    def first_clip(model):
+        return read_clip(table.video_paths[0], model.input_shape[1:])
+
+    rows = _folds(table.video_paths, labels, groups, split, folds, split_dir, seed)
+    return _test_folds(fit, rows, labels, groups, classes, split, first_clip)
+
+
+def _folds(
+    video_paths: Sequence[Path], labels, groups, split: Split, folds, split_dir, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    if split != "official":
+        return list_folds(labels, groups, split=split, folds=folds, seed=seed)
+    if split_dir is None:
+        raise ValueError("split_dir is missing: an official split needs the folder of its files")
+    return [split_by_files(video_paths, split_dir, split=number) for number in (1, 2, 3)]
+
+
+def _test_folds(
+    fit: Callable, rows, labels, groups, classes, split: Split, first_clip: Callable
+) -> CrossValidation:
+    """Test what `fit(training rows, test rows)` returns: the model, what is asked, and the clips for that."""
+    evaluations, seconds, leaking, model = [], 0.0, 0, None
+    for training_rows, test_rows in rows:
+        start = time.perf_counter()
+        model, asked, clips = fit(training_rows, test_rows)
+        seconds += time.perf_counter() - start
+        facts = {"classes": classes, "groups": groups[test_rows], "split": split}
+        evaluations.append(evaluate(asked, clips, labels[test_rows], **facts))
+        leaking += int(np.isin(groups[test_rows], groups[training_rows]).sum())
+    tested = np.concatenate([test for _, test in rows])
+    median, p95 = measure_latency(model, first_clip(model))
+    return CrossValidation(
+        classes=tuple(classes),
+        labels=labels[tested],
+        named=np.concatenate([each.probabilities.argmax(axis=1) for each in evaluations]),
+        groups=groups[tested],
+        evaluations=tuple(evaluations),
+        split=split,
+        leaking_clips=leaking,
+        model=model,
+        train_seconds=seconds,
+        clip_seconds_median=median,
+        clip_seconds_p95=p95,
+    )
