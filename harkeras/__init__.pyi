@@ -24,6 +24,7 @@ from .datasets import Dataset, create_dataset, list_classes, list_videos, median
 from .evaluation import Evaluation, evaluate, plot_confusion_matrix, plot_metric
 from .feature_table import FeatureTable, read_feature_table
 from .features import backbone_features, frame_encoder
+from .fine_tuning import fine_tune
 from .flow import flow_extraction, optical_flow, plot_flow
 from .heads import create_head, fit_head
 from .images import ImageDataset, create_image_dataset, list_image_classes, read_image
@@ -176,6 +177,7 @@ __all__ = [
     "evaluate",
     "expected_calibration_error",
     "find_asset",
+    "fine_tune",
     "fit_head",
     "fit_temperature",
     "flow_extraction",

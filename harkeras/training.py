@@ -38,6 +38,7 @@ def train(
     patience: int = 10,
     validation_split: float = 0.2,
     learning_rate: float | Schedule | None = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
     loss: Loss = "cross_entropy",
     label_smoothing: float = 0.0,
     class_weight: dict[int, float] | Literal["balanced"] | None = None,
@@ -50,8 +51,9 @@ def train(
 ) -> keras.callbacks.History:
     """Train a model until its validation loss stops falling, and keep the best weights.
 
-    A model that is not compiled is compiled with Adam and the loss. Ctrl-C ends the training, not the
-    program: the model then has the best weights so far, and a recipe, and can be evaluated and saved.
+    A model that is not compiled, or is given an optimizer, is compiled with it and the loss. Ctrl-C ends the
+    training, not the program: the model then has the best weights so far, and a recipe, and can be evaluated
+    and saved.
 
     The seed covers the validation rows, the order of clips and all that is drawn for them. For the same
     result in every run, also call `keras.utils.set_random_seed` before building the model: it draws the
@@ -73,6 +75,7 @@ def train(
         validation_split: Share of the clips to validate on; with 0, the training loss decides.
         learning_rate: Learning rate of the optimizer, or a schedule of `harkeras.schedules`; 0.001 by
             default, or what the model was compiled with.
+        optimizer: A Keras optimizer; Adam by default, or what the model was compiled with.
         loss: "focal" (Lin et al., ICCV 2017, gamma 2) counts clips that are named right by far for little,
             which helps rare classes where the common ones are easy.
         label_smoothing: Share of each label that is spread over all classes, in [0, 1); 0.1 is common.
@@ -114,7 +117,7 @@ def train(
     if class_weight is not None and class_weight.keys() != set(range(len(classes))):
         raise ValueError(f"class_weight must have the keys 0 to {len(classes) - 1}, got {class_weight}")
     schedule = step_schedule(learning_rate, ()) if isinstance(learning_rate, float | int) else learning_rate
-    soft = _compile(model, loss, label_smoothing, mixup)
+    soft = _compile(model, optimizer, loss, label_smoothing, mixup)
     if schedule is not None:
         model.optimizer.learning_rate = schedule(0, [])
     targets = np.eye(len(classes), dtype=np.float32)[labels] if soft else labels
@@ -176,7 +179,7 @@ def _recipe(
     return Recipe(tuple(classes), *facts, channels=channels, flow_method=flow_method)
 
 
-def _compile(model: keras.Model, loss: Loss, label_smoothing: float, mixup: float) -> bool:
+def _compile(model: keras.Model, optimizer, loss: Loss, label_smoothing: float, mixup: float) -> bool:
     """Compile the model if need be, and return whether its loss takes float labels (B, classes)."""
     if loss not in ("cross_entropy", "focal"):
         raise ValueError(f"loss must be 'cross_entropy' or 'focal', got {loss!r}")
@@ -185,10 +188,11 @@ def _compile(model: keras.Model, loss: Loss, label_smoothing: float, mixup: floa
     if mixup < 0:
         raise ValueError(f"mixup must not be negative, got {mixup}")
     soft = bool(loss == "focal" or label_smoothing or mixup)
-    if model.compiled:
+    if model.compiled and optimizer is None:
         if soft:
             raise ValueError(
-                "loss, label_smoothing and mixup need a model that is not compiled: it has a loss already"
+                "loss, label_smoothing and mixup need a model that is not compiled, or an optimizer: it has "
+                "a loss already"
             )
         return False
     losses = keras.losses
@@ -198,7 +202,7 @@ def _compile(model: keras.Model, loss: Loss, label_smoothing: float, mixup: floa
         function = losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
     else:
         function = "sparse_categorical_crossentropy"
-    model.compile(keras.optimizers.Adam(), loss=function, metrics=["accuracy"])
+    model.compile(optimizer or keras.optimizers.Adam(), loss=function, metrics=["accuracy"])
     return soft
 
 

@@ -29,7 +29,7 @@ LEVELS = [
     ["annotations", "datasets", "images", "leakage", "saving", "splits", "weights", "streaming", "batches"],
     ["_stopping", "features", "heads", "pretrained"],
     ["calibration", "feature_table", "training", "evaluation", "prediction", "live", "export"],
-    ["auto", "probing", "_comparison_page"],
+    ["auto", "fine_tuning", "probing", "_comparison_page"],
     ["cross_validation", "workflow"],
     ["comparison"],
     ["cli", "app"],
