@@ -11,7 +11,7 @@ are therefore few, and two that do well are averaged where that does better stil
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import keras
@@ -19,6 +19,7 @@ import numpy as np
 from keras import ops
 from threadpoolctl import threadpool_limits
 
+from harkeras.calibration import fit_temperature
 from harkeras.feature_table import FeatureTable, Input
 from harkeras.features import PARTS, keep_parts, part_sizes
 from harkeras.heads import HEADS, STATISTICS, Space, average_heads, create_head, fit_head, join, statistics_of
@@ -64,7 +65,8 @@ class AutoTraining(NamedTuple):
     """What was chosen and fitted.
 
     Attributes:
-        model: Clips (B, T, H, W, C) -> probabilities (B, classes), with a recipe.
+        model: Clips (B, T, H, W, C) -> probabilities (B, classes), with a recipe, which holds the temperature
+            that was fitted to the probabilities of the cross-validation.
         head: The same from the features of `input` on: (B, T, F) -> (B, classes).
         chosen: The best trial.
         trials: All trials, the best first.
@@ -152,7 +154,11 @@ def train_auto(
     trials.sort(key=_rank)
     trials = sorted([*trials, *_averages(trials, known)], key=_rank)
     head, model = _fit(trials[0], table, labels, train_rows, classes, seed)
+    # Fitted to clips of sources that took no part in what was said of them, as it will be with new ones.
+    temperature = fit_temperature(known, trials[0].probabilities)
+    head.recipe = model.recipe = replace(model.recipe, temperature=temperature)
     report = _report(trials, given_up, len(known), groups is not None, inner)
+    report += f"\ntemperature of its probabilities: {temperature:.2f} (above 1 it was too sure of itself)"
     return AutoTraining(model, head, trials[0], trials, report)
 
 

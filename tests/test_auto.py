@@ -6,7 +6,9 @@ import pytest
 
 from harkeras import VideoWriter, predict_on_video, predict_single_action, read_recipe
 from harkeras.auto import head_features, train_auto
+from harkeras.calibration import fit_temperature
 from harkeras.datasets import list_videos
+from harkeras.evaluation import evaluate
 from harkeras.feature_table import Input, read_feature_table
 from harkeras.splits import read_groups
 from harkeras.workflow import evaluate_on_folder, train_on_folder
@@ -99,6 +101,19 @@ def test_report_says_what_was_tried(table, labels):
     assert (said.argmax(axis=1) == labels).mean() > 0.9
     at_random = train_auto(table, labels, rows, classes=("a", "b"), heads=QUICK, folds=3)
     assert "(at random, sources on both sides)" in at_random.report
+
+
+def test_probabilities_are_made_honest(table, labels):
+    """By what was said of clips whose sources took no part; head and model have it in their recipe."""
+    groups, rows = read_groups(table.video_paths), np.arange(24)
+    result = train_auto(table, labels, rows, classes=("a", "b"), groups=groups, heads=QUICK, folds=3)
+    temperature = fit_temperature(labels, result.chosen.probabilities)
+    assert result.model.recipe.temperature == result.head.recipe.temperature == temperature != 1
+    assert f"temperature of its probabilities: {temperature:.2f}" in result.report
+    features = head_features(table, result.chosen, rows)
+    evaluation = evaluate(result.head, features, labels, classes=("a", "b"))
+    said = result.model.recipe.sharpen(result.head.predict(features, verbose=0))
+    np.testing.assert_allclose(evaluation.probabilities, said, atol=1e-6)
 
 
 def test_slow_heads_are_tried_on_the_best_input(table, labels):

@@ -65,8 +65,13 @@ class TestDecider:
 
     def test_new_label_waits_and_then_counts_from_its_beginning(self):
         decider, shown = decide(sure("aaaabbbbb"), min_seconds=0.3)
-        assert shown == list("aaaaaabbb")
+        assert shown == [UNSURE, UNSURE, *"aaaabbb"]
         assert decider.labels == list("aaaabbbbb")
+
+    def test_a_first_guess_raises_no_alarm(self):
+        decider, shown = decide(sure("abbbb"), min_seconds=0.3)
+        assert shown == [UNSURE, UNSURE, UNSURE, "b", "b"]
+        assert decider.labels == list("bbbbb")
 
     @pytest.mark.parametrize(
         ("seen", "labels"),
@@ -91,7 +96,7 @@ class TestDecider:
 
     def test_minimum_duration_in_windows_is_rounded_up(self):
         assert decide(sure("aab"), min_seconds=0.3, stride=0.3)[1] == list("aab")
-        assert decide(sure("aaabbb"), min_seconds=0.31, stride=0.3)[1] == list("aaaabb")
+        assert decide(sure("aaabbb"), min_seconds=0.31, stride=0.3)[1] == [UNSURE, *"aaabb"]
 
     @pytest.mark.parametrize("seed", range(5))
     def test_no_flicker_on_noise(self, seed):

@@ -12,11 +12,11 @@ person, not a place.) Head and strength are chosen by cross-validation inside th
 threshold: once for a wanted recall of windows, once for a wanted precision; 0.5 if none reaches that.
 
 Then every whole video of that person runs by. An alarm is raised when "Falling" is decided in a live stream:
-at the end of the window that did it, averaging and confirmation over (the first window of a video needs
-none). That the timeline dates labels back helps nobody who waits for the alarm. Computing, and up to one
-frame, come on top. An alarm is right from just behind the annotated start of a fall to one window behind its
-end: the first one finds the fall, more are not counted. All others are false, also one that was raised too
-early and holds on. Windows of a video resemble each other: the 95 % intervals of windows are too narrow.
+at the end of the window that did it, averaging and confirmation over. That the timeline dates labels back
+helps nobody who waits for the alarm. Computing, and up to one frame, come on top. An alarm is right from just
+behind the annotated start of a fall to one window behind its end: the first one finds the fall, more are not
+counted. All others are false, also one that was raised too early and holds on. Windows of a video resemble
+each other: the 95 % intervals of windows are too narrow.
 """
 
 import argparse
@@ -135,15 +135,16 @@ def leave_out(person, videos, table, labels, persons):
     train, test = np.flatnonzero(persons != person), np.flatnonzero(persons == person)
     trained = train_auto(table, labels, train, classes=CLASSES, groups=persons, seed=SEED)
     tqdm.write(f"  without {person}: {trained.chosen}")
-    said = trained.head.predict(head_features(table, trained.chosen, test), verbose=0)[:, FALLING]
-    trained.model.recipe = replace(trained.model.recipe, clip_seconds=WINDOW_SECONDS)  # clips: to a frame
+    recipe = trained.model.recipe = replace(trained.model.recipe, clip_seconds=WINDOW_SECONDS)  # to a frame
+    said = trained.head.predict(head_features(table, trained.chosen, test), verbose=0)
+    said, known = recipe.sharpen(said)[:, FALLING], recipe.sharpen(trained.chosen.probabilities)
     videos = [video for video in videos if video.person == person]
     running = [predict_on_video(video.path, trained.model, progress=False) for video in videos]
     results = []
     for wanted in WANTED:
         threshold = 0.5
         with suppress(ValueError):  # none reaches it
-            threshold = tune_threshold(labels[train], trained.chosen.probabilities, FALLING, **wanted)
+            threshold = tune_threshold(labels[train], known, FALLING, **wanted)
         delays, false_alarms = [], 0
         for video, prediction in zip(videos, running, strict=True):
             found, wrong = match_alarms(list_alarms(prediction, threshold), video.falls)
