@@ -29,9 +29,13 @@ from harkeras.samples import create_sample_dataset
 SEED, BATCH_SIZE = 27, 8
 MODELS = (
     ("lrcn", (20, 64, 64, 3), {}),
-    ("movinet", (16, 96, 96, 3), {}),
-    ("c3d", (16, 112, 112, 3), {"width": 0.25}),
+    ("convlstm", (20, 64, 64, 3), {}),
+    ("c3d", (16, 112, 112, 3), {"width": 0.125}),
 )
+HEAD = """\
+                        in memory from files  decoding   ratio   waits   cores clips per
+model    clip                                                             busy    second"""
+ROW = "{:<8} {:<14} {:8.1f} s {:8.1f} s {:7.1f} s {:7.2f} {:7.0%} {:7.0%} {:9.0f}"
 
 
 def epoch(batches, model=None):
@@ -76,13 +80,9 @@ def measure(data_dir, name, shape, options, epochs):
     files = ClipDataset(paths, labels, **size, batch_size=BATCH_SIZE, seed=SEED)
     (fast, *_), (slow, waited, processor) = (median_epoch(each, model, epochs) for each in (memory, files))
     alone = median_epoch(files, None, epochs)[0]
-    shape = " x ".join(map(str, shape[:3]))
     busy = processor / (slow * os.cpu_count())
-    print(
-        f"{name:<8} {shape:<14} {fast:8.1f} s {slow:8.1f} s {alone:8.1f} s {slow / fast:8.2f} {waited / slow:8.0%} "
-        f"{busy:8.0%} {len(labels) / slow:9.0f}",
-        flush=True,
-    )
+    cells = (fast, slow, alone, slow / fast, waited / slow, busy, len(labels) / slow)
+    print(ROW.format(name, " x ".join(map(str, shape[:3])), *cells), flush=True)
 
 
 def main():
@@ -92,11 +92,7 @@ def main():
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data_dir = arguments.data_dir or create_sample_dataset(folder, groups=24)
-        print(
-            f"{'':<23} {'in memory':>10} {'from files':>10} {'decoding':>10} {'ratio':>8} {'waits':>8} ",
-            end="",
-        )
-        print(f"{'cores':>8} {'clips per':>9}\n{'model':<8} {'clip':<14} {'':<50} {'busy':>10} {'second':>9}")
+        print(HEAD)
         for name, shape, options in MODELS:
             measure(data_dir, name, shape, options, arguments.epochs)
 
