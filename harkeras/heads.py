@@ -75,10 +75,17 @@ def _statistics(features, names):
     """(B, T, F) -> (B, len(names) * F)."""
     made = {
         "mean": lambda x: ops.mean(x, axis=1),
-        "std": lambda x: ops.std(x, axis=1),
+        "std": _std,
         "diff": lambda x: ops.mean(ops.abs(x[:, 1:] - x[:, :-1]), axis=1),
     }
     return layers.Concatenate(name="statistics")([made[name](features) for name in names])
+
+
+def _std(x):
+    """(B, T, F) -> (B, F), with the gradient 0 where nothing changes; that of the root would be infinite."""
+    variance = ops.var(x, axis=1)
+    moves = variance > 0
+    return ops.where(moves, ops.sqrt(ops.where(moves, variance, 1.0)), 0.0)
 
 
 def _lstm(x, units):

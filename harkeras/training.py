@@ -97,6 +97,8 @@ def train(
     Raises:
         ValueError: If clips, labels, classes and model do not fit together, a number is out of its range, a
             compiled model meets another loss or mixup, or `resume` is of another training.
+        RuntimeError: If the loss is not a number in the first epoch; later, training ends with a warning and
+            the best weights.
         OSError: If the state cannot be written, for instance on a full disk; the one before remains.
     """
     if isinstance(features, ClipDataset):

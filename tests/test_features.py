@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from harkeras import features as module
 from harkeras.features import backbone_features, frame_encoder, keep_parts, part_sizes
@@ -157,6 +158,14 @@ def test_statistics_are_what_they_are_called():
     differences = np.abs(np.diff(features, axis=1)).mean(axis=1)
     expected = np.concatenate([features.mean(axis=1), features.std(axis=1), differences], axis=1)
     np.testing.assert_allclose(seen, expected, atol=1e-4)
+
+
+def test_statistics_have_finite_gradients_where_nothing_changes():
+    head = create_head("mean_std_diff", 2, (3, 4))
+    features = tf.Variable(np.zeros((1, 3, 4), np.float32))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(head(features)[:, 0])
+    assert np.isfinite(tape.gradient(loss, features)).all()
 
 
 def test_the_dense_layer_is_the_regression():
