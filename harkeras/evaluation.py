@@ -16,6 +16,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from harkeras.batches import ClipDataset
+from harkeras.calibration import expected_calibration_error
 from harkeras.decisions import name_classes
 from harkeras.saving import check_clips
 
@@ -40,6 +41,8 @@ class Evaluation:
         unit: What was scored: "clips", or "videos (3 clips each, scores averaged)".
         group_interval: The 95 % bootstrap interval of the accuracy over whole source videos, whose clips are
             alike; None where the sources are not known. Usually the wider one, and the one to trust.
+        clip_seconds: Time of the model for one clip, decoding apart: the median and the 95th percentile; None
+            where it was not measured.
     """
 
     classes: tuple[str, ...]
@@ -56,6 +59,7 @@ class Evaluation:
     split: str
     unit: str = "clips"
     group_interval: tuple[float, float] | None = None
+    clip_seconds: tuple[float, float] | None = None
 
     @property
     def mean_class_accuracy(self) -> float:
@@ -66,6 +70,11 @@ class Evaluation:
     def macro_f1(self) -> float:
         """Mean F1 of the classes that occur, rare ones counting as much as common ones."""
         return float(self.f1[self.support > 0].mean())
+
+    @property
+    def calibration_error(self) -> float:
+        """Mean distance of the named class's probability from the share named right, over 15 bins."""
+        return expected_calibration_error(self.labels, self.probabilities)
 
     def top_k(self, k: int) -> float:
         """Return the share whose true class is among the k most probable ones.
@@ -97,7 +106,12 @@ class Evaluation:
         if self.group_interval is not None:
             low, high = self.group_interval
             lines.append(f"95 % interval over whole source videos: {low:.3f} to {high:.3f}")
-        lines.append(f"mean class accuracy {self.mean_class_accuracy:.3f}, macro F1 {self.macro_f1:.3f}")
+        top = f", top-5 accuracy {self.top_k(5):.3f}" if len(self.classes) > 5 else ""
+        lines.append(f"mean class accuracy {self.mean_class_accuracy:.3f}, macro F1 {self.macro_f1:.3f}{top}")
+        lines.append(f"expected calibration error {self.calibration_error:.3f}")
+        if self.clip_seconds is not None:
+            median, p95 = (f"{1000 * seconds:.1f} ms" for seconds in self.clip_seconds)
+            lines.append(f"one clip takes the model {median} (median; 95 % of calls below {p95})")
         return "\n".join(lines + [f"split: {self.split}"] * bool(self.split))
 
 

@@ -6,6 +6,7 @@ import math
 import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,10 +15,10 @@ import numpy as np
 
 from harkeras.auto import head_features, split_options, train_auto
 from harkeras.datasets import create_dataset, list_classes, list_videos, median_clip_seconds
-from harkeras.evaluation import Evaluation, evaluate, plot_confusion_matrix, plot_metric
+from harkeras.evaluation import Evaluation, evaluate, measure_latency, plot_confusion_matrix, plot_metric
 from harkeras.feature_table import read_feature_table
 from harkeras.features import frame_encoder
-from harkeras.flow import FlowMethod
+from harkeras.flow import FlowMethod, read_clip
 from harkeras.models import create_model
 from harkeras.recipe import read_channels
 from harkeras.saving import load_model, save_model
@@ -142,6 +143,7 @@ def train_on_folder(
         groups=groups[test_rows],
         split=words,
     )
+    evaluation = replace(evaluation, clip_seconds=measure_latency(network, features[test_rows[0]]))
     path = save_model(network, output_dir, loss=evaluation.loss, accuracy=evaluation.accuracy)
     return TrainedModel(network, path, evaluation, history, _write_report(path, evaluation, history))
 
@@ -192,6 +194,8 @@ def _train_auto(data_dir, classes, output_dir, input_shape, options, splitting, 
         groups=groups[test_rows],
         split=words,
     )
+    clip = read_clip(table.video_paths[test_rows[0]], trained.model.input_shape[1:])
+    evaluation = replace(evaluation, clip_seconds=measure_latency(trained.model, clip))
     path = save_model(trained.model, output_dir, loss=evaluation.loss, accuracy=evaluation.accuracy)
     report = _write_report(path, evaluation, None, trained.report)
     return TrainedModel(trained.model, path, evaluation, None, report)
@@ -259,7 +263,7 @@ def evaluate_on_folder(
             video_paths, labels, split=split, split_dir=split_dir, test_size=test_size, seed=seed
         )
     batch_size = min(max(_NUMBERS_PER_BATCH // math.prod(features.shape[1:]), 1), 16)
-    return evaluate(
+    evaluation = evaluate(
         network,
         _Rows(features, rows),
         labels[rows],
@@ -268,6 +272,7 @@ def evaluate_on_folder(
         split=words,
         batch_size=batch_size,
     )
+    return replace(evaluation, clip_seconds=measure_latency(network, features[rows[0]]))
 
 
 def split_clips(
