@@ -45,6 +45,11 @@ Cache = Annotated[
     ),
 ]
 Workers = Annotated[int | None, typer.Option(help="Threads that decode; one per core by default.")]
+Streams = Annotated[
+    Literal["rgb", "flow", "rgb+flow"],
+    typer.Option(help="What the model sees: the frames, their optical flow, or both."),
+]
+FlowFields = Annotated[int, typer.Option(help="Fields of flow per frame; I3D takes 1.")]
 
 
 @app.command()
@@ -115,11 +120,8 @@ def train(
     width: Annotated[
         int | None, typer.Option(help="Width of a frame in pixels; 64, or what auto finds best.")
     ] = None,
-    streams: Annotated[
-        Literal["rgb", "flow", "rgb+flow"],
-        typer.Option(help="What the model sees: the frames, their optical flow, or both."),
-    ] = "rgb",
-    flow_fields: Annotated[int, typer.Option(help="Fields of flow per frame; I3D takes 1.")] = 10,
+    streams: Streams = "rgb",
+    flow_fields: FlowFields = 10,
     flow_method: Annotated[
         Literal["dis", "farneback", "tvl1"], typer.Option(help="How to compute the flow.")
     ] = "dis",
@@ -199,6 +201,8 @@ def compare(
     frames: Annotated[int, typer.Option(help="Frames per clip, spread evenly over it.")] = 20,
     height: Annotated[int, typer.Option(help="Height of a frame in pixels.")] = 64,
     width: Annotated[int, typer.Option(help="Width of a frame in pixels.")] = 64,
+    streams: Streams = "rgb",
+    flow_fields: FlowFields = 10,
     split: Annotated[str, typer.Option(help="group, random or official; several with commas.")] = "group",
     split_dir: SplitDir = None,
     folds: Annotated[
@@ -220,6 +224,7 @@ def compare(
     with _quiet():
         from harkeras.comparison import Contestant, markdown_table
         from harkeras.comparison import compare as compare_models
+        from harkeras.recipe import count_channels
     contestants = []
     for each in re.split(r",(?![^()]*\))", models):  # commas, but for those of a tuple
         name, *options = each.strip().split(":")
@@ -229,7 +234,7 @@ def compare(
         contestants,
         output_dir=output_dir,
         classes=_names(classes),
-        input_shape=(frames, height, width, 3),
+        input_shape=(frames, height, width, count_channels(streams, flow_fields)),
         splits=_names(split),
         folds=_folds(folds),
         split_dir=split_dir,

@@ -186,6 +186,13 @@ def test_compare(run, sample_dir, tmp_path):
     )
 
 
+def test_compare_on_optical_flow(run, sample_dir, monkeypatch):
+    asked = {}
+    monkeypatch.setattr("harkeras.comparison.compare", lambda *args, **options: asked.update(options) or [])
+    assert run("compare", sample_dir, "--streams", "rgb+flow", "--flow-fields", 2)[0] == 0
+    assert asked["input_shape"] == (20, 64, 64, 7)
+
+
 def test_help_does_not_load_tensorflow():
     code = "import sys, harkeras.cli; assert not {'tensorflow', 'keras', 'cv2', 'av'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
