@@ -149,12 +149,8 @@ def evaluate(
     if isinstance(features, ClipDataset):
         labels = features.labels
     labels = check_clips(model, features, labels, classes)
-    probabilities = predict_probabilities(model, features, batch_size=batch_size)
-    recipe = getattr(model, "recipe", None)
-    thresholds = np.zeros(len(classes))
-    if recipe is not None:
-        probabilities, thresholds = recipe.sharpen(probabilities), recipe.threshold_row
-    named, each = name_classes(probabilities, thresholds), np.arange(len(classes))
+    probabilities, named = name_clips(model, features, batch_size=batch_size)
+    each = np.arange(len(classes))
     hits = int((named == labels).sum())
     scores = precision_recall_fscore_support(labels, named, labels=each, zero_division=0)
     unit = "clips"
@@ -232,17 +228,26 @@ def measure_latency(model: keras.Model, clip: np.ndarray, *, repeats: int = 20) 
     return float(np.median(times[1:])), float(np.quantile(times[1:], 0.95))
 
 
-def predict_probabilities(
+def name_clips(
     model: keras.Model, features: np.ndarray | ClipDataset, *, batch_size: int = 16
-) -> np.ndarray:
-    """Return what a model says of clips: float32 (N, classes); averaged over the clips of each video."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a model says of clips, by the temperature and the tuned thresholds of its recipe, if any.
+
+    Returns:
+        Probabilities float32 (N, classes), averaged over the clips of each video of a `ClipDataset`, and the
+        named classes int (N,).
+    """
     if isinstance(features, ClipDataset):
-        videos = range(len(features.labels))
-        return np.stack(
-            [np.asarray(model.predict_on_batch(features.read_all(i))).mean(axis=0) for i in videos]
-        )
-    starts = range(0, len(features), batch_size)
-    return np.concatenate([np.asarray(model.predict_on_batch(features[i : i + batch_size])) for i in starts])
+        clips = (features.read_all(row) for row in range(len(features.labels)))
+        said = [np.asarray(model.predict_on_batch(each)).mean(axis=0, keepdims=True) for each in clips]
+    else:
+        starts = range(0, len(features), batch_size)
+        said = [np.asarray(model.predict_on_batch(features[i : i + batch_size])) for i in starts]
+    probabilities, recipe = np.concatenate(said), getattr(model, "recipe", None)
+    if recipe is None:
+        return probabilities, probabilities.argmax(axis=1)
+    probabilities = recipe.sharpen(probabilities)
+    return probabilities, name_classes(probabilities, recipe.threshold_row)
 
 
 def plot_metric(history: keras.callbacks.History, metric: str, other: str, title: str) -> Figure:

@@ -12,7 +12,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
-from harkeras.evaluation import predict_probabilities
+from harkeras.evaluation import name_clips
 from harkeras.flow import read_clip
 from harkeras.saving import check_clips
 from harkeras.video import VideoInfo
@@ -65,7 +65,7 @@ def motion_report(
     scores = {}
     for name, order in orders.items():
         clips = np.stack([clip[order()] for clip in features])
-        scores[name] = float((predict_probabilities(model, clips).argmax(axis=1) == labels).mean())
+        scores[name] = float((name_clips(model, clips)[1] == labels).mean())
     return MotionReport(**scores)
 
 
@@ -106,7 +106,7 @@ def early_recognition(
         duration = VideoInfo.read(path).duration_seconds
         ends = [None if share == 1 else share * duration for share in shares]
         parts = [read_clip(path, shape, flow_method=recipe.flow_method, end_seconds=end) for end in ends]
-        hits[row] = predict_probabilities(model, np.stack(parts)).argmax(axis=1) == labels[row]
+        hits[row] = name_clips(model, np.stack(parts))[1] == labels[row]
     return shares, hits.mean(axis=0)
 
 

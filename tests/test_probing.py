@@ -41,6 +41,13 @@ class TestMotionReport:
         report = motion_report(keras.Model(clip, keras.ops.softmax(mean / 255)), *ramps(), classes=CLASSES)
         assert report.in_order == report.shuffled == report.reversed
 
+    def test_tuned_thresholds_count(self):
+        model, (features, labels) = order_model(), ramps()
+        features //= 40  # 0.05 for "darker" where it is brighter
+        assert motion_report(model, features, labels, classes=CLASSES).in_order == 1
+        model.recipe = Recipe(CLASSES, 5, 4, 4, 1.0, thresholds={"darker": 0.01})
+        assert motion_report(model, features, labels, classes=CLASSES).in_order == 0.5
+
     def test_refusals(self):
         with pytest.raises(ValueError, match="labels must be 4 integers"):
             motion_report(order_model(), ramps()[0], np.zeros(3, int), classes=CLASSES)
