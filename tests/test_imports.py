@@ -73,7 +73,7 @@ def test_a_module_imports_only_from_lower_levels(path):
 SHARED_BY_FAMILY = {
     "cnn_lstm": {"_backbones"},
     "image_models": {"_backbones"},
-    "single_frame": {"_sports1m"},
+    "single_frame": {"_backbones", "_sports1m"},
     "fusion": {"_sports1m"},
     "movinet": {"_movinet_blocks"},
     "multiresolution": {"_sports1m", "fusion"},

@@ -17,6 +17,7 @@ from harkeras.models.fusion import (
 )
 from harkeras.models.multiresolution import create_multiresolution_model
 from harkeras.models.single_frame import create_single_frame_model
+from harkeras.streaming import split_per_frame
 
 SIZE = 24
 # Every builder in every form: the frames it is built for here, and its options.
@@ -270,6 +271,38 @@ class TestSingleFrame:
     def test_unknown_vote(self):
         with pytest.raises(ValueError, match="vote must be average or majority, got 'median'"):
             create_single_frame_model(3, vote="median")
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"weights": "imagenet"}, "weights and trainable need a backbone, got 'imagenet' and True"),
+            ({"trainable": False}, "weights and trainable need a backbone, got None and False"),
+            (
+                {"backbone": "vgg16", "width": 0.5},
+                "width is of the network without a backbone, got 0.5 and 'vg",
+            ),
+            ({"backbone": "vgg17"}, "name of a backbone must be one of"),
+        ],
+    )
+    def test_arguments_of_the_other_kind(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            create_single_frame_model(3, (2, SIZE, SIZE, 3), **options)
+
+    @pytest.mark.parametrize("vote", ["average", "majority"])
+    def test_backbone(self, vote):
+        """Each frame is named alone, once in a long video; frozen, only the dense layer learns."""
+        shape = (4, 32, 40, 3)
+        options = {"backbone": "mobilenet_v2_0.35", "trainable": False, "vote": vote}
+        model = create_single_frame_model(3, shape, **options)
+        assert [weight.shape for weight in model.trainable_weights] == [(1280, 3), (3,)]
+        clips = np.random.default_rng(0).integers(0, 256, (2, *shape), np.uint8)
+        alone = keras.Model(model.input, model.get_layer("frame_probabilities").output)
+        if vote == "average":
+            mean = alone(clips).numpy().reshape(2, 4, 3).mean(axis=1)
+            np.testing.assert_allclose(model(clips), mean, atol=1e-6)
+        encoder, head = split_per_frame(model)
+        seen = encoder(clips.reshape(-1, *shape[1:])).numpy()
+        np.testing.assert_allclose(head(seen.reshape(2, 4, -1)), model(clips), atol=1e-6)
 
 
 class TestLateFusion:

@@ -14,7 +14,8 @@ among the frames'. That voice can break a tie and never turns a vote, keeps ever
 is what training improves; clips that most frames get wrong count the more in it.
 
 The frame classifier is the paper's, which averages over 20 random places of a video; hence 20 frames. Pixels
-and dropout are as described in `_sports1m.py`.
+and dropout are as described in `_sports1m.py`. Or it is a `backbone` that has learnt to see from photographs,
+with one dense layer on top: then a few hundred clips suffice.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from functools import partial
 import keras
 from keras import Model, layers, ops
 
+from harkeras.models._backbones import create_backbone
 from harkeras.models._blocks import clip_input
 from harkeras.models._registry import register
 from harkeras.models._sports1m import SMALLEST_FRAME, center_pixels, convolutions, frame_classifier
@@ -31,31 +33,60 @@ from harkeras.models._sports1m import SMALLEST_FRAME, center_pixels, convolution
 
 @register("single_frame", paper="Karpathy et al., CVPR 2014")
 def create_single_frame_model(
-    num_classes, input_shape=(20, 170, 170, 3), *, vote="average", width=1.0, dropout=0.5
+    num_classes,
+    input_shape=(20, 170, 170, 3),
+    *,
+    vote="average",
+    width=1.0,
+    dropout=0.5,
+    backbone=None,
+    weights=None,
+    trainable=True,
 ):
-    """Build the single-frame network, uncompiled, with random weights.
+    """Build the single-frame network, uncompiled, with random weights but for those of `weights`.
 
     Args:
         num_classes: Number of actions, at least 2.
-        input_shape: Clip shape (frames, height, width, channels), at least 22 x 22 pixels.
+        input_shape: Clip shape (frames, height, width, channels), at least 22 x 22 pixels, or 32 x 32 for a
+            backbone, which takes RGB.
         vote: "average" of the frames' probabilities, or "majority" of their first choices. Both have the same
             weights: `majority.set_weights(average.get_weights())` compares them after one training.
-        width: Factor on all numbers of filters and units; 0.125 trains on a laptop.
-        dropout: Share of the units dropped after each of the two dense layers, in training.
+        width: Factor on all numbers of filters and units of the paper's network; 0.125 trains on a laptop.
+        dropout: Share of the units dropped in training: after each of the two dense layers, or of the
+            features of a backbone.
+        backbone: None for the paper's network, or the name of one that has learnt to see, such as
+            "mobilenet_v2"; `create_backbone` knows which there are.
+        weights: Of the backbone: None for random ones, "imagenet", or the path of a `.weights.h5` file.
+        trainable: Whether training changes the backbone; if not, its batch norm also stays as it is.
 
     Returns:
         `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
 
     Raises:
-        ValueError: If there are fewer than 2 classes, the clip is too small, `vote` is not one of the two, or
-            `width` is not positive.
+        ValueError: If there are fewer than 2 classes, the clip is too small, `vote` is not one of the two,
+            `width` is not positive, there is no such backbone or the file is not for it, or an argument goes
+            with the other kind of network.
+        FileNotFoundError: If there is no such file of weights.
+        OSError: If the weights of ImageNet are not in Keras's cache and cannot be downloaded.
     """
     if vote not in ("average", "majority"):
         raise ValueError(f"vote must be average or majority, got {vote!r}")
-    clip = clip_input(num_classes, input_shape, smallest=SMALLEST_FRAME)
-    cnn = partial(convolutions, width=width)
-    classifier = frame_classifier(input_shape[1:], num_classes, cnn, width=width, dropout=dropout)
-    x = layers.TimeDistributed(classifier, name="frames")(center_pixels(clip))  # (B, T, num_classes)
+    if backbone is None and (weights is not None or not trainable):
+        raise ValueError(f"weights and trainable need a backbone, got {weights!r} and {trainable} without")
+    if backbone is not None and width != 1:
+        raise ValueError(f"width is of the network without a backbone, got {width} and {backbone!r}")
+    clip = clip_input(num_classes, input_shape, smallest=SMALLEST_FRAME if backbone is None else 1)
+    if backbone is None:
+        cnn = partial(convolutions, width=width)
+        classifier = frame_classifier(input_shape[1:], num_classes, cnn, width=width, dropout=dropout)
+        x = layers.TimeDistributed(classifier, name="frames")(center_pixels(clip))  # (B, T, num_classes)
+    else:
+        cnn = create_backbone(backbone, input_shape[1:], weights=weights)
+        cnn.trainable = trainable
+        x = cnn(ops.reshape(clip, (-1, *input_shape[1:])))  # (B * T, F): all frames are one batch of images
+        x = layers.Dropout(dropout, name="dropout")(x)
+        x = layers.Dense(num_classes, activation="softmax", dtype="float32", name="frame_probabilities")(x)
+        x = ops.reshape(x, (-1, input_shape[0], num_classes))  # (B, T, num_classes)
     if vote == "average":
         count = layers.GlobalAveragePooling1D(dtype="float32", name="probabilities")
     else:
