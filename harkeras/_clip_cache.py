@@ -51,15 +51,14 @@ def through_cache(
         uint8 (N, T, H, W, C), and why others were left out, by row.
     """
     settings = json.loads(json.dumps(settings))  # tuples become lists, as in the card
-    card = _read_card(cache, settings)
+    array, card = _open(cache, settings)
     if not _is_of(card, files, strict):
+        array = None  # Windows replaces no file that is mapped
         cache.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(cache.with_name(f".{cache.name}.lock")):
-            card = _read_card(cache, settings)  # another process may have written it meanwhile
-            if not _is_of(card, files, strict):
-                card = _write(cache, settings, files, shape, read, card, strict)
-    skipped = {row: file.skipped for row, file in enumerate(card) if file.skipped is not None}
-    return np.load(cache, mmap_mode="r"), skipped
+            _write(cache, settings, files, shape, read, strict)
+            array, card = _open(cache, settings)
+    return array, {row: file.skipped for row, file in enumerate(card) if file.skipped is not None}
 
 
 def _is_of(card: list[ClipFile], files: Sequence[ClipFile], strict: bool) -> bool:
@@ -74,13 +73,14 @@ def _count_same(known: list[ClipFile], files: Sequence[ClipFile], strict: bool) 
     return min(len(known), len(files))
 
 
-def _read_card(cache: Path, settings: list) -> list[ClipFile]:
-    """Return the files of a cache; none if there is no such cache, or it is of other settings."""
+def _open(cache: Path, settings: list) -> tuple[np.ndarray | None, list[ClipFile]]:
+    """Return array and files of a cache; neither if there is no such cache, or it is of other settings."""
     if not cache.is_file():
-        return []
+        return None, []
     try:
-        array = np.load(cache, mmap_mode="r")
-        with cache.open("rb") as file:
+        with cache.open("rb") as file:  # once, so that array and card are of one run
+            shape, begin = _read_header(file)
+            array = np.memmap(file, np.uint8, "r", begin, shape)
             file.seek(array.offset + array.nbytes)
             card = json.loads(file.read())
     except (ValueError, EOFError) as error:
@@ -88,23 +88,26 @@ def _read_card(cache: Path, settings: list) -> list[ClipFile]:
             f"cache must be a new file or one that create_dataset wrote; {cache} is something else, or "
             "damaged: remove it or choose another name"
         ) from error
-    return [ClipFile(*file) for file in card["files"]] if card.get("settings") == settings else []
+    if card.get("settings") != settings:
+        return None, []
+    return array, [ClipFile(*file) for file in card["files"]]
 
 
-def _write(
-    cache: Path, settings: list, files, shape, read, old: list[ClipFile], strict: bool
-) -> list[ClipFile]:
-    """Write the array and its card, beginning with what an interrupted run left; return the files."""
+def _write(cache: Path, settings: list, files, shape, read, strict: bool) -> None:
+    """Write the array and its card, beginning with what an interrupted run left."""
+    old, card = _open(cache, settings)
+    if _is_of(card, files, strict):
+        return  # another process has written it meanwhile
     part, journal = (cache.with_name(f".{cache.name}.{end}") for end in ("part", "journal"))
     done = _left_over(part, journal, settings, files, math.prod(shape), strict)
     # Written, not mapped: on a full disk a write fails with an error, a mapping kills the process.
     with part.open("r+b" if done else "wb") as array, journal.open("w", encoding="utf-8") as lines:
-        for entry in (settings, *done):
-            lines.write(json.dumps(entry) + "\n")
+        lines.write("".join(json.dumps(entry) + "\n" for entry in (settings, *done)))
+        lines.flush()  # before anything else, because the next clip may be the end of this process, too
         _write_header(array, (len(files), *shape))
         array.seek(sum(file.skipped is None for file in done) * math.prod(shape), 1)
         array.truncate()
-        with closing(_clips(cache, files, len(done), read, old)) as clips:
+        with closing(_clips(files, len(done), read, old, card)) as clips:
             for file, clip in clips:
                 if isinstance(clip, str):
                     done.append(file._replace(skipped=clip))
@@ -116,9 +119,9 @@ def _write(
                 lines.flush()
         array.write(json.dumps({"settings": settings, "files": done}).encode())
         _write_header(array, (sum(file.skipped is None for file in done), *shape))
+    old = clip = None  # see above
     part.replace(cache)
     journal.unlink()
-    return done
 
 
 def _left_over(part: Path, journal: Path, settings, files, clip_bytes: int, strict: bool) -> list[ClipFile]:
@@ -131,23 +134,32 @@ def _left_over(part: Path, journal: Path, settings, files, clip_bytes: int, stri
         entries = [ClipFile(*json.loads(line)) for line in lines]
         if json.loads(first) != settings:
             return []
+        with part.open("rb") as file:
+            _, begin = _read_header(file)
     except (ValueError, TypeError):
         return []
     done = entries[: _count_same(entries, files, strict)]
-    whole = sum(file.skipped is None for file in done) * clip_bytes < part.stat().st_size
-    return done if whole else []
+    needed = begin + sum(file.skipped is None for file in done) * clip_bytes
+    return done if needed <= part.stat().st_size else []
 
 
-def _clips(
-    cache: Path, files, start: int, read, old: list[ClipFile]
-) -> Iterator[tuple[ClipFile, np.ndarray | str]]:
-    """Yield each file from `start` on with its clip, from the old cache where it is there."""
-    kept = {file: row for row, file in enumerate(file for file in old if file.skipped is None)}
-    array = np.load(cache, mmap_mode="r") if kept else None
+def _clips(files, start: int, read, old: np.ndarray | None, card: list[ClipFile]) -> Iterator[tuple]:
+    """Yield each file from `start` on with its clip, from the old array where it is there."""
+    kept = {file: row for row, file in enumerate(file for file in card if file.skipped is None)}
     missing = [row for row in range(start, len(files)) if files[row] not in kept]
     with closing(read(missing)) as clips:
         for file in files[start:]:
-            yield file, array[kept[file]] if file in kept else next(clips)
+            yield file, old[kept[file]] if file in kept else next(clips)
+
+
+def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], int]:
+    """Return the shape that the beginning of a uint8 `.npy` file tells, and where the array begins."""
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("not written here")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype != np.uint8:
+        raise ValueError(f"an array of {dtype}")
+    return shape, file.tell()
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:

@@ -75,21 +75,22 @@ class Stopper(keras.callbacks.EarlyStopping):
             self.model.optimizer.learning_rate = self.schedule(epoch, self.logs)
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
-        if not math.isfinite(logs["loss"]):
-            self._give_up(epoch, logs["loss"])
-            return
+        for name in ("loss", self.monitor):
+            if not math.isfinite(logs[name]):
+                self._give_up(epoch, f"{name} is {logs[name]}")
+                return
         self.logs.append({key: float(value) for key, value in logs.items()})
         super().on_epoch_end(epoch, logs)
         if self.path is not None:
             self._write()
 
-    def _give_up(self, epoch: int, loss: float) -> None:
+    def _give_up(self, epoch: int, reason: str) -> None:
         if self.best_weights is None:
-            raise RuntimeError(f"the loss is {loss} in the first epoch: try a smaller learning_rate")
+            raise RuntimeError(f"{reason} in the first epoch: try a smaller learning_rate")
         self.model.stop_training = True  # with the best weights, and the state of the epoch before
         warnings.warn(
-            f"training ended because the loss is {loss} in epoch {epoch + 1}: try a smaller learning_rate; "
-            f"the model has the weights of epoch {self.best_epoch + 1}",
+            f"training ended because {reason} in epoch {epoch + 1}: try a smaller learning_rate; the model "
+            f"has the weights of epoch {self.best_epoch + 1}",
             stacklevel=2,
         )
 

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from harkeras.calibration import fit_temperature
 from harkeras.feature_table import FeatureTable, Input
-from harkeras.features import PARTS, keep_parts, part_sizes
+from harkeras.features import PARTS, frame_encoder, keep_parts, part_sizes
 from harkeras.heads import HEADS, STATISTICS, Space, average_heads, create_head, fit_head, join, statistics_of
 from harkeras.recipe import Recipe
 from harkeras.splits import list_folds
@@ -67,7 +67,8 @@ class AutoTraining(NamedTuple):
     Attributes:
         model: Clips (B, T, H, W, C) -> probabilities (B, classes), with a recipe, which holds the temperature
             that was fitted to the probabilities of the cross-validation.
-        head: The same from the features of `input` on: (B, T, F) -> (B, classes).
+        head: The same from what `head_features` gives on: (B, T, F) -> (B, classes). It has the recipe of the
+            model, so that `evaluate` applies the temperature; to save is the model.
         chosen: The best trial.
         trials: All trials, the best first.
         report: What was tried and why this was chosen, as text.
@@ -94,7 +95,22 @@ def split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, An
             "options of auto must be among backbone, weights, inputs, flow, heads, folds, "
             f"got {', '.join(unknown)}"
         )
+    _check_heads(of_training.get("heads", HEADS))
     return of_table, of_training
+
+
+def _check_heads(heads: Sequence[str]) -> None:
+    if set(heads) - set(HEADS) or not set(heads) & set(STATISTICS):
+        raise ValueError(
+            f"heads must be among {', '.join(HEADS)}, one of them of {', '.join(STATISTICS)}, "
+            f"got {', '.join(heads)}"
+        )
+
+
+def check_weights(options: dict[str, Any]) -> None:
+    """Raise FileNotFoundError or OSError if the weights that the options of `auto` name cannot be had."""
+    given = {name: options[name] for name in ("backbone", "weights") if name in options}
+    frame_encoder(input_shape=(32, 32, 3), **given)
 
 
 def train_auto(
@@ -128,12 +144,7 @@ def train_auto(
         ValueError: If there is no such head or none of statistics, or the clips are too few to compare.
     """
     labels, train_rows = np.asarray(labels), np.asarray(train_rows)
-    unknown = [name for name in heads if name not in HEADS]
-    if unknown or not set(heads) & set(STATISTICS):
-        raise ValueError(
-            f"heads must be among {', '.join(HEADS)}, one of them of {', '.join(STATISTICS)}, "
-            f"got {', '.join(heads)}"
-        )
+    _check_heads(heads)
     known = labels[train_rows]
     inner = _inner_folds(known, None if groups is None else np.asarray(groups)[train_rows], folds, seed)
     trials = []
@@ -154,8 +165,12 @@ def train_auto(
     trials.sort(key=_rank)
     trials = sorted([*trials, *_averages(trials, known)], key=_rank)
     head, model = _fit(trials[0], table, labels, train_rows, classes, seed)
-    # Fitted to clips of sources that took no part in what was said of them, as it will be with new ones.
-    temperature = fit_temperature(known, trials[0].probabilities)
+    # Fitted to clips of sources that took no part in what was said of them, as it will be with new ones; but
+    # those of a class that is nowhere else could not be named.
+    fair = np.zeros(len(known), bool)
+    for train, test in inner:
+        fair[test] = np.isin(known[test], known[train])
+    temperature = fit_temperature(known[fair], trials[0].probabilities[fair])
     head.recipe = model.recipe = replace(model.recipe, temperature=temperature)
     report = _report(trials, given_up, len(known), groups is not None, inner)
     report += f"\ntemperature of its probabilities: {temperature:.2f} (above 1 it was too sure of itself)"
@@ -247,9 +262,11 @@ def _rank(trial: Trial) -> tuple:
 
 def _fit(chosen: Trial, table: FeatureTable, labels, train_rows, classes, seed: int):
     """Fit the chosen heads to all training clips, and put them on an encoder that gives what they look at."""
-    encoder = table.encoders[chosen.input]
     used = [part for part in PARTS if any(part in parts for parts in chosen.parts)]
-    encoder = keep_parts(encoder, used)
+    shared = keep_parts(table.encoders[chosen.input], used)
+    encoder = keras.models.clone_model(shared)  # whoever tunes the model must not change the table
+    encoder.set_weights(shared.get_weights())
+    encoder.trainable = False
     ends = np.cumsum([0, *part_sizes(encoder).values()]).tolist()
     starts = dict(zip(used, ends[:-1], strict=True))
     sizes = part_sizes(encoder)

@@ -190,8 +190,8 @@ def compare(
     models: Annotated[
         str,
         typer.Option(
-            help="Names of models, separated by commas, options behind colons: c3d:width=0.25,lrcn,auto. For "
-            "auto, only --split, --folds and --seed count: it finds the rest."
+            help="Names of models, separated by commas, options behind colons: c3d:width=0.25,lrcn,auto. "
+            "Only auto finds frames, their size and how to train by itself."
         ),
     ] = "single_frame:width=0.25,late_fusion:width=0.25,lrcn",
     output_dir: Annotated[

@@ -12,14 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import keras
 import numpy as np
 
 from harkeras._comparison_page import HEAD, in_words, plot_comparison, write_page
-from harkeras.auto import split_options
+from harkeras.auto import check_weights, split_options
 from harkeras.cross_validation import CrossValidation, cross_validate, cross_validate_auto
 from harkeras.datasets import Dataset, create_dataset, list_classes, list_videos, median_clip_seconds
 from harkeras.feature_table import read_feature_table
-from harkeras.features import frame_encoder
 from harkeras.models import count_multiply_adds, create_model
 from harkeras.models._registry import count_parameters, no_weights
 from harkeras.recipe import read_channels
@@ -88,6 +88,7 @@ def compare(
         FileNotFoundError: If a folder is missing.
         ValueError: If there is no model, one is given twice, or an argument is out of its range.
         OSError: If auto's weights cannot be had.
+        RuntimeError: If the loss of a model is no number; the other rows are written first.
     """
     contestants = [each if isinstance(each, Contestant) else Contestant(each) for each in models]
     names = [str(each) for each in contestants]
@@ -98,25 +99,39 @@ def compare(
         _check(each, len(classes), input_shape)
     output_dir, videos = Path(output_dir), list_videos(data_dir, classes)[0]
     common = {"folds": folds, "seed": seed, "split_dir": split_dir}
-    clips = [[path.name, path.stat().st_size] for path in videos]
-    rows, confusions = [], {}
+    clips = [[str(path.relative_to(data_dir)), path.stat().st_size] for path in videos]
+    rows, confusions, failed = [], {}, []
     for contestant in contestants:
         of_model = {} if contestant.model == "auto" else {"input_shape": input_shape, **training}
         run = None
         for split in splits:
             facts = [COLUMNS, str(contestant), split, classes, clips]
-            facts.append(repr(sorted((common | of_model).items(), key=str)))
+            facts.append(repr(sorted(_plain(common | of_model).items())))
             digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
             path = output_dir / "rows" / f"{contestant.model}__{split}__{digest}.json"
             if not path.is_file():
                 run = run or _prepare(contestant, data_dir, classes, output_dir, workers, **of_model)
-                result = run(classes=classes, split=split, **common)
+                try:
+                    result = run(classes=classes, split=split, **common)
+                except RuntimeError as error:
+                    failed.append(f"{contestant}, {split}: {error}")
+                    continue
                 _write(path, {"row": _row(contestant, result), "confusion": result.confusion.tolist()})
             finished = json.loads(path.read_text(encoding="utf-8"))
             rows.append(finished["row"])
             confusions[f"{contestant}, {split}"] = np.array(finished["confusion"])
             _write_tables(output_dir, rows, confusions, classes)
+    if failed:
+        raise RuntimeError(f"the table lacks what could not be trained: {'; '.join(failed)}")
     return rows
+
+
+def _plain(settings: dict[str, Any]) -> dict[str, Any]:
+    """Write an optimizer as its settings, without its place in the memory."""
+    return {
+        name: each.get_config() if isinstance(each, keras.optimizers.Optimizer) else each
+        for name, each in settings.items()
+    }
 
 
 def _check(contestant: Contestant, num_classes: int, input_shape) -> None:
@@ -125,15 +140,16 @@ def _check(contestant: Contestant, num_classes: int, input_shape) -> None:
         with no_weights():
             create_model(contestant.model, num_classes, input_shape, **contestant.options)
         return
-    options, _ = split_options(contestant.options)
-    given = {name: options[name] for name in ("backbone", "weights") if name in options}
-    frame_encoder(input_shape=(32, 32, 3), **given)
+    split_options(contestant.options)
+    check_weights(contestant.options)
 
 
 def _prepare(contestant: Contestant, data_dir, classes, output_dir: Path, workers, **options):
     """Read what the cross-validation of a model needs, and return it as a function of the folds."""
     if contestant.model == "auto":
         of_table, of_training = split_options(contestant.options)
+        if "folds" in of_training:
+            of_training["inner_folds"] = of_training.pop("folds")
         videos, labels = list_videos(data_dir, classes)
         table = read_feature_table(videos, workers=workers, cache=output_dir / "features", **of_table)
         return partial(cross_validate_auto, table, labels[table.rows], **of_training)

@@ -17,7 +17,6 @@ from harkeras.auto import head_features, train_auto
 from harkeras.datasets import Dataset
 from harkeras.evaluation import Evaluation, bootstrap_interval, evaluate, measure_latency, wilson_interval
 from harkeras.feature_table import FeatureTable
-from harkeras.flow import read_clip
 from harkeras.splits import Split, list_folds, read_groups, split_by_files
 from harkeras.training import train
 
@@ -123,6 +122,7 @@ def cross_validate(
     Raises:
         ValueError: If an argument is out of its range.
         FileNotFoundError: If the split files are missing.
+        RuntimeError: If the loss is not a number in the first epoch.
     """
     groups = read_groups(data.video_paths) if groups is None else np.asarray(groups)
 
@@ -135,7 +135,7 @@ def cross_validate(
         return model, model, data.features[test_rows]
 
     rows = _folds(data.video_paths, data.labels, groups, split, folds, split_dir, seed)
-    return _test_folds(fit, rows, data.labels, groups, classes, split, lambda _: data.features[0])
+    return _test_folds(fit, rows, data.labels, groups, classes, split)
 
 
 def cross_validate_auto(
@@ -148,6 +148,7 @@ def cross_validate_auto(
     folds: int | Literal["groups"] = 5,
     split_dir: str | os.PathLike | None = None,
     seed: int = 27,
+    inner_folds: int = 5,
     **options,
 ) -> CrossValidation:
     """Let `auto` choose and train fold by fold: it chooses anew in each, and looks at no tested clip.
@@ -161,6 +162,7 @@ def cross_validate_auto(
         folds: As in `cross_validate`.
         split_dir: As in `cross_validate`.
         seed: Seed of the folds and of the choice.
+        inner_folds: Folds inside the training clips, by which `auto` chooses.
         **options: Further arguments of `train_auto`.
 
     Returns:
@@ -170,20 +172,17 @@ def cross_validate_auto(
         ValueError: If an argument is out of its range.
         FileNotFoundError: If the split files are missing.
     """
+    labels = np.asarray(labels)
     groups = read_groups(table.video_paths) if groups is None else np.asarray(groups)
 
     def fit(training_rows, test_rows):
         known = None if split == "random" else groups
-        trained = train_auto(
-            table, labels, training_rows, classes=classes, groups=known, seed=seed, **options
-        )
+        facts = {"classes": classes, "groups": known, "folds": inner_folds, "seed": seed}
+        trained = train_auto(table, labels, training_rows, **facts, **options)
         return trained.model, trained.head, head_features(table, trained.chosen, test_rows)
 
-    def first_clip(model):
-        return read_clip(table.video_paths[0], model.input_shape[1:])
-
     rows = _folds(table.video_paths, labels, groups, split, folds, split_dir, seed)
-    return _test_folds(fit, rows, labels, groups, classes, split, first_clip)
+    return _test_folds(fit, rows, labels, groups, classes, split)
 
 
 def _folds(
@@ -196,9 +195,7 @@ def _folds(
     return [split_by_files(video_paths, split_dir, split=number) for number in (1, 2, 3)]
 
 
-def _test_folds(
-    fit: Callable, rows, labels, groups, classes, split: Split, first_clip: Callable
-) -> CrossValidation:
+def _test_folds(fit: Callable, rows, labels, groups, classes, split: Split) -> CrossValidation:
     """Test what `fit(training rows, test rows)` returns: the model, what is asked, and the clips for that."""
     evaluations, seconds, leaking, model = [], 0.0, 0, None
     for training_rows, test_rows in rows:
@@ -209,7 +206,7 @@ def _test_folds(
         evaluations.append(evaluate(asked, clips, labels[test_rows], **facts))
         leaking += int(np.isin(groups[test_rows], groups[training_rows]).sum())
     tested = np.concatenate([test for _, test in rows])
-    median, p95 = measure_latency(model, first_clip(model))
+    median, p95 = measure_latency(model)
     return CrossValidation(
         classes=tuple(classes),
         labels=labels[tested],

@@ -119,9 +119,9 @@ def create_dataset(
             "rgb".
         workers: Threads that decode; one per core by default.
         cache: A `.npy` file to keep the array in, memory-mapped: for an array larger than the memory, or to
-            have it at once the next time. It grows clip by clip; after an interruption it goes on where it
-            stopped. Clips that are new or changed are read, the others taken over; with other settings it is
-            made anew.
+            have it at once the next time. It grows clip by clip, hidden beside the name, and goes on after an
+            interruption where it stopped, or at the first clip that has changed. Of a whole one, clips that
+            are new or changed are read and the others taken over; with other settings it is made anew.
         strict: Raise on the first clip that cannot be read, instead of leaving it out with a warning.
 
     Returns:
@@ -136,8 +136,7 @@ def create_dataset(
         MemoryError: If the array is larger than the machine's memory and `cache` is not given.
         ImportError: If OpenCV has no TV-L1.
         VideoError: With `strict`, if a clip cannot be read.
-        OSError: If the cache cannot be written, for instance on a full disk; an older one then remains, and
-            so does what was read, hidden beside it, for the next call.
+        OSError: If the cache cannot be written, for instance on a full disk; an older one then remains.
     """
     workers = os.cpu_count() if workers is None else workers
     for name, value in (("frames", frames), ("height", height), ("width", width), ("workers", workers)):
@@ -254,9 +253,11 @@ class _Reader:
         Raises:
             VideoError: If a clip cannot be read and the reader is strict.
         """
+        if not len(rows):
+            return
         name = f"Reading clips into {_in_bytes((len(rows), *self.shape[1:]))}"
         with closing(in_order(self._read_clip, [self.videos[row] for row in rows], self.workers)) as clips:
-            yield from tqdm(clips, name, len(rows), unit="clip", disable=not len(rows))
+            yield from tqdm(clips, name, len(rows), unit="clip")
 
     def check_classes(self) -> None:
         """Raise ValueError if nothing is left of a class."""

@@ -83,13 +83,16 @@ class Decider:
         self._tuned = np.array([(thresholds or {}).get(name, 0.0) for name in classes])
         self._recent = deque(maxlen=max(round(smoothing_seconds / stride_seconds), 1))
         self._patience = max(math.ceil(min_seconds / stride_seconds - 1e-9), 1)
-        self._candidate, self._waited, self._settled = None, 0, False
+        self._candidate, self._waited = None, 0
+        self._agreed, self._settled = 0, False
         self.labels: list[str] = []  # one per window
         self.smoothed: list[np.ndarray] = []  # float (classes,) per window
         self.seconds: list[float] = []  # the middle of what each label was decided on
 
     def update(self, window: Window) -> str:
-        """Take in a window and return the label that holds now: "unsure" until a first one has lasted.
+        """Take in a window and return the label that holds now: "unsure" while a first one is a guess.
+
+        A first label is a guess until it was named for `min_seconds`, in one go or not.
 
         A label that has just won may turn earlier entries of `labels` to its own, as far back as it led.
         """
@@ -101,14 +104,16 @@ class Decider:
         self._candidate = best
         if held is None or best == held:
             self.labels.append(best)
+            self._agreed += 1
+            self._settled |= self._agreed >= self._patience
         elif self._waited >= self._patience:
             begin = len(self.labels) - (self._waited - 1)
             if begin < self._patience:  # what came before was itself too short: nothing but the first guess
                 begin = 0
             self.labels[begin:] = [best] * (len(self.labels) + 1 - begin)
+            self._settled = True
         else:
             self.labels.append(held)
-        self._settled |= self._waited >= self._patience
         self.smoothed.append(smoothed)
         self.seconds.append((self._recent[0].start_seconds + window.end_seconds) / 2)
         return self.labels[-1] if self._settled else UNSURE

@@ -73,7 +73,7 @@ class Evaluation:
 
     @property
     def calibration_error(self) -> float:
-        """Mean distance of the named class's probability from the share named right, over 15 bins."""
+        """Mean distance of the highest probability from the share for which it is right, over 15 bins."""
         return expected_calibration_error(self.labels, self.probabilities)
 
     def top_k(self, k: int) -> float:
@@ -186,7 +186,8 @@ def bootstrap_interval(
     """Return the 95 % interval of a share, drawing whole groups with replacement.
 
     Clips of one source succeed or fail together, so that there is less to know from them than their number
-    says.
+    says. Where all succeed or all fail, no draw differs from another, and the Wilson interval of as many
+    clips as there are groups takes its place.
 
     Args:
         hits: bool (N,).
@@ -200,6 +201,9 @@ def bootstrap_interval(
     if len(hits) != len(groups) or not len(hits):
         raise ValueError(f"groups must be one per clip, got {len(groups)} and {len(hits)} clips")
     _, group_of_row = np.unique(groups, return_inverse=True)
+    if np.all(hits) or not np.any(hits):
+        sources = int(group_of_row.max()) + 1
+        return wilson_interval(sources if np.all(hits) else 0, sources)
     clips, right = np.bincount(group_of_row), np.bincount(group_of_row, weights=hits)
     drawn = np.random.default_rng(seed).integers(0, len(clips), (draws, len(clips)))
     shares = right[drawn].sum(axis=1) / clips[drawn].sum(axis=1)
@@ -207,12 +211,14 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def measure_latency(model: keras.Model, clip: np.ndarray, *, repeats: int = 20) -> tuple[float, float]:
+def measure_latency(
+    model: keras.Model, clip: np.ndarray | None = None, *, repeats: int = 20
+) -> tuple[float, float]:
     """Return how long one clip takes, in seconds: the median and the 95th percentile of some calls.
 
     Args:
         model: The model.
-        clip: One clip (T, H, W, C).
+        clip: One clip (T, H, W, C); a black one by default, which takes as long.
         repeats: Number of calls that are timed, after one that is not.
 
     Raises:
@@ -220,6 +226,7 @@ def measure_latency(model: keras.Model, clip: np.ndarray, *, repeats: int = 20) 
     """
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, got {repeats}")
+    clip = np.zeros(model.input_shape[1:], np.uint8) if clip is None else clip
     times = []
     for _ in range(repeats + 1):
         start = time.perf_counter()

@@ -46,51 +46,66 @@ def fine_tune(
         **training: Further arguments of `train`, such as `classes`, `groups` and `augment`.
 
     Returns:
-        `keras.callbacks.History`
+        `keras.callbacks.History`. Afterwards the backbone is frozen again, so that `train` would change the
+        head alone. Temperature and thresholds of the recipe are gone: what the model says has changed.
 
     Raises:
         ValueError: If the model has no backbone, a number is out of its range, or `train` refuses.
+        RuntimeError: If the loss is not a number in the first epoch; the model is then as it was.
     """
     if last_layers < 1:
         raise ValueError(f"last_layers must be at least 1, got {last_layers}")
     if not 0 < backbone_factor <= 1:
         raise ValueError(f"backbone_factor must lie in 0 to 1, 0 excluded, got {backbone_factor}")
-    optimizer = TwoRates(release(model, last_layers), backbone_factor)
-    options = {"epochs": epochs, "patience": patience, "learning_rate": learning_rate, **training}
-    history = train(model, features, labels, optimizer=optimizer, **options)
-    # The saved file must open in Keras alone, which does not know this optimizer.
-    model.compile("adam", loss=model.loss, metrics=["accuracy"])
-    model.optimizer.build(model.trainable_variables)
-    return history
+    backbone, recipe, before = find_backbone(model), getattr(model, "recipe", None), model.get_weights()
+    options = {"epochs": epochs, "patience": patience, "learning_rate": learning_rate}
+    if recipe is not None:
+        options |= {"clip_seconds": recipe.clip_seconds, "flow_method": recipe.flow_method}
+    optimizer = TwoRates(release(backbone, last_layers), backbone_factor)
+    try:
+        return train(model, features, labels, optimizer=optimizer, **options | training)
+    except BaseException:
+        model.set_weights(before)
+        raise
+    finally:
+        backbone[0].trainable = False
+        if model.compiled and model.optimizer is optimizer:
+            # The saved file must open in Keras alone, which does not know this optimizer.
+            model.compile("adam", loss=model.loss, metrics=["accuracy"])
+            model.optimizer.build(model.trainable_variables)
 
 
-def release(model: keras.Model, last_layers: int) -> list[keras.Variable]:
-    """Make the last layers of a model's backbone trainable, and no others of it; return their weights.
+def find_backbone(model: keras.Model) -> list[keras.Model]:
+    """Return the first model among the layers of a model; and behind it, what does the most of it inside.
 
     Raises:
-        ValueError: If no other model is among the layers.
+        ValueError: If there is none.
     """
-    networks = [model]
-    while inside := [layer for layer in map(_unwrap, networks[-1].layers) if isinstance(layer, keras.Model)]:
-        largest = max(inside, key=lambda network: network.count_params())
-        if 2 * largest.count_params() < networks[-1].count_params() and len(networks) > 1:
-            break  # a part of the backbone
-        networks.append(largest)
-    if len(networks) == 1:
+    inside = _models(model)
+    if not inside:
         raise ValueError(f"model must stand on a backbone, a model among its layers, got {model.name}")
-    networks[1].trainable = True  # and all inside it; the head stays as it is
-    layers = [layer for layer in networks[-1].layers if layer.weights]
-    released = [each for each in layers if not isinstance(each, keras.layers.BatchNormalization)][
-        -last_layers:
-    ]
+    found = [inside[0]]
+    while parts := [
+        each for each in _models(found[-1]) if 2 * each.count_params() > found[-1].count_params()
+    ]:
+        found.append(parts[0])
+    return found
+
+
+def release(backbone: list[keras.Model], last_layers: int) -> list[keras.Variable]:
+    """Make the last layers of what `find_backbone` found trainable, and no others; return their weights."""
+    backbone[0].trainable = True  # and all that is inside
+    layers = [layer for layer in backbone[-1].layers if layer.weights]
+    others = [layer for layer in layers if not isinstance(layer, keras.layers.BatchNormalization)]
     for layer in layers:
-        layer.trainable = layer in released
-    return [weight for layer in released for weight in layer.trainable_variables]
+        layer.trainable = layer in others[-last_layers:]
+    return [weight for layer in others[-last_layers:] for weight in layer.trainable_variables]
 
 
-def _unwrap(layer: keras.layers.Layer) -> keras.layers.Layer:
-    """Return what is inside a `TimeDistributed`."""
-    return getattr(layer, "layer", layer)
+def _models(model: keras.Model) -> list[keras.Model]:
+    """Return the models with weights among the layers, also those inside a `TimeDistributed`."""
+    layers = (getattr(layer, "layer", layer) for layer in model.layers)
+    return [layer for layer in layers if isinstance(layer, keras.Model) and layer.weights]
 
 
 class TwoRates(keras.optimizers.Adam):

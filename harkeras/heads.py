@@ -144,7 +144,8 @@ def _train(head, features, labels, seed: int):
     """Train a head by gradient descent, from the random weights that the seed gives."""
     keras.utils.set_random_seed(seed)
     fresh = keras.models.clone_model(head)
-    head.set_weights(fresh.get_weights())
+    for mine, theirs in zip(head.variables, fresh.variables, strict=True):  # also the state of the dropout
+        mine.assign(theirs)
     head.get_layer("standardize").set_weights([features.mean((0, 1)), features.var((0, 1))])
     if head.compiled:  # fitted before: as new, and nothing has to be traced again
         for variable in head.optimizer.variables:

@@ -75,7 +75,8 @@ def train(
         validation_split: Share of the clips to validate on; with 0, the training loss decides.
         learning_rate: Learning rate of the optimizer, or a schedule of `harkeras.schedules`; 0.001 by
             default, or what the model was compiled with.
-        optimizer: A Keras optimizer; Adam by default, or what the model was compiled with.
+        optimizer: A Keras optimizer; Adam by default, or what the model was compiled with. One that has
+            trained another model starts anew, with the same settings.
         loss: "focal" (Lin et al., ICCV 2017, gamma 2) counts clips that are named right by far for little,
             which helps rare classes where the common ones are easy.
         label_smoothing: Share of each label that is spread over all classes, in [0, 1); 0.1 is common.
@@ -197,6 +198,8 @@ def _compile(model: keras.Model, optimizer, loss: Loss, label_smoothing: float, 
                 "a loss already"
             )
         return False
+    if optimizer is not None and optimizer.built:
+        optimizer = type(optimizer).from_config(optimizer.get_config())
     losses = keras.losses
     if loss == "focal":
         function = losses.CategoricalFocalCrossentropy(alpha=1.0, label_smoothing=label_smoothing)

@@ -13,12 +13,11 @@ from typing import Any, Literal, NamedTuple
 import keras
 import numpy as np
 
-from harkeras.auto import head_features, split_options, train_auto
+from harkeras.auto import check_weights, head_features, split_options, train_auto
 from harkeras.datasets import create_dataset, list_classes, list_videos, median_clip_seconds
 from harkeras.evaluation import Evaluation, evaluate, measure_latency, plot_confusion_matrix, plot_metric
 from harkeras.feature_table import read_feature_table
-from harkeras.features import frame_encoder
-from harkeras.flow import FlowMethod, read_clip
+from harkeras.flow import FlowMethod
 from harkeras.models import create_model
 from harkeras.recipe import read_channels
 from harkeras.saving import load_model, save_model
@@ -90,6 +89,7 @@ def train_on_folder(
     Raises:
         FileNotFoundError: If a folder is missing.
         ValueError: If an argument is out of its range, or the folder does not hold classes of clips.
+        RuntimeError: If the loss is not a number in the first epoch.
     """
     classes = list_classes(data_dir) if classes is None else list(classes)
     keras.utils.set_random_seed(seed)
@@ -143,18 +143,17 @@ def train_on_folder(
         groups=groups[test_rows],
         split=words,
     )
-    evaluation = replace(evaluation, clip_seconds=measure_latency(network, features[test_rows[0]]))
     path = save_model(network, output_dir, loss=evaluation.loss, accuracy=evaluation.accuracy)
+    evaluation = replace(evaluation, clip_seconds=measure_latency(network))
     return TrainedModel(network, path, evaluation, history, _write_report(path, evaluation, history))
 
 
 def _weights_can_be_had(options: dict[str, Any]) -> bool:
     """Whether `auto` can have its weights; if those of ImageNet are out of reach, say so."""
-    backbone, weights = options.get("backbone", "mobilenet_v2"), options.get("weights", "imagenet")
     try:
-        frame_encoder(backbone, (32, 32, 3), weights=weights)
+        check_weights(options)
     except OSError as error:
-        if weights != "imagenet":
+        if options.get("weights", "imagenet") != "imagenet":
             raise
         warnings.warn(
             f"auto has no pretrained weights and trains LRCN from scratch, which needs many more clips to be "
@@ -194,9 +193,8 @@ def _train_auto(data_dir, classes, output_dir, input_shape, options, splitting, 
         groups=groups[test_rows],
         split=words,
     )
-    clip = read_clip(table.video_paths[test_rows[0]], trained.model.input_shape[1:])
-    evaluation = replace(evaluation, clip_seconds=measure_latency(trained.model, clip))
     path = save_model(trained.model, output_dir, loss=evaluation.loss, accuracy=evaluation.accuracy)
+    evaluation = replace(evaluation, clip_seconds=measure_latency(trained.model))
     report = _write_report(path, evaluation, None, trained.report)
     return TrainedModel(trained.model, path, evaluation, None, report)
 
@@ -272,7 +270,7 @@ def evaluate_on_folder(
         split=words,
         batch_size=batch_size,
     )
-    return replace(evaluation, clip_seconds=measure_latency(network, features[rows[0]]))
+    return replace(evaluation, clip_seconds=measure_latency(network))
 
 
 def split_clips(

@@ -106,14 +106,34 @@ def test_report_says_what_was_tried(table, labels):
 def test_probabilities_are_made_honest(table, labels):
     """By what was said of clips whose sources took no part; head and model have it in their recipe."""
     groups, rows = read_groups(table.video_paths), np.arange(24)
-    result = train_auto(table, labels, rows, classes=("a", "b"), groups=groups, heads=QUICK, folds=3)
+    options = {"classes": ("a", "b"), "heads": QUICK, "folds": 3}
+    result = train_auto(table, labels, rows, groups=groups, **options)
     temperature = fit_temperature(labels, result.chosen.probabilities)
-    assert result.model.recipe.temperature == result.head.recipe.temperature == temperature != 1
+    assert result.model.recipe.temperature == result.head.recipe.temperature == temperature
+    assert temperature < 10
     assert f"temperature of its probabilities: {temperature:.2f}" in result.report
     features = head_features(table, result.chosen, rows)
     evaluation = evaluate(result.head, features, labels, classes=("a", "b"))
     said = result.model.recipe.sharpen(result.head.predict(features, verbose=0))
     np.testing.assert_allclose(evaluation.probabilities, said, atol=1e-6)
+
+    # A class of one source cannot be named where that source is left out, which is no fault of certainty.
+    alone, fair = np.where(groups == groups[0], 2, labels), groups != groups[0]
+    result = train_auto(table, alone, rows, groups=groups, **options | {"classes": ("a", "b", "c")})
+    expected = fit_temperature(alone[fair], result.chosen.probabilities[fair])
+    assert result.model.recipe.temperature == expected < 10
+
+
+def test_tuning_the_model_leaves_the_table_as_it_is(table, labels):
+    """Its features, and the models of other folds, come from the same encoder."""
+    groups = read_groups(table.video_paths)
+    result = train_auto(table, labels, np.arange(24), classes=("a", "b"), groups=groups, heads=QUICK, folds=3)
+    encoder = table.encoders[result.chosen.input]
+    before = encoder.get_weights()
+    for weight in result.model.weights:
+        weight.assign(weight + 1)
+    assert all(map(np.array_equal, before, encoder.get_weights()))
+    assert not encoder.trainable_weights
 
 
 def test_slow_heads_are_tried_on_the_best_input(table, labels):
@@ -153,7 +173,7 @@ def test_without_weights_lrcn_is_trained_instead(folder, tmp_path, monkeypatch):
     def fail(*_args, **_kwargs):
         raise OSError("the ImageNet weights are out of reach")
 
-    monkeypatch.setattr("harkeras.workflow.frame_encoder", fail)
+    monkeypatch.setattr("harkeras.workflow.check_weights", fail)
     options = {"epochs": 1, "verbose": False, "input_shape": (4, 64, 64, 3)}
     with pytest.warns(UserWarning, match="auto has no pretrained weights and trains LRCN(.|\n)*out of reach"):
         trained = train_on_folder(folder, output_dir=tmp_path, **options)

@@ -1,9 +1,13 @@
 import csv
+import shutil
+from itertools import chain, repeat
 
+import keras
 import numpy as np
 import pytest
 
 import harkeras.comparison
+import harkeras.cross_validation
 from harkeras.comparison import COLUMNS, Contestant, compare
 from harkeras.cross_validation import cross_validate, cross_validate_auto
 from harkeras.datasets import create_dataset, list_classes, list_videos
@@ -123,24 +127,61 @@ class TestCompare:
             compare(sample_dir, [small], **options | {"epochs": 2})
         assert ran == ["group"]
 
-    def test_auto(self, sample_dir, tmp_path):
+    def test_auto(self, sample_dir, tmp_path, monkeypatch):
         auto = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((4, 32, 32),)}
-        auto = Contestant("auto", auto | {"heads": ("mean_diff",), "folds": 2})
+        auto = Contestant("auto", auto | {"heads": ("mean_diff",), "folds": 3})
+        inner = []
+        real = harkeras.cross_validation.train_auto
+        monkeypatch.setattr(
+            harkeras.cross_validation,
+            "train_auto",
+            lambda *args, **options: inner.append(options["folds"]) or real(*args, **options),
+        )
         small = Contestant("lrcn", {"filters": (2, 2, 2, 2), "units": 4})
         options = {"output_dir": tmp_path, "input_shape": SHAPE, "folds": 2}
         one, _ = compare(sample_dir, [auto, small], **options, **FAST)
         assert one["model"].startswith("auto(backbone=mobilenet_v2_0.35")
+        assert inner == [3, 3]
         assert one["parameters"] > 50_000  # the frozen ones count
         assert one["multiply_adds"] > 1e6
         assert compare(sample_dir, [auto], **options, epochs=3) == [one]  # which are no part of its budget
 
     def test_auto_is_refused_before_the_long_work(self, sample_dir, tmp_path, monkeypatch):
+        with pytest.raises(ValueError, match=r"heads must be among .*, got nonsense"):
+            compare(sample_dir, [Contestant("auto", {"heads": ("nonsense",)})], output_dir=tmp_path)
         with pytest.raises(ValueError, match=r"options of auto must be among .*, got width"):
             compare(sample_dir, [Contestant("auto", {"width": 1})], output_dir=tmp_path)
         monkeypatch.setenv("HARKERAS_ASSETS", str(tmp_path))
         with pytest.raises(FileNotFoundError, match="no file at none"):
             compare(sample_dir, [Contestant("auto", {"weights": "none"})], output_dir=tmp_path)
         assert not list(tmp_path.iterdir())
+
+    def test_a_model_that_cannot_be_trained_does_not_end_the_others(self, sample_dir, tmp_path):
+        models = [Contestant("lrcn", {"filters": (2, 2, 2, 2), "units": units}) for units in (4, 5)]
+        rates = chain([np.nan, np.nan], repeat(1e-3))  # once to check, once for the first epoch
+        options = {"output_dir": tmp_path, "input_shape": SHAPE, "folds": 2, **FAST}
+        with pytest.raises(RuntimeError, match=r"lacks what .*: lrcn\(.*=4\), group: (val_)?loss is nan"):
+            compare(sample_dir, models, **options, learning_rate=lambda epoch, logs: next(rates))
+        table = list(csv.DictReader((tmp_path / "comparison.csv").open()))
+        assert [row["model"] for row in table] == ["lrcn(filters=(2, 2, 2, 2), units=5)"]
+
+    def test_relabelled_clips_and_another_optimizer_are_run_anew(self, sample_dir, tmp_path, monkeypatch):
+        ran = []
+        real = harkeras.comparison.cross_validate
+        monkeypatch.setattr(
+            harkeras.comparison, "cross_validate", lambda *args, **k: ran.append(1) or real(*args, **k)
+        )
+        data = shutil.copytree(sample_dir, tmp_path / "data")
+        small = Contestant("lrcn", {"filters": (2, 2, 2, 2), "units": 4})
+        options = {"output_dir": tmp_path / "out", "input_shape": SHAPE, "folds": 2, **FAST}
+        for rate in (0.5, 0.5, 0.1):
+            compare(data, [small], **options, optimizer=keras.optimizers.SGD(rate))
+        assert len(ran) == 2
+        one, other = sorted(path for path in data.iterdir() if path.is_dir())
+        last = max(one.iterdir())
+        last.rename(other / last.name)
+        compare(data, [small], **options, optimizer=keras.optimizers.SGD(0.5))
+        assert len(ran) == 3
 
     def test_refusals(self, sample_dir, tmp_path):
         with pytest.raises(ValueError, match="models must name at least one model, each once, got"):

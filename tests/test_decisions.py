@@ -72,6 +72,7 @@ class TestDecider:
         decider, shown = decide(sure("abbbb"), min_seconds=0.3)
         assert shown == [UNSURE, UNSURE, UNSURE, "b", "b"]
         assert decider.labels == list("bbbbb")
+        assert decide(sure("aabaaa"), min_seconds=0.3)[1] == [UNSURE, UNSURE, UNSURE, *"aaa"]
 
     @pytest.mark.parametrize(
         ("seen", "labels"),

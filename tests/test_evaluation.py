@@ -10,6 +10,7 @@ from harkeras.evaluation import (
     measure_latency,
     plot_confusion_matrix,
     plot_metric,
+    wilson_interval,
 )
 
 CLASSES = ("Fall", "Run", "Wave")
@@ -176,6 +177,11 @@ class TestScores(TestEvaluate):
         assert bootstrap_interval(groups < 7, groups) == (low, high)
         with pytest.raises(ValueError, match="groups must be one per clip, got 3 and 2 clips"):
             bootstrap_interval(np.ones(2, bool), np.arange(3))
+
+    def test_a_perfect_score_is_no_certainty(self):
+        groups = np.repeat(np.arange(6), 10)
+        assert bootstrap_interval(np.ones(60, bool), groups) == wilson_interval(6, 6)
+        assert bootstrap_interval(np.zeros(60, bool), groups) == wilson_interval(0, 6)
 
     def test_report_with_groups(self):
         clip = keras.Input((1, 2, 2, 3))

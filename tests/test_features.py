@@ -160,6 +160,21 @@ def test_statistics_are_what_they_are_called():
     np.testing.assert_allclose(seen, expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", ["lstm", "tcn"])
+def test_the_seed_covers_weights_order_and_dropout(name):
+    features, labels = make_features()
+    said = []
+    for other in (1, 2):  # what was drawn before makes no difference
+        keras.utils.set_random_seed(other)
+        head = fit_head(create_head(name, 2, features.shape[1:]), features, labels, seed=5)
+        said += [
+            head.predict(features, verbose=0),
+            fit_head(head, features, labels, seed=5)(features).numpy(),
+        ]
+    for each in said[1:]:
+        np.testing.assert_allclose(each, said[0], atol=1e-5)
+
+
 def test_statistics_have_finite_gradients_where_nothing_changes():
     head = create_head("mean_std_diff", 2, (3, 4))
     features = tf.Variable(np.zeros((1, 3, 4), np.float32))

@@ -6,9 +6,9 @@ import pytest
 from keras import layers, ops
 
 from harkeras.features import frame_encoder
-from harkeras.fine_tuning import TwoRates, fine_tune, release
+from harkeras.fine_tuning import TwoRates, find_backbone, fine_tune, release
 from harkeras.heads import create_head, join
-from harkeras.models import create_cnn_lstm_model
+from harkeras.models import create_cnn_lstm_model, create_single_frame_model
 from harkeras.saving import load_model, save_model
 from harkeras.training import train
 
@@ -62,6 +62,7 @@ def test_frozen_then_released(clips):
     assert one == head | {"third"}
     every = moved(model, lambda: fine_tune(model, *clips, last_layers=1000, **ONE_EPOCH))
     assert every == head | {"first", "second", "third"}  # batch norm stays
+    assert moved(model, lambda: train(model, *clips, **ONE_EPOCH)) == head  # frozen again
 
 
 def test_two_rates():
@@ -75,9 +76,10 @@ def test_two_rates():
 
 def test_options_of_train_and_a_plain_file(clips, tmp_path):
     model = build()
-    train(model, *clips, **ONE_EPOCH)
+    train(model, *clips, **ONE_EPOCH, clip_seconds=2.5)
     history = fine_tune(model, *clips, **ONE_EPOCH | {"epochs": 2}, loss="focal", label_smoothing=0.1)
     assert len(history.history["loss"]) == 2
+    assert model.recipe.clip_seconds == 2.5
     assert type(model.optimizer) is keras.optimizers.Adam
     loaded = load_model(save_model(model, tmp_path))
     assert np.array_equal(loaded.predict(clips[0], verbose=0), model.predict(clips[0], verbose=0))
@@ -113,10 +115,12 @@ def test_goes_on_after_an_interruption(clips, tmp_path):
 def test_backbones_of_the_library():
     name = "mobilenet_v2_0.35"
     encoder = frame_encoder(name, (32, 32, 3), weights=None, parts=("last",))
-    joined = join(encoder, create_head("mean_std", 2, (3, encoder.output_shape[-1])))
+    # A head with more weights than the backbone has.
+    joined = join(encoder, create_head("mean_std", 400, (3, encoder.output_shape[-1])))
     lstm = create_cnn_lstm_model(2, (3, 32, 32, 3), backbone=name, units=4, trainable=False)
-    for model, head in ((joined, 2), (lstm, 7)):
-        released = release(model, 2)
+    single = create_single_frame_model(2, (3, 32, 32, 3), backbone=name, trainable=False)
+    for model, head in ((joined, 2), (lstm, 7), (single, 2)):
+        released = release(find_backbone(model), 2)
         assert {weight.path.split("/")[-2] for weight in released} == {"Conv_1", "block_16_project"}
         assert len(model.trainable_weights) == len(released) + head
 
@@ -127,6 +131,15 @@ def test_refusals(clips):
         fine_tune(model, *clips, last_layers=0, **ONE_EPOCH)
     with pytest.raises(ValueError, match="backbone_factor must lie in 0 to 1, 0 excluded, got 2"):
         fine_tune(model, *clips, backbone_factor=2, **ONE_EPOCH)
+    assert not find_backbone(model)[0].trainable_weights
+    with pytest.raises(ValueError, match="labels must be 8 integers"):
+        fine_tune(model, clips[0], clips[1][:5], **ONE_EPOCH)
+    assert not find_backbone(model)[0].trainable_weights
+    before = model.get_weights()
+    with pytest.raises(RuntimeError, match="loss is nan in the first epoch"):
+        fine_tune(model, *clips, **ONE_EPOCH, learning_rate=lambda epoch, logs: np.nan)
+    assert all(map(np.array_equal, before, model.get_weights()))
+    assert type(model.optimizer) is keras.optimizers.Adam
     flat = keras.Sequential([keras.Input((3, 8, 8, 3)), layers.Flatten(), layers.Dense(2, name="dense")])
     with pytest.raises(ValueError, match="model must stand on a backbone, a model among its layers, got seq"):
         fine_tune(flat, *clips, **ONE_EPOCH)

@@ -139,11 +139,15 @@ class TestTrain:
         train(model, *clips[:2], epochs=1, optimizer=sgd, loss="focal", learning_rate=0.02, **FAST)
         assert model.optimizer is sgd
         assert float(sgd.learning_rate) == pytest.approx(0.02)
+        other = make_model()
+        train(other, *clips[:2], epochs=1, optimizer=sgd, **FAST)  # as in the next fold
+        assert isinstance(other.optimizer, keras.optimizers.SGD)
+        assert other.optimizer is not sgd
 
     def test_a_loss_that_is_no_number(self, clips, make_model, tmp_path):
         """It ends the training with what was good, and is never passed over in silence."""
         model = make_model()
-        with pytest.raises(RuntimeError, match="the loss is nan in the first epoch: try a smaller"):
+        with pytest.raises(RuntimeError, match="loss is nan in the first epoch: try a smaller"):
             train(model, *clips[:2], epochs=3, optimizer=keras.optimizers.SGD(np.nan), **FAST)
 
         model, good = make_model(), make_model()
@@ -152,11 +156,20 @@ class TestTrain:
             return 1e-3 if epoch < 2 else float("nan")
 
         state = tmp_path / "state"
-        with pytest.warns(UserWarning, match=r"loss is nan in epoch 3: .* has the weights of epoch [12]"):
+        with pytest.warns(UserWarning, match=r"loss is nan in epoch 3: .* has the weights of epoch [12]$"):
             history = train(model, *clips[:2], epochs=5, learning_rate=rate, resume=state, **FAST)
         assert len(history.history["loss"]) == 2
         train(good, *clips[:2], epochs=2, learning_rate=rate, **FAST)
         assert same_weights(model, good)
+
+        with pytest.raises(RuntimeError, match="val_loss is nan in the first epoch"):  # the last step did it
+            train(
+                make_model(),
+                *clips[:2],
+                **FAST | {"batch_size": 24},
+                epochs=1,
+                optimizer=keras.optimizers.SGD(np.nan),
+            )
 
     def test_best_weights_are_kept(self, clips, make_model):
         features, labels, groups = clips
