@@ -35,8 +35,8 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, *,
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the temperature that makes the cross entropy least; above 1 the model was too sure.
 
-    One more clip of each class counts as having been named at random (after Platt, 1999): few clips that are
-    all named right do not make a model certain.
+    It is expected near 1 (its logarithm normal, of deviation 0.5), which only many clips, or strong ones,
+    outweigh: few clips that are all named right do not make a model certain.
 
     Args:
         labels: int (N,), the true classes of validation clips.
@@ -47,16 +47,14 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """
     labels, probabilities = _check(labels, probabilities)
     logits = np.log(np.maximum(probabilities, 1e-12))
-    clips, classes = logits.shape
-    targets = (clips * np.eye(classes)[labels] + 1) / (clips + classes)
 
     def loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
         scaled -= scaled.max(axis=1, keepdims=True)
-        said = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
-        return float(-(targets * said).sum(axis=1).mean())
+        each = np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(labels)), labels]
+        return float(each.sum() + 0.5 * (log_temperature / 0.5) ** 2)
 
-    return float(np.exp(minimize_scalar(loss, bounds=(-5, 5), method="bounded").x))
+    return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
 
 def tune_threshold(

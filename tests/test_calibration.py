@@ -28,11 +28,10 @@ def sharper(probabilities, temperature):
 
 class TestCalibration:
     def test_a_few_clips_named_right_do_not_make_certain(self):
-        said = np.tile([0.9, 0.1], (20, 1))
-        temperature = fit_temperature(np.zeros(20, int), said)
-        assert 0.5 < temperature < 1  # 0.9 becomes (20 + 1) / (20 + 2)
-        logit = np.log(9) / temperature
-        assert 1 / (1 + np.exp(-logit)) == pytest.approx(21 / 22, abs=0.001)
+        said, right = np.array([[0.9, 0.1]]), np.zeros(2000, int)
+        few, many = (fit_temperature(right[:count], said.repeat(count, 0)) for count in (20, 2000))
+        assert many < few < 1
+        assert 1 / (1 + (1 / 9) ** (1 / few)) < 0.98  # of 20 clips, one more may well be wrong
 
     def test_error(self, honest):
         labels, probabilities = honest
