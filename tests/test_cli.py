@@ -56,6 +56,7 @@ def test_help_of_every_command(run):
         assert "Usage: harkeras" in text
 
 
+@pytest.mark.slow
 def test_models_lists_what_each_costs(run):
     status, out, _ = run("models")
     assert status == 0

@@ -166,11 +166,13 @@ class TestCompare:
         assert [row["model"] for row in table] == ["lrcn(filters=(2, 2, 2, 2), units=5)"]
 
     def test_relabelled_clips_and_another_optimizer_are_run_anew(self, sample_dir, tmp_path, monkeypatch):
-        ran = []
-        real = harkeras.comparison.cross_validate
-        monkeypatch.setattr(
-            harkeras.comparison, "cross_validate", lambda *args, **k: ran.append(1) or real(*args, **k)
-        )
+        ran, real = [], harkeras.comparison.cross_validate
+
+        def once(*args, **options):
+            ran.append(ran[0] if ran else real(*args, **options))
+            return ran[0]
+
+        monkeypatch.setattr(harkeras.comparison, "cross_validate", once)
         data = shutil.copytree(sample_dir, tmp_path / "data")
         small = Contestant("lrcn", {"filters": (2, 2, 2, 2), "units": 4})
         options = {"output_dir": tmp_path / "out", "input_shape": SHAPE, "folds": 2, **FAST}

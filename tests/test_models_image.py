@@ -174,6 +174,7 @@ def test_refusals_of_widths():
         create_vgg16_model(2, SIZE, dense_width=-1)
 
 
+@pytest.mark.slow
 def test_saved_models_open_without_harkeras(models, tmp_path):
     """In one process that never imports harkeras, each saved model gives the same output."""
     images, _ = rendered(2)

@@ -120,6 +120,7 @@ class TestEveryModel:
         ]
 
 
+@pytest.mark.slow
 def test_saved_models_open_without_harkeras(tmp_path):
     for name, (builder, options) in SMALL.items():
         model = calm(builder(3, SHAPE, **options))
