@@ -290,6 +290,7 @@ class TestEveryModel:
             case.builder(1)
 
 
+@pytest.mark.slow
 def test_saved_models_open_without_harkeras(tmp_path):
     """In one process that never imports harkeras, each saved model gives the same output."""
     for name, case in CASES.items():
