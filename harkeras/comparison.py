@@ -175,12 +175,12 @@ def _read(data_dir, classes, input_shape, cache: Path, workers) -> Dataset:
 def _row(contestant: Contestant, result: CrossValidation) -> dict[str, Any]:
     low, high = result.interval
     group_low, group_high = result.group_interval
-    seconds, model = result.clip_seconds_median, result.model
+    (median, p95), model = result.latency_seconds, result.model
     values = (
         str(contestant), result.split, len(result.evaluations), len(result.labels), result.accuracy, low,
         high, group_low, group_high, result.macro_f1, result.leaking_clips, count_parameters(model),
-        count_multiply_adds(model), result.train_seconds, 1000 * seconds, 1000 * result.clip_seconds_p95,
-        model.input_shape[1] / seconds,
+        count_multiply_adds(model), result.train_seconds, 1000 * median, 1000 * p95,
+        model.input_shape[1] / median,
     )  # fmt: skip
     return dict(zip(COLUMNS, values, strict=True))
 

@@ -35,8 +35,7 @@ class CrossValidation:
         leaking_clips: Test clips that have a sibling, of the same source, among those trained on.
         model: The model of the last fold.
         train_seconds: Time to train all folds.
-        clip_seconds_median: Time for one clip: the median of some calls.
-        clip_seconds_p95: Time for one clip: the 95th percentile.
+        latency_seconds: Time of the model for one clip: the median and the 95th percentile of some calls.
     """
 
     classes: tuple[str, ...]
@@ -48,8 +47,7 @@ class CrossValidation:
     leaking_clips: int
     model: keras.Model
     train_seconds: float
-    clip_seconds_median: float
-    clip_seconds_p95: float
+    latency_seconds: tuple[float, float]
 
     @property
     def accuracy(self) -> float:
@@ -206,7 +204,6 @@ def _test_folds(fit: Callable, rows, labels, groups, classes, split: Split) -> C
         evaluations.append(evaluate(asked, clips, labels[test_rows], **facts))
         leaking += int(np.isin(groups[test_rows], groups[training_rows]).sum())
     tested = np.concatenate([test for _, test in rows])
-    median, p95 = measure_latency(model)
     return CrossValidation(
         classes=tuple(classes),
         labels=labels[tested],
@@ -217,6 +214,5 @@ def _test_folds(fit: Callable, rows, labels, groups, classes, split: Split) -> C
         leaking_clips=leaking,
         model=model,
         train_seconds=seconds,
-        clip_seconds_median=median,
-        clip_seconds_p95=p95,
+        latency_seconds=measure_latency(model),
     )

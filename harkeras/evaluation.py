@@ -41,8 +41,8 @@ class Evaluation:
         unit: What was scored: "clips", or "videos (3 clips each, scores averaged)".
         group_interval: The 95 % bootstrap interval of the accuracy over whole source videos, whose clips are
             alike; None where the sources are not known. Usually the wider one, and the one to trust.
-        clip_seconds: Time of the model for one clip, decoding apart: the median and the 95th percentile; None
-            where it was not measured.
+        latency_seconds: Time of the model for one clip, decoding apart: the median and the 95th percentile;
+            None where it was not measured.
     """
 
     classes: tuple[str, ...]
@@ -59,7 +59,7 @@ class Evaluation:
     split: str
     unit: str = "clips"
     group_interval: tuple[float, float] | None = None
-    clip_seconds: tuple[float, float] | None = None
+    latency_seconds: tuple[float, float] | None = None
 
     @property
     def mean_class_accuracy(self) -> float:
@@ -109,8 +109,8 @@ class Evaluation:
         top = f", top-5 accuracy {self.top_k(5):.3f}" if len(self.classes) > 5 else ""
         lines.append(f"mean class accuracy {self.mean_class_accuracy:.3f}, macro F1 {self.macro_f1:.3f}{top}")
         lines.append(f"expected calibration error {self.calibration_error:.3f}")
-        if self.clip_seconds is not None:
-            median, p95 = (f"{1000 * seconds:.1f} ms" for seconds in self.clip_seconds)
+        if self.latency_seconds is not None:
+            median, p95 = (f"{1000 * seconds:.1f} ms" for seconds in self.latency_seconds)
             lines.append(f"one clip takes the model {median} (median; 95 % of calls below {p95})")
         return "\n".join(lines + [f"split: {self.split}"] * bool(self.split))
 

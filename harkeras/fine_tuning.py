@@ -76,7 +76,7 @@ def fine_tune(
 
 
 def find_backbone(model: keras.Model) -> list[keras.Model]:
-    """Return the first model among the layers of a model; and behind it, what does the most of it inside.
+    """Return the first model among the layers of a model, then what holds most of its weights inside it.
 
     Raises:
         ValueError: If there is none.

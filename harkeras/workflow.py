@@ -144,7 +144,7 @@ def train_on_folder(
         split=words,
     )
     path = save_model(network, output_dir, loss=evaluation.loss, accuracy=evaluation.accuracy)
-    evaluation = replace(evaluation, clip_seconds=measure_latency(network))
+    evaluation = replace(evaluation, latency_seconds=measure_latency(network))
     return TrainedModel(network, path, evaluation, history, _write_report(path, evaluation, history))
 
 
@@ -194,7 +194,7 @@ def _train_auto(data_dir, classes, output_dir, input_shape, options, splitting, 
         split=words,
     )
     path = save_model(trained.model, output_dir, loss=evaluation.loss, accuracy=evaluation.accuracy)
-    evaluation = replace(evaluation, clip_seconds=measure_latency(trained.model))
+    evaluation = replace(evaluation, latency_seconds=measure_latency(trained.model))
     report = _write_report(path, evaluation, None, trained.report)
     return TrainedModel(trained.model, path, evaluation, None, report)
 
@@ -270,7 +270,7 @@ def evaluate_on_folder(
         split=words,
         batch_size=batch_size,
     )
-    return replace(evaluation, clip_seconds=measure_latency(network))
+    return replace(evaluation, latency_seconds=measure_latency(network))
 
 
 def split_clips(

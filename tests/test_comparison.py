@@ -76,7 +76,7 @@ class TestCrossValidate:
         assert result.interval[0] <= result.accuracy <= result.interval[1]
         assert result.group_interval[0] <= result.accuracy <= result.group_interval[1]
         assert result.confusion.sum() == len(data.labels)
-        assert 0 < result.clip_seconds_median <= result.clip_seconds_p95
+        assert 0 < result.latency_seconds[0] <= result.latency_seconds[1]
         assert "split group, 2 folds: " in str(result)
         assert result.leaking_clips == 0
         assert "sibling" not in str(result)
@@ -89,7 +89,7 @@ class TestCrossValidate:
         result = cross_validate_auto(table, labels, **options)
         assert sorted(result.labels) == sorted(labels)
         assert result.model.input_shape[1] in (3, 4)
-        assert result.clip_seconds_median > 0
+        assert result.latency_seconds[0] > 0
         assert result.accuracy == cross_validate_auto(table, labels, **options).accuracy
         random = cross_validate_auto(table, labels, **options | {"folds": 4}, split="random")
         assert random.leaking_clips == len(labels)

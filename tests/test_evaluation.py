@@ -86,7 +86,7 @@ class TestEvaluate:
         ]
         certainty = evaluation.probabilities.max(axis=1)
         assert evaluation.calibration_error == pytest.approx(abs(certainty.mean() - 0.625), abs=0.1)
-        timed = str(replace(evaluation, clip_seconds=(0.0051, 0.0072)))
+        timed = str(replace(evaluation, latency_seconds=(0.0051, 0.0072)))
         assert "one clip takes the model 5.1 ms (median; 95 % of calls below 7.2 ms)" in timed
 
     def test_report_of_many_classes(self):

@@ -300,6 +300,17 @@ class TestSingleFrame:
         if vote == "average":
             mean = alone(clips).numpy().reshape(2, 4, 3).mean(axis=1)
             np.testing.assert_allclose(model(clips), mean, atol=1e-6)
+        before = [weight.numpy() for weight in model.weights]
+        # What random weights make of a frame is tiny, and so are the gradients.
+        adam = keras.optimizers.Adam(epsilon=1e-30)
+        model.compile(adam, "sparse_categorical_crossentropy", jit_compile=False)
+        model.train_on_batch(clips, np.array([0, 2]))
+        changed = [
+            weight.path
+            for weight, old in zip(model.weights, before, strict=True)
+            if not np.array_equal(weight, old)
+        ]
+        assert set(changed) == {"frame_probabilities/kernel", "frame_probabilities/bias"}
         encoder, head = split_per_frame(model)
         seen = encoder(clips.reshape(-1, *shape[1:])).numpy()
         np.testing.assert_allclose(head(seen.reshape(2, 4, -1)), model(clips), atol=1e-6)

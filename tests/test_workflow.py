@@ -40,7 +40,7 @@ def test_evaluation_of_the_file_finds_the_same_held_out_clips(trained, sample_di
     np.testing.assert_array_equal(again.labels, trained.evaluation.labels)
     np.testing.assert_allclose(again.probabilities, trained.evaluation.probabilities, atol=1e-6)
     assert again.split == trained.evaluation.split
-    assert all(0 < seconds < 60 for seconds in (*again.clip_seconds, *trained.evaluation.clip_seconds))
+    assert all(0 < seconds < 60 for seconds in (*again.latency_seconds, *trained.evaluation.latency_seconds))
     assert "one clip takes the model" in trained.report[0].read_text()
     assert evaluate_on_folder(trained.path, sample_dir, clips="all").support.sum() == 16
 
