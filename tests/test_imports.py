@@ -12,6 +12,7 @@ import harkeras
 PACKAGE = Path(harkeras.__file__).parent
 # Modules of a level do not import each other; those of `models/` have a rule of their own below.
 LEVELS = [
+    ["_files"],
     [
         "_annotation_formats",
         "_clip_cache",

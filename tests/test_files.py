@@ -1,0 +1,125 @@
+"""Files are written whole or not at all, and never onto what they must not replace."""
+
+import errno
+import os
+import stat
+import threading
+
+import pytest
+
+from harkeras._files import check_target, partial_name, publish, write_text, written_whole
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+class TestWrittenWhole:
+    def test_the_file_has_its_name_when_the_block_ends(self, tmp_path):
+        with written_whole(tmp_path / "new" / "a.txt") as partial:
+            partial.write_text("whole")
+            assert names(tmp_path / "new") == [partial.name]
+        assert names(tmp_path / "new") == ["a.txt"]
+        assert (tmp_path / "new" / "a.txt").read_text() == "whole"
+
+    @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+    def test_after_an_error_the_older_file_remains(self, tmp_path, error):
+        (tmp_path / "a.txt").write_text("old")
+
+        def fail():
+            with written_whole(tmp_path / "a.txt") as partial:
+                partial.write_text("half")
+                raise error
+
+        with pytest.raises(error):
+            fail()
+        assert names(tmp_path) == ["a.txt"]
+        assert (tmp_path / "a.txt").read_text() == "old"
+
+    def test_two_runs_never_share_a_temporary_name(self, tmp_path):
+        assert partial_name(tmp_path / "a") != partial_name(tmp_path / "a")
+        barrier = threading.Barrier(4)
+
+        def write(letter):
+            with written_whole(tmp_path / "a.txt") as partial:
+                barrier.wait()
+                partial.write_text(letter * 100_000)
+
+        threads = [threading.Thread(target=write, args=(letter,)) for letter in "abcd"]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert names(tmp_path) == ["a.txt"]
+        text = (tmp_path / "a.txt").read_text()
+        assert text == text[0] * 100_000
+
+    def test_a_long_name_has_a_temporary_one_that_the_disk_takes(self, tmp_path):
+        write_text(tmp_path / ("ä" * 120 + ".txt"), "x")
+        assert names(tmp_path) == ["ä" * 120 + ".txt"]
+
+    def test_a_link_is_followed(self, tmp_path):
+        (tmp_path / "real.txt").write_text("old")
+        (tmp_path / "link.txt").symlink_to(tmp_path / "real.txt")
+        write_text(tmp_path / "link.txt", "new")
+        assert (tmp_path / "link.txt").is_symlink()
+        assert (tmp_path / "real.txt").read_text() == "new"
+
+    def test_the_mode_of_a_new_file_is_that_of_any_new_file(self, tmp_path):
+        (tmp_path / "other").touch()
+        write_text(tmp_path / "a.txt", "x")
+        assert (tmp_path / "a.txt").stat().st_mode == (tmp_path / "other").stat().st_mode
+
+    def test_a_pipe_and_a_folder_are_refused(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(ValueError, match=r"regular file.*pipe, which is a device"):
+            write_text(tmp_path / "pipe", "x")
+        assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+        with pytest.raises(ValueError, match="which is a folder"):
+            write_text(tmp_path, "x")
+
+    def test_a_full_disk_is_told_with_the_name_of_the_file(self, tmp_path):
+        with (
+            pytest.raises(OSError, match=r"No space left on device: .*a\.txt'"),
+            written_whole(tmp_path / "a.txt"),
+        ):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with pytest.raises(FileNotFoundError, match=r"other\.txt"), written_whole(tmp_path / "a.txt"):
+            (tmp_path / "other.txt").read_text()
+
+
+def test_publish_without_overwriting_takes_the_first_name_that_is_free(tmp_path):
+    for expected in ("model.keras", "model__2.keras", "model__3.keras"):
+        partial = partial_name(tmp_path / "model.keras")
+        partial.write_text(expected)
+        assert publish(partial, tmp_path / "model.keras", overwrite=False).name == expected
+        assert (tmp_path / expected).read_text() == expected
+    assert len(names(tmp_path)) == 3
+
+
+class TestCheckTarget:
+    def test_it_leaves_no_trace_and_keeps_an_older_file(self, tmp_path):
+        (tmp_path / "a.txt").write_text("old")
+        assert check_target(tmp_path / "a.txt", "output") == tmp_path / "a.txt"
+        assert check_target(tmp_path / "b.txt", "output", inputs=[tmp_path / "a.txt", None])
+        assert names(tmp_path) == ["a.txt"]
+        assert (tmp_path / "a.txt").read_text() == "old"
+
+    def test_no_output_is_an_input_by_whatever_name(self, tmp_path):
+        (tmp_path / "a.mp4").touch()
+        (tmp_path / "link.mp4").symlink_to(tmp_path / "a.mp4")
+        (tmp_path / "hard.mp4").hardlink_to(tmp_path / "a.mp4")
+        for name in ("a.mp4", "link.mp4", "hard.mp4", "../" + tmp_path.name + "/a.mp4"):
+            with pytest.raises(ValueError, match=r"output must not replace .*a\.mp4"):
+                check_target(tmp_path / name, "output", inputs=[tmp_path / "a.mp4"])
+        with pytest.raises(ValueError, match="timeline must not replace"):  # two outputs, neither there yet
+            check_target(tmp_path / "new.csv", "timeline", inputs=[tmp_path / "new.csv"])
+
+    def test_a_folder_that_cannot_be_written(self, tmp_path):
+        (tmp_path / "file").touch()
+        with pytest.raises(OSError, match="file"):
+            check_target(tmp_path / "file" / "a.txt", "output")
+
+    def test_a_null_byte(self, tmp_path):
+        with pytest.raises(ValueError, match="output must be the path of a file, got"):
+            check_target(f"{tmp_path}/a\0b", "output")
