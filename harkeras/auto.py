@@ -23,7 +23,7 @@ from harkeras.calibration import fit_temperature
 from harkeras.feature_table import FeatureTable, Input
 from harkeras.features import PARTS, frame_encoder, keep_parts, part_sizes
 from harkeras.heads import HEADS, STATISTICS, Space, average_heads, create_head, fit_head, join, statistics_of
-from harkeras.recipe import Recipe
+from harkeras.recipe import Recipe, read_channels
 from harkeras.splits import list_folds
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
@@ -279,7 +279,8 @@ def _fit(chosen: Trial, table: FeatureTable, labels, train_rows, classes, seed: 
     head = average_heads(heads, places, ends[-1])
     model = join(encoder, head)
     seconds = float(np.median(table.clip_seconds[train_rows]))
-    model.recipe = Recipe(tuple(classes), *chosen.input, seconds, channels=encoder.input_shape[-1])
+    streams, flow_fields = read_channels(encoder.input_shape[-1])
+    model.recipe = Recipe(tuple(classes), *chosen.input, seconds, streams=streams, flow_fields=flow_fields)
     return head, model
 
 

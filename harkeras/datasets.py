@@ -5,6 +5,7 @@ The layout is the one of UCF and Kinetics: one folder per class, the clips insid
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import warnings
@@ -13,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -21,18 +21,110 @@ from tqdm.auto import tqdm
 from harkeras._clip_cache import ClipFile, through_cache
 from harkeras.flow import FlowMethod, read_clip
 from harkeras.recipe import Streams, count_channels
+from harkeras.splits import read_groups
 from harkeras.video import VIDEO_SUFFIXES, VideoError, VideoInfo, iter_frames
 
 # Part of the fingerprint of a cache: raised when the same clip and settings would give other pixels.
 _PIXELS_VERSION = 1
 
 
-class Dataset(NamedTuple):
-    """Clips as arrays: `features` uint8 (N, T, H, W, C), `labels` int64 (N,), `video_paths` N paths."""
+class Dataset:
+    """Labelled clips, and what nobody should have to carry beside them.
 
-    features: np.ndarray
-    labels: np.ndarray
-    video_paths: list[Path]
+    It unpacks as `features, labels, video_paths = create_dataset(...)`. `dataset[rows]` and `dataset.split()`
+    are views: frames that are mapped from a file on disk are not copied.
+
+    Args:
+        features: Clips, uint8 (N, T, H, W, C); an array, or what is indexed like one.
+        labels: int64 (N,), their classes.
+        video_paths: The N files.
+        classes: Names of the classes.
+        groups: str (N,), the source of each clip; read from the paths by default, see `read_groups`.
+        streams: What a clip holds, see `Recipe`.
+        flow_fields: Fields of flow per frame; 0 without flow.
+        flow_method: How the flow was computed.
+
+    Raises:
+        ValueError: If lengths differ.
+    """
+
+    def __init__(
+        self,
+        features: np.ndarray,
+        labels: np.ndarray,
+        video_paths: Sequence[Path],
+        *,
+        classes: Sequence[str],
+        groups: np.ndarray | None = None,
+        streams: Streams = "rgb",
+        flow_fields: int = 0,
+        flow_method: FlowMethod = "dis",
+    ):
+        """Keep everything as it is."""
+        if not features.shape[0] == len(labels) == len(video_paths):
+            raise ValueError(
+                f"features, labels and video_paths must be alike in number, got {features.shape[0]}, "
+                f"{len(labels)} and {len(video_paths)}"
+            )
+        if groups is not None and len(groups) != len(labels):
+            raise ValueError(f"groups must be one per clip, got {len(groups)} and {len(labels)} clips")
+        self.features, self.labels, self.video_paths = features, labels, list(video_paths)
+        self.classes, self._groups = tuple(classes), groups
+        self.streams, self.flow_fields, self.flow_method = streams, flow_fields, flow_method
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.labels)
+
+    def __iter__(self) -> Iterator:
+        """Unpack as features, labels, video_paths."""
+        return iter((self.features, self.labels, self.video_paths))
+
+    def __getitem__(self, rows: np.ndarray | slice) -> Dataset:
+        """Return some rows as a data set of their own, without copying frames."""
+        rows = np.arange(len(self))[rows]
+        view = copy.copy(self)
+        view.features = RowView(self.features, rows)
+        view.labels, view._groups = self.labels[rows], self.groups[rows]
+        view.video_paths = [self.video_paths[row] for row in rows]
+        return view
+
+    @property
+    def groups(self) -> np.ndarray:
+        """The source of each clip, str (N,)."""
+        if self._groups is None:
+            self._groups = read_groups(self.video_paths)
+        return self._groups
+
+    @property
+    def clip_seconds(self) -> float:
+        """Median duration of the clips in seconds; the files are opened for it, once."""
+        if not hasattr(self, "_clip_seconds"):
+            self._clip_seconds = median_clip_seconds(self.video_paths)
+        return self._clip_seconds
+
+
+class RowView:
+    """Some rows of an array of clips, which stays where it is: in a cache larger than the memory, on disk."""
+
+    def __init__(self, features: np.ndarray, rows: np.ndarray):
+        """Look at rows of an array, or of another view."""
+        if isinstance(features, RowView):
+            features, rows = features.features, features.rows[rows]
+        self.features, self.rows = features, rows
+        self.shape, self.dtype = (len(rows), *features.shape[1:]), features.dtype
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.rows)
+
+    def __getitem__(self, index: int | slice | np.ndarray) -> np.ndarray:
+        """Read some of the rows."""
+        return self.features[self.rows[index]]
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        """Read all rows into memory."""
+        return np.asarray(self.features[self.rows], dtype=dtype)
 
 
 def list_classes(data_dir: str | os.PathLike) -> list[str]:
@@ -112,8 +204,8 @@ def create_dataset(
         frames: Frames T per clip, spread evenly over it.
         height: Height of a frame in pixels.
         width: Width of a frame in pixels.
-        streams: "rgb" for the frames, "flow" for their optical flow, "rgb+flow" for both, see
-            `harkeras.flow_extraction`.
+        streams: "rgb" for the frames, "gray" for them without color, "flow" for their optical flow,
+            "rgb+flow" for both, see `harkeras.flow_extraction`.
         flow_fields: Fields of flow L per frame; without meaning for "rgb".
         flow_method: "dis", "farneback", or "tvl1", which needs opencv-contrib-python; without meaning for
             "rgb".
@@ -125,8 +217,8 @@ def create_dataset(
         strict: Raise on the first clip that cannot be read, instead of leaving it out with a warning.
 
     Returns:
-        `Dataset(features, labels, video_paths)`: uint8 (N, T, H, W, C), int64 (N,), N paths. C is 3 (RGB), 2L
-        (flow) or 3 + 2L (both, RGB first).
+        `Dataset`, which unpacks as features, labels, video_paths: uint8 (N, T, H, W, C), int64 (N,), N paths.
+        C is 3 (RGB), 1 (gray), 2L (flow) or 3 + 2L (both, RGB first).
 
     Raises:
         FileNotFoundError: If there is no such folder, or none for one of the classes.
@@ -151,7 +243,17 @@ def create_dataset(
     if reader.skipped:
         lines = "\n".join(f"  {reason}" for reason in reader.skipped.values())
         warnings.warn(f"{len(reader.skipped)} of {len(videos)} clips were left out:\n{lines}", stacklevel=2)
-    return Dataset(features, labels[reader.kept], [videos[row] for row in reader.kept])
+    kept = reader.kept
+    paths = [videos[row] for row in kept]
+    return Dataset(
+        features,
+        labels[kept],
+        paths,
+        classes=classes,
+        streams=streams,
+        flow_fields=0 if streams in ("rgb", "gray") else flow_fields,
+        flow_method=flow_method,
+    )
 
 
 def median_clip_seconds(video_paths: Sequence[str | os.PathLike]) -> float:

@@ -59,7 +59,7 @@ def optical_flow(first: np.ndarray, second: np.ndarray, method: FlowMethod = "di
                 f"frames must be uint8 (H, W, 3) of one size, got {first.dtype} {first.shape} and "
                 f"{second.dtype} {second.shape}"
             )
-    return _calculator(method)(_gray(first), _gray(second))
+    return _calculator(method)(to_gray(first), to_gray(second))
 
 
 def flow_extraction(
@@ -124,15 +124,16 @@ def read_clip(
     start_seconds: float | None = None,
     end_seconds: float | None = None,
 ) -> np.ndarray:
-    """Read a video, or a range of it, as a model sees it: RGB, flow or both, as the shape (T, H, W, C) says.
+    """Read a video, or a range of it, as a model sees it: gray, RGB, flow or both, as (T, H, W, C) says.
 
     This is the one way from a file to a clip, in training as in prediction. Errors are those of
     `flow_extraction`.
     """
     streams, fields = read_channels(shape[-1])
     span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
-    if streams == "rgb":
-        return frames_extraction(video, *shape[:3], **span)
+    if streams in ("rgb", "gray"):
+        clip = frames_extraction(video, *shape[:3], **span)
+        return clip if streams == "rgb" else np.stack([to_gray(frame) for frame in clip])[..., None]
     return flow_extraction(video, *shape[:3], streams=streams, fields=fields, method=flow_method, **span)
 
 
@@ -177,7 +178,7 @@ class FlowStack:
 
     def push(self, image: np.ndarray, index: int) -> None:
         """Take the frame number `index` in, uint8 RGB (H', W', 3) in the size that `flow_size` says."""
-        gray = _gray(image)
+        gray = to_gray(image)
         if self._index is None or index != self._index + 1:  # nothing to compare with
             self._stack.clear()
         else:
@@ -279,7 +280,8 @@ def flow_to_rgb(field: np.ndarray, fastest: float) -> np.ndarray:
     return np.round(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255).astype(np.uint8)
 
 
-def _gray(image: np.ndarray) -> np.ndarray:
+def to_gray(image: np.ndarray) -> np.ndarray:
+    """Return a uint8 RGB frame (H, W, 3) without its colors: uint8 (H, W)."""
     return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
 
 

@@ -19,10 +19,10 @@ from tqdm.auto import tqdm
 
 from harkeras.decisions import UNSURE, Decider, Window, name_classes
 from harkeras.drawing import TimelineStrip, class_colour, draw_caption
-from harkeras.flow import FlowStack, flow_size, read_clip
+from harkeras.flow import FlowStack, flow_size, read_clip, to_gray
 from harkeras.images import read_image, resize_image
 from harkeras.pretrained import list_pretrained, load_pretrained
-from harkeras.recipe import DEFAULT_CLIP_SECONDS, Recipe
+from harkeras.recipe import DEFAULT_CLIP_SECONDS, Recipe, read_channels
 from harkeras.saving import check_classes, load_model
 from harkeras.streaming import ActionStream
 from harkeras.video import VideoInfo, VideoWriter, iter_decoded
@@ -287,7 +287,9 @@ def resolve_model(
                 f"model must take clips (B, T, H, W, C) of fixed size, where C is 3 for RGB, got {shape}"
             )
         _, frames, height, width, channels = shape
-        given = {"clip_seconds": DEFAULT_CLIP_SECONDS, "channels": channels} | given
+        streams, flow_fields = read_channels(channels)
+        stated = {"clip_seconds": DEFAULT_CLIP_SECONDS, "streams": streams, "flow_fields": flow_fields}
+        given = stated | given
         recipe = Recipe(frames=frames, height=height, width=width, **given)
     check_classes(model, recipe.classes)
     return model, recipe
@@ -329,6 +331,8 @@ def _image_reader(recipe: Recipe, needed: np.ndarray) -> Callable:
     size = (recipe.height, recipe.width)
     if recipe.streams == "rgb":
         return lambda frame, index, wanted: frame.rgb(*size) if wanted else None
+    if recipe.streams == "gray":
+        return lambda frame, index, wanted: to_gray(frame.rgb(*size))[..., None] if wanted else None
     stack = FlowStack(*size, fields=recipe.flow_fields, method=recipe.flow_method)
     followed = stack.frames_needed(needed)
 

@@ -1,50 +1,97 @@
-"""The recipe of a model: what it must be shown, and what its outputs mean."""
+"""The recipe of a model: what it must be shown, what its outputs mean, and what it was trained on."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from numbers import Integral, Real
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
+
+# Of the JSON text. Version 1 told what a frame holds by its number of channels.
+FORMAT_VERSION = 2
 
 # How long training clips are taken to be where nobody says; those of UCF are mostly of 3 to 7 seconds.
 DEFAULT_CLIP_SECONDS = 4.0
 
-# What the channels of a frame are: RGB, fields of optical flow (see `harkeras.flow`), or both, RGB first.
-Streams = Literal["rgb", "flow", "rgb+flow"]
+# What a clip holds: frames in color or in gray, fields of optical flow (see `harkeras.flow`), color frames
+# with flow behind, or joints of a person.
+Streams = Literal["rgb", "gray", "flow", "rgb+flow", "pose"]
+
+Interpolation = Literal["area", "bilinear"]
+
+
+def count_channels(streams: Streams, flow_fields: int = 0) -> int:
+    """Return the number of channels of a frame.
+
+    Raises:
+        ValueError: If there are no such streams, they have no frames, or `flow_fields` is below 1 where there
+            is flow.
+    """
+    if streams not in ("rgb", "gray", "flow", "rgb+flow"):
+        raise ValueError(f"streams must be 'rgb', 'gray', 'flow' or 'rgb+flow', got {streams!r}")
+    if streams in ("rgb", "gray"):
+        return 3 if streams == "rgb" else 1
+    if not isinstance(flow_fields, Integral) or flow_fields < 1:
+        raise ValueError(f"flow_fields must be an integer of at least 1, got {flow_fields!r}")
+    return 2 * int(flow_fields) + 3 * (streams == "rgb+flow")
 
 
 def read_channels(channels: int) -> tuple[Streams, int]:
-    """Tell from the number of channels of a frame what they are: the streams, and the fields of flow.
+    """Tell by the convention of this package what the channels of a frame are: streams, and fields of flow.
 
-    Three are RGB; 2L are L fields of flow, each to the right and down; 3 + 2L are both.
+    One is gray, three are RGB; 2L are L fields of flow, each to the right and down; 3 + 2L are RGB and flow.
+    It serves where only an array is at hand; a `Recipe` says what its clips hold.
 
     Raises:
         ValueError: If it is none of these.
     """
-    if channels == 3:
-        return "rgb", 0
-    if channels < 2:
-        raise ValueError(f"channels must be 3 (RGB), 2L (flow) or 3 + 2L (both), got {channels}")
+    if channels < 1:
+        raise ValueError(
+            f"channels must be 1 (gray), 3 (RGB), 2L (flow) or 3 + 2L (RGB and flow), got {channels}"
+        )
+    if channels in (1, 3):
+        return ("gray" if channels == 1 else "rgb"), 0
     return ("rgb+flow", (channels - 3) // 2) if channels % 2 else ("flow", channels // 2)
 
 
-def count_channels(streams: Streams, fields: int) -> int:
-    """Return the number of channels of a frame; the opposite of `read_channels`.
+@dataclass(frozen=True)
+class TrainingRecord:
+    """What a model was trained on, so that a later evaluation cannot test on training clips.
 
-    Raises:
-        ValueError: If there are no such streams, or `fields` is below 1 where there is flow.
+    Attributes:
+        split: How test clips were held out: "group", "random", "official", or "none" where none was.
+        seed: Seed of the split.
+        test_size: Share of the clips that was held out.
+        sources: How the source of a clip was found, in words.
+        group_by: The pattern or level of the path that names the source; None where names were read.
+        train_groups: Sources of the clips trained on.
+        test_groups: Sources that were held out.
+        train_clips: Digests of the content of the clips trained on, see `harkeras._files.content_digest`.
+        version: Version of harkeras.
     """
-    if streams not in ("rgb", "flow", "rgb+flow"):
-        raise ValueError(f"streams must be 'rgb', 'flow' or 'rgb+flow', got {streams!r}")
-    if streams == "rgb":
-        return 3
-    if fields < 1:
-        raise ValueError(f"fields must be at least 1, got {fields}")
-    return 2 * fields + 3 * (streams == "rgb+flow")
+
+    split: Literal["group", "random", "official", "none"]
+    seed: int
+    test_size: float
+    sources: str
+    group_by: str | None
+    train_groups: tuple[str, ...]
+    test_groups: tuple[str, ...]
+    train_clips: tuple[str, ...]
+    version: str
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.split not in ("group", "random", "official", "none"):
+            raise ValueError(
+                f"training.split must be 'group', 'random', 'official' or 'none', got {self.split!r}"
+            )
+        for name in ("train_groups", "test_groups", "train_clips"):
+            object.__setattr__(self, name, _texts(f"training.{name}", getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -54,18 +101,25 @@ class Recipe:
     Attributes:
         classes: Names of the outputs, in order.
         frames: Frames T of a clip.
-        height: Height of a frame in pixels.
-        width: Width of a frame in pixels.
+        height: Height of a frame in pixels; None for joints.
+        width: Width of a frame in pixels; None for joints.
         clip_seconds: How long the training clips were; the T frames are spread evenly over this time.
         normalize: Whether the model expects pixels in [0, 1] instead of 0-255, because it does not rescale by
             itself.
         channel_order: "rgb", or "bgr" for models trained on frames as OpenCV reads them.
-        channels: Channels of a frame: 3 for RGB, 2L for L fields of optical flow, 3 + 2L for both.
+        streams: What a clip holds: "rgb" (T, H, W, 3), "gray" (T, H, W, 1), "flow" (T, H, W, 2L), "rgb+flow"
+            (T, H, W, 3 + 2L), or "pose" (T, K, D), joints of a person.
+        flow_fields: Fields of optical flow L per frame; 0 without flow.
         flow_method: How the flow was computed: "dis", "farneback" or "tvl1".
+        joints: Number of joints K, for "pose".
+        coordinates: Numbers D per joint, for "pose": 2 or 3.
+        interpolation: How frames are resized: "area", or "bilinear" for models whose training clips went
+            through OpenCV's default.
         temperature: Divisor of the model's logits that makes its probabilities honest, see
             `harkeras.fit_temperature`; 1 leaves them as they are.
         thresholds: Probability from which on a class is named, for classes where it was tuned, see
             `harkeras.tune_threshold`.
+        training: What the model was trained on; None where nobody said.
 
     Raises:
         ValueError: If a value makes no sense.
@@ -73,43 +127,74 @@ class Recipe:
 
     classes: tuple[str, ...]
     frames: int
-    height: int
-    width: int
+    height: int | None
+    width: int | None
     clip_seconds: float
     normalize: bool = False
     channel_order: Literal["rgb", "bgr"] = "rgb"
-    channels: int = 3
+    streams: Streams = "rgb"
+    flow_fields: int = 0
     flow_method: str = "dis"
+    joints: int | None = None
+    coordinates: int | None = None
+    interpolation: Interpolation = "area"
     temperature: float = 1.0
-    thresholds: dict[str, float] = field(default_factory=dict)
+    thresholds: dict[str, float] = field(default_factory=dict, hash=False)
+    training: TrainingRecord | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if isinstance(self.classes, str):
-            raise ValueError(f"classes must be at least two different names, got {self.classes!r}")
-        object.__setattr__(self, "classes", tuple(self.classes))
+        object.__setattr__(self, "classes", _texts("classes", self.classes))
         if len(set(self.classes)) < max(len(self.classes), 2):
             raise ValueError(f"classes must be at least two different names, got {self.classes}")
-        for name in ("frames", "height", "width"):
+        _choice("streams", self.streams, get_args(Streams))
+        _choice("channel_order", self.channel_order, ("rgb", "bgr"))
+        _choice("flow_method", self.flow_method, ("dis", "farneback", "tvl1"))
+        _choice("interpolation", self.interpolation, get_args(Interpolation))
+        self._check_shape()
+        for name in ("clip_seconds", "temperature"):
             value = getattr(self, name)
-            if not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-            object.__setattr__(self, name, int(value))
-        if not isinstance(self.clip_seconds, Real) or not 0 < self.clip_seconds < math.inf:
-            raise ValueError(f"clip_seconds must be a positive number, got {self.clip_seconds!r}")
-        object.__setattr__(self, "clip_seconds", float(self.clip_seconds))
-        if self.channel_order not in ("rgb", "bgr"):
-            raise ValueError(f"channel_order must be 'rgb' or 'bgr', got {self.channel_order!r}")
-        if not isinstance(self.temperature, Real) or not 0 < self.temperature < math.inf:
-            raise ValueError(f"temperature must be a positive number, got {self.temperature!r}")
-        for name, value in self.thresholds.items():
-            if name not in self.classes or not 0 < value <= 1:
+            if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < math.inf:
+                raise ValueError(f"{name} must be a positive number, got {value!r}")
+            object.__setattr__(self, name, float(value))
+        if not isinstance(self.normalize, bool | np.bool_):
+            raise ValueError(f"normalize must be true or false, got {self.normalize!r}")
+        if self.streams != "rgb" and (self.normalize or self.channel_order == "bgr"):
+            raise ValueError(f"normalize and channel_order are for streams 'rgb', got {self.streams!r}")
+        if not isinstance(self.thresholds, Mapping) or not all(
+            name in self.classes and isinstance(value, Real) and 0 < value <= 1
+            for name, value in self.thresholds.items()
+        ):
+            raise ValueError(
+                f"thresholds must map classes to numbers over 0 and up to 1, got {self.thresholds}"
+            )
+        if not isinstance(self.training, TrainingRecord | None):
+            raise ValueError(f"training must be a TrainingRecord, got {self.training!r}")
+
+    def _check_shape(self) -> None:
+        pose, flow = self.streams == "pose", self.streams in ("flow", "rgb+flow")
+        wanted = ["frames", *(("joints", "coordinates") if pose else ("height", "width"))]
+        for name in [*wanted, *(["flow_fields"] if flow else [])]:
+            object.__setattr__(self, name, _count(name, getattr(self, name)))
+        for name in ("height", "width") if pose else ("joints", "coordinates"):
+            if getattr(self, name) is not None:
                 raise ValueError(
-                    f"thresholds must map classes to numbers over 0 and up to 1, got {self.thresholds}"
+                    f"{name} must be None for streams {self.streams!r}, got {getattr(self, name)!r}"
                 )
-        streams, _ = read_channels(self.channels)
-        if streams != "rgb" and (self.normalize or self.channel_order == "bgr"):
-            raise ValueError(f"normalize and channel_order are for 3 channels, got {self.channels} channels")
+        if not flow and self.flow_fields != 0:
+            raise ValueError(f"flow_fields must be 0 for streams {self.streams!r}, got {self.flow_fields!r}")
+
+    @property
+    def channels(self) -> int:
+        """Channels of a frame; of joints, there are none."""
+        return 0 if self.streams == "pose" else count_channels(self.streams, self.flow_fields)
+
+    @property
+    def clip_shape(self) -> tuple[int, ...]:
+        """Shape of a clip: (T, H, W, C), or (T, K, D) for "pose"."""
+        if self.streams == "pose":
+            return self.frames, self.joints, self.coordinates
+        return self.frames, self.height, self.width, self.channels
 
     def sharpen(self, probabilities: np.ndarray) -> np.ndarray:
         """Apply the temperature to probabilities (..., classes)."""
@@ -124,23 +209,13 @@ class Recipe:
         """The tuned thresholds in the order of the classes, float (classes,); 0 where there is none."""
         return np.array([self.thresholds.get(name, 0.0) for name in self.classes])
 
-    @property
-    def streams(self) -> Streams:
-        """What a frame holds: "rgb", "flow" or "rgb+flow"."""
-        return read_channels(self.channels)[0]
-
-    @property
-    def flow_fields(self) -> int:
-        """Fields of optical flow per frame; 0 without flow."""
-        return read_channels(self.channels)[1]
-
     def to_json(self) -> str:
         """Return the recipe as JSON text."""
-        return json.dumps(asdict(self), indent=2, ensure_ascii=False)
+        return json.dumps({"format": FORMAT_VERSION} | asdict(self), indent=2, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> Recipe:
-        """Read a recipe from JSON text.
+        """Read a recipe from JSON text, of this format version or an older one.
 
         Raises:
             ValueError: If the text is no recipe, or holds something that this version does not know.
@@ -149,20 +224,61 @@ class Recipe:
             values = json.loads(text)
             if not isinstance(values, dict):
                 raise ValueError("a recipe is a JSON object")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(
                 f"the recipe is not JSON that harkeras wrote ({error}): {text[:80]!r}"
             ) from error
-        unknown = values.keys() - {each.name for each in fields(cls)}
-        if unknown:
+        version = values.pop("format", 1)
+        if version not in (1, FORMAT_VERSION):
             raise ValueError(
-                f"the recipe holds {sorted(unknown)}, which this version of harkeras does not know"
+                f"the recipe has format version {version!r}; this version of harkeras reads up to "
+                f"{FORMAT_VERSION}: a newer one wrote it"
             )
-        missing = [
-            each.name
-            for each in fields(cls)
-            if each.default is MISSING and each.default_factory is MISSING and each.name not in values
-        ]
-        if missing:
-            raise ValueError(f"the recipe lacks {missing}")
-        return cls(**values)
+        if version == 1:
+            values = _from_version_1(values)
+        if values.get("training") is not None:
+            values["training"] = _make(TrainingRecord, values["training"], "the recipe's training")
+        return _make(cls, values, "the recipe")
+
+
+def _from_version_1(values: dict[str, Any]) -> dict[str, Any]:
+    """Say in words what a recipe of version 1 told by its number of channels."""
+    channels = _count("channels", values.pop("channels", 3))
+    streams, flow_fields = read_channels(channels)
+    return values | {"streams": streams, "flow_fields": flow_fields}
+
+
+def _make(cls: type, values: Any, what: str) -> Any:
+    """Make a dataclass of values that came from JSON; they may be anything."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{what} must be a JSON object, got {values!r}")
+    unknown = values.keys() - {each.name for each in fields(cls)}
+    if unknown:
+        raise ValueError(f"{what} holds {sorted(unknown)}, which this version of harkeras does not know")
+    required = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
+    missing = [name for name in required if name not in values]
+    if missing:
+        raise ValueError(f"{what} lacks {missing}")
+    return cls(**values)
+
+
+def _count(name: str, value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+    return int(value)
+
+
+def _choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
+
+
+def _texts(name: str, values: Any) -> tuple[str, ...]:
+    """Return a tuple of texts; a text is not taken for a sequence of letters."""
+    wanted = "at least two different names" if name == "classes" else "names"
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        raise ValueError(f"{name} must be {wanted}, got {values!r}")
+    values = tuple(values)
+    if not all(isinstance(value, str) for value in values):
+        raise ValueError(f"{name} must be {wanted}, got {values!r}")
+    return tuple(str(value) for value in values)

@@ -16,7 +16,7 @@ from tqdm.keras import TqdmCallback
 from harkeras._stopping import Stopper
 from harkeras.batches import Augmentation, Batches, ClipDataset, Sampling, class_weights
 from harkeras.flow import FlowMethod
-from harkeras.recipe import DEFAULT_CLIP_SECONDS, Recipe
+from harkeras.recipe import DEFAULT_CLIP_SECONDS, Recipe, read_channels
 from harkeras.saving import check_clips
 from harkeras.schedules import Schedule, step_schedule
 from harkeras.splits import split_at_random, split_rows_by_group
@@ -179,7 +179,8 @@ def _recipe(
     """Make the recipe for clips (N, T, H, W, C) or images (N, H, W, C), which are clips of one frame."""
     *frames, height, width, channels = shape[1:]
     facts = (*(frames or [1]), height, width, clip_seconds)
-    return Recipe(tuple(classes), *facts, channels=channels, flow_method=flow_method)
+    streams, flow_fields = read_channels(channels)
+    return Recipe(tuple(classes), *facts, streams=streams, flow_fields=flow_fields, flow_method=flow_method)
 
 
 def _compile(model: keras.Model, optimizer, loss: Loss, label_smoothing: float, mixup: float) -> bool:
