@@ -4,10 +4,12 @@ import errno
 import os
 import stat
 import threading
+import time
 
 import pytest
 
-from harkeras._files import check_target, partial_name, publish, write_text, written_whole
+from harkeras import _files
+from harkeras._files import check_target, content_digest, partial_name, publish, write_text, written_whole
 
 
 def names(folder):
@@ -123,3 +125,48 @@ class TestCheckTarget:
     def test_a_null_byte(self, tmp_path):
         with pytest.raises(ValueError, match="output must be the path of a file, got"):
             check_target(f"{tmp_path}/a\0b", "output")
+
+
+class TestContentDigest:
+    def test_content_decides_and_neither_name_nor_time(self, tmp_path):
+        for folder, content in (("a", b"one"), ("b", b"two"), ("c", b"one")):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "clip.mp4").write_bytes(content)
+            os.utime(tmp_path / folder / "clip.mp4", (0, 0))
+        a, b, c = (content_digest(tmp_path / folder / "clip.mp4") for folder in "abc")
+        assert a == c != b
+        assert len(a) == 64
+
+    def test_a_file_that_changes_has_another_digest(self, tmp_path):
+        file = tmp_path / "a.mp4"
+        file.write_bytes(b"one")
+        before = content_digest(file)
+        entry = file.stat()
+        time.sleep(0.02)
+        file.write_bytes(b"two")
+        os.utime(file, ns=(entry.st_atime_ns, entry.st_mtime_ns))  # as cp -p and rsync -t do
+        assert content_digest(file) != before
+
+    def test_an_unchanged_file_is_read_once(self, tmp_path):
+        file = tmp_path / "a.mp4"
+        file.write_bytes(b"one")
+        content_digest(file)
+        hits = _files._digest.cache_info().hits
+        content_digest(file)
+        assert _files._digest.cache_info().hits == hits + 1
+
+    @pytest.mark.parametrize("place", [0, 512 << 10, 100 << 20, (200 << 20) - 1])
+    def test_of_a_large_file_head_middle_tail_and_size_count(self, tmp_path, place):
+        def digest_of(size, at=None):
+            with (tmp_path / "large.mkv").open("wb") as file:
+                file.truncate(size)  # a hole, which takes no disk
+                if at is not None:
+                    file.seek(at)
+                    file.write(b"x" * (4 << 20 if at == 100 << 20 else 1))
+            return content_digest(tmp_path / "large.mkv")
+
+        assert len({digest_of(200 << 20), digest_of(200 << 20, place), digest_of((200 << 20) + 1)}) == 3
+
+    def test_a_file_that_is_not_there(self, tmp_path):
+        with pytest.raises(FileNotFoundError):
+            content_digest(tmp_path / "none.mp4")
