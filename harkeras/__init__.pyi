@@ -20,12 +20,13 @@ from .batches import ClipDataset, class_weights
 from .calibration import expected_calibration_error, fit_temperature, plot_calibration, tune_threshold
 from .comparison import Contestant, compare, plot_comparison
 from .cross_validation import CrossValidation, cross_validate, cross_validate_auto
-from .datasets import Dataset, create_dataset, list_classes, list_videos, median_clip_seconds, plot_clips
+from .datasets import Dataset, create_dataset, median_clip_seconds, plot_clips
 from .evaluation import Evaluation, evaluate, plot_confusion_matrix, plot_metric
 from .feature_table import FeatureTable, read_feature_table
 from .features import backbone_features, frame_encoder
 from .fine_tuning import fine_tune
 from .flow import flow_extraction, optical_flow, plot_flow
+from .folders import ClipFolder, list_classes, list_videos, read_folder
 from .heads import create_head, fit_head
 from .images import ImageDataset, create_image_dataset, list_image_classes, read_image
 from .leakage import LeakageReport, leakage_report
@@ -86,7 +87,8 @@ from .recipe import Recipe
 from .samples import SAMPLE_CLASSES, create_sample_dataset, create_sample_video
 from .saving import load_model, read_recipe, save_model
 from .schedules import cosine_schedule, plateau_schedule, step_schedule
-from .splits import read_groups, split_at_random, split_by_files, split_by_group
+from .sources import Sources, find_sources, read_groups
+from .splits import list_official_splits, split_at_random, split_by_files, split_by_group
 from .streaming import ActionStream
 from .training import train
 from .video import Frame, VideoError, VideoInfo, VideoWriter, frames_extraction, iter_frames
@@ -104,6 +106,7 @@ __all__ = [
     "Augmentation",
     "AutoTraining",
     "ClipDataset",
+    "ClipFolder",
     "Contestant",
     "CrossValidation",
     "Dataset",
@@ -124,6 +127,7 @@ __all__ = [
     "Recipe",
     "Salt",
     "Segment",
+    "Sources",
     "TemporalJitter",
     "TimeCrop",
     "TrainedModel",
@@ -177,6 +181,7 @@ __all__ = [
     "evaluate",
     "expected_calibration_error",
     "find_asset",
+    "find_sources",
     "fine_tune",
     "fit_head",
     "fit_temperature",
@@ -191,6 +196,7 @@ __all__ = [
     "list_classes",
     "list_image_classes",
     "list_models",
+    "list_official_splits",
     "list_pretrained",
     "list_videos",
     "load_model",
@@ -216,6 +222,7 @@ __all__ = [
     "predict_single_action",
     "read_annotations",
     "read_feature_table",
+    "read_folder",
     "read_groups",
     "read_image",
     "read_recipe",

@@ -16,13 +16,16 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+from joblib import cpu_count
 from tqdm.auto import tqdm
 
 from harkeras._clip_cache import ClipFile, through_cache
 from harkeras.flow import FlowMethod, read_clip
+from harkeras.folders import ClipFolder, list_classes, list_videos, read_folder
 from harkeras.recipe import Streams, count_channels
-from harkeras.splits import read_groups
-from harkeras.video import VIDEO_SUFFIXES, VideoError, VideoInfo, iter_frames
+from harkeras.sources import Sources, find_sources, join_copies, warn_if_unknown
+from harkeras.splits import Split, split_clips
+from harkeras.video import VideoError, VideoInfo, iter_frames
 
 # Part of the fingerprint of a cache: raised when the same clip and settings would give other pixels.
 _PIXELS_VERSION = 1
@@ -39,7 +42,7 @@ class Dataset:
         labels: int64 (N,), their classes.
         video_paths: The N files.
         classes: Names of the classes.
-        groups: str (N,), the source of each clip; read from the paths by default, see `read_groups`.
+        sources: The source of each clip; read from the names of the files by default, see `find_sources`.
         streams: What a clip holds, see `Recipe`.
         flow_fields: Fields of flow per frame; 0 without flow.
         flow_method: How the flow was computed.
@@ -55,7 +58,7 @@ class Dataset:
         video_paths: Sequence[Path],
         *,
         classes: Sequence[str],
-        groups: np.ndarray | None = None,
+        sources: Sources | None = None,
         streams: Streams = "rgb",
         flow_fields: int = 0,
         flow_method: FlowMethod = "dis",
@@ -66,11 +69,15 @@ class Dataset:
                 f"features, labels and video_paths must be alike in number, got {features.shape[0]}, "
                 f"{len(labels)} and {len(video_paths)}"
             )
-        if groups is not None and len(groups) != len(labels):
-            raise ValueError(f"groups must be one per clip, got {len(groups)} and {len(labels)} clips")
+        sources = find_sources(video_paths) if sources is None else sources
+        if len(sources.groups) != len(labels):
+            raise ValueError(
+                f"sources must be one per clip, got {len(sources.groups)} and {len(labels)} clips"
+            )
         self.features, self.labels, self.video_paths = features, labels, list(video_paths)
-        self.classes, self._groups = tuple(classes), groups
+        self.classes, self.sources = tuple(classes), sources
         self.streams, self.flow_fields, self.flow_method = streams, flow_fields, flow_method
+        self.split_words = ""  # how `split` chose these clips
 
     def __len__(self) -> int:
         """Return the number of clips."""
@@ -85,16 +92,37 @@ class Dataset:
         rows = np.arange(len(self))[rows]
         view = copy.copy(self)
         view.features = RowView(self.features, rows)
-        view.labels, view._groups = self.labels[rows], self.groups[rows]
+        view.labels, view.sources = self.labels[rows], self.sources[rows]
         view.video_paths = [self.video_paths[row] for row in rows]
         return view
 
     @property
     def groups(self) -> np.ndarray:
         """The source of each clip, str (N,)."""
-        if self._groups is None:
-            self._groups = read_groups(self.video_paths)
-        return self._groups
+        return self.sources.groups
+
+    def split(
+        self,
+        split: Split = "group",
+        *,
+        test_size: float = 0.25,
+        seed: int = 27,
+        split_dir: str | os.PathLike | None = None,
+    ) -> tuple[Dataset, Dataset]:
+        """Return a part to train on and a part to test on, by default without a source on both sides.
+
+        Arguments and errors are those of `split_clips`; a warning tells where sources are not known.
+        """
+        if self.sources.copies is None:
+            self.sources = join_copies(self.video_paths, self.sources)
+        if split == "group":
+            warn_if_unknown(self.sources)
+        options = {"split": split, "test_size": test_size, "seed": seed, "split_dir": split_dir}
+        train, test, words = split_clips(self.video_paths, self.labels, self.sources, **options)
+        parts = self[train], self[test]
+        for part in parts:
+            part.split_words = words
+        return parts
 
     @property
     def clip_seconds(self) -> float:
@@ -127,61 +155,6 @@ class RowView:
         return np.asarray(self.features[self.rows], dtype=dtype)
 
 
-def list_classes(data_dir: str | os.PathLike) -> list[str]:
-    """Return the names of the class folders in `data_dir`, sorted.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If it has no class folders.
-    """
-    data_dir = Path(data_dir)
-    if not data_dir.is_dir():
-        raise FileNotFoundError(f"no folder at {data_dir}")
-    classes = sorted(path.name for path in data_dir.iterdir() if path.is_dir() and path.name[0] not in "._")
-    if not classes:
-        raise ValueError(f"{data_dir} must hold one folder of clips per class, found no folder in it")
-    return classes
-
-
-def list_videos(
-    data_dir: str | os.PathLike, classes: Sequence[str] | None = None
-) -> tuple[list[Path], np.ndarray]:
-    """Return the paths of all clips, sorted by class and name, and their labels.
-
-    Args:
-        data_dir: Folder with one folder per class.
-        classes: Classes to take, in the order of the labels; all, sorted, by default.
-
-    Returns:
-        The paths, and int64 (N,) indices into the classes.
-
-    Raises:
-        FileNotFoundError: If there is no such folder, or none for one of the classes.
-        ValueError: If there are no class folders, one of them holds no video, or a class is named twice.
-    """
-    found = list_classes(data_dir)
-    classes = found if classes is None else classes
-    if len(set(classes)) < len(classes):
-        raise ValueError(f"classes must be different names, got {list(classes)}")
-    paths, labels = [], []
-    for label, name in enumerate(classes):
-        if name not in found:
-            raise FileNotFoundError(
-                f"no folder for the class {name!r} in {data_dir}; found {', '.join(found)}"
-            )
-        folder = Path(data_dir) / name
-        videos = sorted(
-            path
-            for path in folder.rglob("*")
-            if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".") and path.is_file()
-        )
-        if not videos:
-            raise ValueError(f"the class {name!r} has no clip: {folder} holds no {', '.join(VIDEO_SUFFIXES)}")
-        paths += videos
-        labels += [label] * len(videos)
-    return paths, np.array(labels, np.int64)
-
-
 def create_dataset(
     data_dir: str | os.PathLike,
     classes: Sequence[str] | None = None,
@@ -193,6 +166,7 @@ def create_dataset(
     flow_fields: int = 10,
     flow_method: FlowMethod = "dis",
     workers: int | None = None,
+    group_by: str | int | Callable[[Path], str] | None = None,
     cache: str | os.PathLike | None = None,
     strict: bool = False,
 ) -> Dataset:
@@ -209,7 +183,9 @@ def create_dataset(
         flow_fields: Fields of flow L per frame; without meaning for "rgb".
         flow_method: "dis", "farneback", or "tvl1", which needs opencv-contrib-python; without meaning for
             "rgb".
-        workers: Threads that decode; one per core by default.
+        workers: Threads that decode; one per core that this process may use by default.
+        group_by: What names the source of a clip, see `find_sources`: a regular expression, a level, or a
+            function; names and folders are read by default.
         cache: A `.npy` file to keep the array in, memory-mapped: for an array larger than the memory, or to
             have it at once the next time. It grows clip by clip, hidden beside the name, and goes on after an
             interruption where it stopped, or at the first clip that has changed. Of a whole one, clips that
@@ -223,33 +199,64 @@ def create_dataset(
     Raises:
         FileNotFoundError: If there is no such folder, or none for one of the classes.
         ValueError: If a number is below 1, `streams` or `flow_method` names nothing known, there are no class
-            folders, one holds no video that can be read, a class is named twice, or `cache` is no `.npy`
-            file, or one that this function did not write.
+            folders, one holds no video that can be read, a class is named twice, `group_by` does not fit, or
+            `cache` is no `.npy` file, or one that this function did not write.
         MemoryError: If the array is larger than the machine's memory and `cache` is not given.
         ImportError: If OpenCV has no TV-L1.
         VideoError: With `strict`, if a clip cannot be read.
         OSError: If the cache cannot be written, for instance on a full disk; an older one then remains.
     """
-    workers = os.cpu_count() if workers is None else workers
+    folder = read_folder(data_dir, classes, group_by=group_by)
+    return load_folder(
+        folder,
+        frames=frames,
+        height=height,
+        width=width,
+        streams=streams,
+        flow_fields=flow_fields,
+        flow_method=flow_method,
+        workers=workers,
+        cache=cache,
+        strict=strict,
+    )
+
+
+def load_folder(
+    folder: ClipFolder,
+    *,
+    frames: int = 20,
+    height: int = 64,
+    width: int = 64,
+    streams: Streams = "rgb",
+    flow_fields: int = 10,
+    flow_method: FlowMethod = "dis",
+    workers: int | None = None,
+    cache: str | os.PathLike | None = None,
+    strict: bool = False,
+) -> Dataset:
+    """Read the clips that `read_folder` listed, or some of them; see `create_dataset`."""
+    workers = cpu_count() if workers is None else workers
     for name, value in (("frames", frames), ("height", height), ("width", width), ("workers", workers)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
-    classes = list_classes(data_dir) if classes is None else list(classes)
-    videos, labels = list_videos(data_dir, classes)
     shape = (frames, height, width, count_channels(streams, flow_fields))
-    reader = _Reader(videos, labels, classes, shape, workers, strict, flow_method)
-    features = reader.read_into_memory() if cache is None else reader.read_through(Path(cache), data_dir)
+    videos, labels = folder.video_paths, folder.labels
+    reader = _Reader(videos, labels, folder.classes, shape, workers, strict, flow_method)
+    if cache is None:
+        features = reader.read_into_memory()
+    else:
+        features = reader.read_through(Path(cache), folder.data_dir)
     reader.check_classes()
     if reader.skipped:
         lines = "\n".join(f"  {reason}" for reason in reader.skipped.values())
-        warnings.warn(f"{len(reader.skipped)} of {len(videos)} clips were left out:\n{lines}", stacklevel=2)
-    kept = reader.kept
-    paths = [videos[row] for row in kept]
+        warnings.warn(f"{len(reader.skipped)} of {len(videos)} clips were left out:\n{lines}", stacklevel=3)
+    kept = np.array(reader.kept)
     return Dataset(
         features,
         labels[kept],
-        paths,
-        classes=classes,
+        [videos[row] for row in kept],
+        classes=folder.classes,
+        sources=folder.sources[kept],
         streams=streams,
         flow_fields=0 if streams in ("rgb", "gray") else flow_fields,
         flow_method=flow_method,
@@ -266,7 +273,8 @@ def median_clip_seconds(video_paths: Sequence[str | os.PathLike]) -> float:
     """
     if not len(video_paths):
         raise ValueError("video_paths must name at least one clip, got none")
-    return float(np.median([VideoInfo.read(path).duration_seconds for path in video_paths]))
+    infos = in_order(VideoInfo.read, video_paths, cpu_count())
+    return float(np.median([info.duration_seconds for info in infos]))
 
 
 def plot_clips(

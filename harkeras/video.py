@@ -35,7 +35,11 @@ __all__ = [
     "write_frames",
 ]
 
-VIDEO_SUFFIXES = tuple(".3gp .avi .flv .gif .m4v .mkv .mov .mp4 .mpeg .mpg .ts .webm .wmv".split())
+VIDEO_SUFFIXES = tuple(
+    ".3gp .avi .flv .gif .m4v .mkv .mov .mp4 .mpeg .mpg .ts .webm .wmv "
+    ".264 .265 .3g2 .asf .divx .f4v .h264 .h265 .hevc .m2t .m2ts .m2v .mjpeg .mjpg .mpe .mts .mxf .ogm .ogv "
+    ".qt .rm .rmvb .vob .y4m".split()
+)
 
 # Ticks per frame interval of a written file: fine for variable frame rates, exact for constant ones.
 _TICKS_PER_FRAME = 256

@@ -13,6 +13,7 @@ PACKAGE = Path(harkeras.__file__).parent
 # Modules of a level do not import each other; those of `models/` have a rule of their own below.
 LEVELS = [
     ["_files"],
+    ["sources"],
     [
         "_annotation_formats",
         "_clip_cache",
@@ -26,7 +27,7 @@ LEVELS = [
     ],
     ["video", "assets", "_weight_files", "_weight_names", "_clip_index", "_clip_filter"],
     ["flow"],
-    ["samples", "youtube", "augment", "pose", "people", "models"],
+    ["samples", "youtube", "augment", "pose", "people", "models", "folders"],
     ["splits", "leakage", "saving", "weights", "streaming", "batches"],
     ["annotations", "datasets", "images"],
     ["_stopping", "calibration", "features", "heads", "pretrained"],

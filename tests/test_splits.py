@@ -4,7 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harkeras.splits import read_groups, split_at_random, split_by_files, split_by_group
+from harkeras.sources import read_groups
+from harkeras.splits import list_official_splits, split_at_random, split_by_files, split_by_group
 
 CLASSES = ("Run", "Walk", "Wave")
 
@@ -14,26 +15,6 @@ def ucf(groups=25, clips=4, classes=CLASSES):
     names = [(name, g, c) for name in classes for g in range(1, groups + 1) for c in range(1, clips + 1)]
     paths = [Path("ucf") / name / f"v_{name}_g{g:02d}_c{c:02d}.avi" for name, g, c in names]
     return paths, np.array([classes.index(name) for name, _, _ in names])
-
-
-class TestReadGroups:
-    def test_number_in_the_name(self):
-        assert read_groups(["A/v_A_g03_c02.avi", "B/v_B_g12_c01.mp4"]).tolist() == ["g03", "g12"]
-
-    def test_parent_folder(self):
-        paths = ["data/Fall/anna/1.mp4", "data/Fall/ben/1.mp4", "data/Walk/anna/7.mp4"]
-        assert read_groups(paths).tolist() == ["anna", "ben", "anna"]
-
-    def test_function(self):
-        assert read_groups(["x/1_a.mp4", "y/2_b.mp4"], lambda path: path.stem[-1]).tolist() == ["a", "b"]
-
-    def test_clips_without_a_source_are_told(self):
-        with pytest.warns(UserWarning, match="2 of 3 clips name no source video"):
-            groups = read_groups(["A/x.mp4", "B/y.mp4", "B/v_B_g01_c01.mp4"])
-        assert len(set(groups.tolist())) == 3
-
-    def test_nothing(self):
-        assert len(read_groups([])) == 0
 
 
 class TestByGroup:
@@ -150,6 +131,45 @@ class TestByFiles:
         paths = ["wave/c_wave_2.avi", "wave/b_wave_1.avi", "wave/A film_wave_0.avi"]
         train, test = split_by_files(paths, tmp_path)
         assert (train.tolist(), test.tolist()) == ([2], [1])
+
+    def test_backslashes_and_suffixes(self, tmp_path):
+        (tmp_path / "trainlist01.txt").write_text("Run\\v_Run_g08_c01.avi 1\r\n", newline="")
+        (tmp_path / "testlist01.txt").write_text("Run\\v_Run_g01_c01.avi\r\n", newline="")
+        paths = ["d/Run/v_Run_g01_c01.mp4", "d/Run/v_Run_g08_c01.MKV"]
+        train, test = split_by_files(paths, tmp_path)
+        assert (train.tolist(), test.tolist()) == ([1], [0])
+        assert list_official_splits(tmp_path) == [1]
+
+    def test_equal_names_in_two_classes(self, tmp_path):
+        (tmp_path / "train.txt").write_text("Run/1.mp4\nWalk/2.mp4\nJump/1.mp4\n")
+        (tmp_path / "test.txt").write_text("Run/2.mp4 0\nWalk/1.mp4 1\n")
+        paths = ["d/Run/1.mp4", "d/Run/2.mp4", "d/Walk/1.mp4", "d/Walk/2.mp4"]
+        train, test = split_by_files(paths, tmp_path)
+        assert (train.tolist(), test.tolist()) == ([0, 3], [1, 2])
+        (tmp_path / "test.txt").write_text("2.mp4\n")
+        with pytest.raises(ValueError, match=r"test\.txt: 2\.mp4 names 2 clips, d/Run/2\.mp4 and"):
+            split_by_files(paths, tmp_path)
+
+    def test_any_pair_of_lists(self, tmp_path):
+        (tmp_path / "my_train.csv").write_text("id,video,label\n1,clips/Run/a b 1.mp4,Run\n2,b.mp4,Run\n")
+        (tmp_path / "my_val.csv").write_text("video\nc.mp4\n")
+        paths = ["d/Run/a b 1.mp4", "d/Run/b.mp4", "d/Walk/c.webm", "d/Walk/d.mp4"]
+        train, test = split_by_files(paths, tmp_path)
+        assert (train.tolist(), test.tolist()) == ([0, 1], [2])
+        assert list_official_splits(tmp_path) == [1]
+        (tmp_path / "my_val.csv").write_text("video\na b 1\n")
+        with pytest.raises(ValueError, match=r"my_val\.csv: a b 1 is on both sides"):
+            split_by_files(paths, tmp_path)
+        (tmp_path / "my_val.csv").write_text("film,number\nc.mp4,1\n")
+        with pytest.raises(ValueError, match=r"my_val\.csv must have a column video, path, .*got \['film'"):
+            split_by_files(paths, tmp_path)
+
+    def test_how_many_there_are(self, tmp_path):
+        with pytest.raises(FileNotFoundError, match="holds no trainlist01"):
+            list_official_splits(tmp_path)
+        for number in (1, 3):
+            (tmp_path / f"trainlist{number:02d}.txt").touch()
+        assert list_official_splits(tmp_path) == [1, 3]
 
     def test_errors(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="holds neither trainlist03"):

@@ -1,0 +1,225 @@
+"""What lies in a folder of labelled clips: classes, clips and their sources.
+
+The layout is the one of UCF and Kinetics: one folder per class, the clips inside, at any depth. What was
+taken for class and source can be printed before anything is read.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harkeras.sources import Sources, find_sources
+from harkeras.video import VIDEO_SUFFIXES
+
+# Made by file managers, archives and notebooks; what lies in them are thumbnails, copies and deleted files.
+_NOT_CLIPS = {"__macosx", "lost+found", "$recycle.bin", "#recycle", "system volume information"}
+# The parts of a split: Kinetics and data sets of Kaggle have them on top of the classes.
+_PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval", "dev"}
+
+
+@dataclass(frozen=True, eq=False)
+class ClipFolder:
+    """The clips of a folder, and what was taken for class and source.
+
+    Attributes:
+        data_dir: The folder.
+        classes: Names of the classes, in the order of the labels.
+        video_paths: The N clips, sorted by class and name.
+        labels: int64 (N,), their classes.
+        sources: The source of each clip.
+        passed_over: Suffixes of files that are no clips, and how many there are.
+    """
+
+    data_dir: Path
+    classes: tuple[str, ...]
+    video_paths: list[Path]
+    labels: np.ndarray
+    sources: Sources
+    passed_over: dict[str, int]
+
+    def __str__(self) -> str:
+        """Return what was taken for class and source, a line each."""
+        counts = np.bincount(self.labels, minlength=len(self.classes)).tolist()
+        names = [f"{name} ({count})" for name, count in zip(self.classes, counts, strict=True)]
+        if len(names) > 12:
+            names = [*names[:10], f"and {len(names) - 10} more"]
+        lines = [f"classes, and their clips: {', '.join(names)}", str(self.sources)]
+        if self.passed_over:
+            others = ", ".join(f"{count} {suffix}" for suffix, count in sorted(self.passed_over.items()))
+            lines.append(f"passed over, being no videos: {others}")
+        return "\n".join(lines)
+
+    def __getitem__(self, rows: np.ndarray) -> ClipFolder:
+        """Return some of the clips."""
+        paths = [self.video_paths[row] for row in rows]
+        return ClipFolder(
+            self.data_dir, self.classes, paths, self.labels[rows], self.sources[rows], self.passed_over
+        )
+
+
+def read_folder(
+    data_dir: str | os.PathLike,
+    classes: Sequence[str] | None = None,
+    *,
+    group_by: str | int | Callable[[Path], str] | None = None,
+    copies: bool = False,
+) -> ClipFolder:
+    """Find the clips of a folder, their classes and sources; no clip is decoded.
+
+    Args:
+        data_dir: Folder with one folder per class.
+        classes: Classes to take, in the order of the labels; all, sorted, by default.
+        group_by: What names the source of a clip, see `find_sources`.
+        copies: Whether to compare the content of the files, so that identical clips have one source.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or none for one of the classes.
+        ValueError: If the folder holds no classes of clips, but the parts of a split, or another folder that
+            does; if a class has no clip; or if `group_by` does not fit.
+    """
+    data_dir = Path(data_dir)
+    if classes is None:
+        _check_layout(data_dir)
+        classes = list_classes(data_dir)
+    paths, labels, passed_over = _list_clips(data_dir, classes)
+    sources = find_sources(paths, data_dir, group_by=group_by, copies=copies)
+    return ClipFolder(data_dir, tuple(classes), paths, labels, sources, dict(passed_over))
+
+
+def list_classes(data_dir: str | os.PathLike) -> list[str]:
+    """Return the names of the class folders in `data_dir`, sorted.
+
+    Accents are written as one sign (NFC), however the file system writes them.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it has no class folders, or one whose name is not UTF-8.
+    """
+    return sorted(_class_folders(Path(data_dir)))
+
+
+def list_videos(
+    data_dir: str | os.PathLike, classes: Sequence[str] | None = None
+) -> tuple[list[Path], np.ndarray]:
+    """Return the paths of all clips, sorted by class and name, and their labels.
+
+    Args:
+        data_dir: Folder with one folder per class.
+        classes: Classes to take, in the order of the labels; all, sorted, by default.
+
+    Returns:
+        The paths, and int64 (N,) indices into the classes.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or none for one of the classes.
+        ValueError: If there are no class folders, one of them holds no video, or a class is named twice.
+    """
+    return _list_clips(Path(data_dir), list_classes(data_dir) if classes is None else classes)[:2]
+
+
+def _list_clips(data_dir: Path, classes: Sequence[str]) -> tuple[list[Path], np.ndarray, Counter]:
+    folders = _class_folders(data_dir)
+    if len({_nfc(name) for name in classes}) < len(classes):
+        raise ValueError(f"classes must be different names, got {list(classes)}")
+    paths, labels, passed_over = [], [], Counter()
+    for label, name in enumerate(classes):
+        if _nfc(name) not in folders:
+            raise FileNotFoundError(
+                f"no folder for the class {name!r} in {data_dir}; found {', '.join(sorted(folders))}"
+            )
+        folder = folders[_nfc(name)]
+        files = sorted(_walk(folder))
+        videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
+        others = Counter(path.suffix.lower() or "without suffix" for path in files)
+        others -= Counter(path.suffix.lower() for path in videos)
+        if not videos:
+            holds = f", but {', '.join(sorted(others))}" if others else ""
+            suffixes = ", ".join(VIDEO_SUFFIXES)
+            raise ValueError(f"the class {name!r} has no clip: {folder} holds no {suffixes}{holds}")
+        passed_over += others
+        paths += videos
+        labels += [label] * len(videos)
+    return paths, np.array(labels, np.int64), passed_over
+
+
+def _class_folders(data_dir: Path) -> dict[str, Path]:
+    """Return the class folders by their names."""
+    if not data_dir.is_dir():
+        raise FileNotFoundError(f"no folder at {data_dir}")
+    folders = {}
+    for path in sorted(data_dir.iterdir()):
+        if not path.is_dir() or path.name.startswith("_") or _hidden(path.name):
+            continue
+        try:
+            path.name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(
+                f"class folders must have names in UTF-8, got {os.fsencode(path.name)!r} in {data_dir}: rename "
+                "it (an archive from another system may have been unpacked with the wrong encoding)"
+            ) from None
+        name = _nfc(path.name)
+        if name in folders:
+            raise ValueError(f"{data_dir} has two folders that both read {name!r}: give one another name")
+        folders[name] = path
+    if not folders:
+        raise ValueError(f"{data_dir} must hold one folder of clips per class, found no folder in it")
+    return folders
+
+
+def _check_layout(data_dir: Path) -> None:
+    """Raise ValueError where the folders in `data_dir` cannot be classes."""
+    folders = _class_folders(data_dir)
+    inside = {name: _folders_with_clips(folder) for name, folder in folders.items()}
+    parts = sorted(name for name in folders if name.lower() in _PARTS)
+    training = [name for name in parts if name.lower().startswith("train")]
+    if training and len(parts) > 1:
+        part, others = training[0], ", ".join(name for name in parts if name != training[0])
+        raise ValueError(
+            f"{data_dir} must hold one folder per class, got {', '.join(sorted(folders))}, the parts of a "
+            f"split: train on {data_dir / part}, and score the model on {others} with 'harkeras evaluate MODEL "
+            "FOLDER --clips all'"
+        )
+    if len(folders) == 1:
+        (name, classes), (folder,) = next(iter(inside.items())), folders.values()
+        if len(classes) > 1:
+            some = ", ".join(classes[:5])
+            raise ValueError(
+                f"{data_dir} must hold one folder per class, got only {name!r}, with {some} inside: if these are "
+                f"the classes, pass {folder}"
+            )
+
+
+def _folders_with_clips(folder: Path) -> list[str]:
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not _hidden(path.name))
+    return [path.name for path in inside if any(f.suffix.lower() in VIDEO_SUFFIXES for f in _walk(path))]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield all files at any depth, following links, but for hidden ones."""
+    visited = set()
+    for root, names, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        names[:] = sorted(name for name in names if not _hidden(name))
+        if real in visited:  # a link to a folder above itself
+            names.clear()
+            continue
+        visited.add(real)
+        for name in files:
+            path = Path(root, name)
+            if not _hidden(name) and path.is_file():
+                yield path
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "@")) or name.lower() in _NOT_CLIPS
+
+
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
