@@ -161,8 +161,8 @@ def _class_folders(data_dir: Path) -> dict[str, Path]:
             path.name.encode()
         except UnicodeEncodeError:
             raise ValueError(
-                f"class folders must have names in UTF-8, got {os.fsencode(path.name)!r} in {data_dir}: rename "
-                "it (an archive from another system may have been unpacked with the wrong encoding)"
+                f"class folders must have names in UTF-8, got {os.fsencode(path.name)!r} in {data_dir}: "
+                "rename it (an archive from another system may have been unpacked with the wrong encoding)"
             ) from None
         name = _nfc(path.name)
         if name in folders:
@@ -183,16 +183,16 @@ def _check_layout(data_dir: Path) -> None:
         part, others = training[0], ", ".join(name for name in parts if name != training[0])
         raise ValueError(
             f"{data_dir} must hold one folder per class, got {', '.join(sorted(folders))}, the parts of a "
-            f"split: train on {data_dir / part}, and score the model on {others} with 'harkeras evaluate MODEL "
-            "FOLDER --clips all'"
+            f"split: train on {data_dir / part}, and score the model on {others} with 'harkeras evaluate "
+            "MODEL FOLDER --clips all'"
         )
     if len(folders) == 1:
         (name, classes), (folder,) = next(iter(inside.items())), folders.values()
         if len(classes) > 1:
             some = ", ".join(classes[:5])
             raise ValueError(
-                f"{data_dir} must hold one folder per class, got only {name!r}, with {some} inside: if these are "
-                f"the classes, pass {folder}"
+                f"{data_dir} must hold one folder per class, got only {name!r}, with {some} inside: if these "
+                f"are the classes, pass {folder}"
             )
 
 

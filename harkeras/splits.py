@@ -165,8 +165,8 @@ def check_sources(labels: np.ndarray, sources: Sources) -> None:
     if max(counts.values()) == 1:
         raise ValueError(
             "group_by must tell apart at least two sources of a class, and every class has only one "
-            f"({sources.how}): a model would be tested on classes that it has never seen. Pass --group-by with "
-            "a level or pattern that finds the sources, or --split random, whose accuracy is overstated"
+            f"({sources.how}): a model would be tested on classes that it has never seen. Pass --group-by "
+            "with a level or pattern that finds the sources, or --split random, whose accuracy is overstated"
         )
 
 
