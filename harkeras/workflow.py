@@ -2,27 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import warnings
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import keras
 import numpy as np
 
+from harkeras._files import check_target, content_digest, write_text, written_whole
 from harkeras.auto import check_weights, head_features, split_options, train_auto
-from harkeras.datasets import create_dataset, list_classes, list_videos, median_clip_seconds
+from harkeras.datasets import load_folder
 from harkeras.evaluation import Evaluation, evaluate, measure_latency, plot_confusion_matrix, plot_metric
 from harkeras.feature_table import read_feature_table
 from harkeras.flow import FlowMethod
+from harkeras.folders import ClipFolder, read_folder
 from harkeras.models import create_model
-from harkeras.recipe import read_channels
+from harkeras.recipe import TrainingRecord, read_channels
 from harkeras.saving import load_model, save_model
-from harkeras.splits import Split, read_groups, split_at_random, split_by_files, split_rows_by_group
+from harkeras.sources import warn_if_unknown
+from harkeras.splits import Split, split_clips
 from harkeras.training import train
+
+_logger = logging.getLogger("harkeras")
 
 # Clips of large frames are scored a few at a time, because what a network makes of them takes memory.
 _NUMBERS_PER_BATCH = 20_000_000
@@ -50,6 +57,7 @@ def train_on_folder(
     input_shape: tuple[int, int, int, int] | None = None,
     flow_method: FlowMethod = "dis",
     model_options: dict[str, Any] | None = None,
+    group_by: str | int | Callable[[Path], str] | None = None,
     split: Split = "group",
     split_dir: str | os.PathLike | None = None,
     test_size: float = 0.25,
@@ -60,101 +68,218 @@ def train_on_folder(
 ) -> TrainedModel:
     """Read the clips, train on some sources, score on the others, and save the model beside its report.
 
+    What was taken for class and source is logged (logger "harkeras") before anything is read, and stands in
+    the report. Identical clips count as one source. The model's recipe says what it was trained on.
+
     Args:
         data_dir: Folder with one folder of clips per class.
         model: One of `list_models()`; or "auto": heads on a network trained on photographs, compared by
             cross-validation inside the training clips, or LRCN from scratch where no weights can be had.
         output_dir: Folder for the model, its report, curves and confusion matrix.
         classes: Classes to take, in the order of the labels; all, sorted, by default.
-        input_shape: Clip shape (frames, height, width, channels): 3 channels are RGB, 2L are L fields of
-            flow, 3 + 2L are both. By default (20, 64, 64, 3), or, for "auto", what it finds best.
+        input_shape: Clip shape (frames, height, width, channels): 3 channels are RGB, 1 is gray, 2L are L
+            fields of flow, 3 + 2L are RGB and flow. By default (20, 64, 64, 3), or, for "auto", what it finds
+            best.
         flow_method: How to compute the flow, where there is any: "dis", "farneback" or "tvl1".
         model_options: Further arguments of the model's builder, such as `{"width": 0.25}`; for "auto", of
             `read_feature_table` (`backbone`, `weights`, `inputs`, `flow`) and `train_auto` (`heads`,
             `folds`).
+        group_by: What names the source of a clip, see `find_sources`.
         split: "group" keeps the clips of a source together; "random" does not, and overstates the accuracy;
-            "official" reads the files of UCF101 or HMDB51 in `split_dir`.
-        split_dir: Folder of the official split files.
+            "official" reads the lists in `split_dir`.
+        split_dir: Folder of the lists of an official split, see `split_by_files`.
         test_size: Share of the clips to test on, for the splits that are not official.
         cache: A `.npy` file to keep the frames in, so that the next training starts at once; for "auto", a
             folder to keep the features in.
         workers: Threads that decode; one per core by default.
         seed: Seed of the split, the weights, the dropout and the order of clips.
-        **training: Further arguments of `train`, such as `epochs`, `batch_size`, `patience`, `resume`;
-            "auto" has no use for them unless it falls back on LRCN.
+        **training: Further arguments of `train`, such as `epochs`, `batch_size`, `patience`, `resume`; "auto"
+            has none.
 
     Returns:
         `TrainedModel`
 
     Raises:
         FileNotFoundError: If a folder is missing.
-        ValueError: If an argument is out of its range, or the folder does not hold classes of clips.
+        ValueError: If an argument is out of its range or means nothing to "auto", the folder does not hold
+            classes of clips, or their sources do not allow an honest split.
         RuntimeError: If the loss is not a number in the first epoch.
+        OSError: If the output folder cannot be written.
     """
-    classes = list_classes(data_dir) if classes is None else list(classes)
+    check_target(Path(output_dir) / "model.keras", "output_dir")
+    folder = read_folder(data_dir, classes, group_by=group_by, copies=True)
+    if len(folder.classes) < 2:
+        raise ValueError(
+            f"{data_dir} must hold clips of at least two classes, got only {folder.classes[0]!r}; to find "
+            "one action, add a class of clips in which it does not happen"
+        )
+    _logger.info("%s", folder)
+    splitting = _Splitting(split, split_dir, test_size, seed)
+    splitting.of(folder)  # before the long work, because it may refuse the folder
+    if split == "group":
+        warn_if_unknown(folder.sources)
     keras.utils.set_random_seed(seed)
-    splitting = {"split": split, "split_dir": split_dir, "test_size": test_size, "seed": seed}
+    options = dict(model_options or {})
     if model == "auto":
-        list_videos(data_dir, classes)  # before the long work, because it may refuse the folder
-        options = dict(model_options or {})
-        if _weights_can_be_had(options):
-            if training.get("augment") is not None:
-                raise ValueError(
-                    "augment changes clips in training; auto computes features once, name a model"
-                )
-            return _train_auto(
-                data_dir, classes, output_dir, input_shape, options, splitting, cache=cache, workers=workers
+        if training:
+            raise ValueError(
+                f"{', '.join(sorted(training))} must be left out with 'auto', which trains no network from "
+                "end to end; name a model of list_models()"
             )
-        model, model_options, cache = "lrcn", None, None
-    input_shape = (20, 64, 64, 3) if input_shape is None else input_shape
-    # Before the long work, because it may refuse the shape or the options.
-    network = create_model(model, len(classes), input_shape, **(model_options or {}))
-    frames, height, width, channels = input_shape
+        if _weights_can_be_had(options, cache):
+            job = _train_auto(folder, splitting, input_shape, options, flow_method, cache, workers)
+            return _finish(folder, splitting, output_dir, *job)
+        model, cache = "lrcn", None
+    shape = (20, 64, 64, 3) if input_shape is None else input_shape
+    network = create_model(model, len(folder.classes), shape, **options)
+    job = _train_network(network, folder, splitting, shape, flow_method, cache, workers, training)
+    trained = _finish(folder, splitting, output_dir, *job)
+    if training.get("resume") is not None:  # only now: the model lies on the disk
+        Path(training["resume"]).unlink(missing_ok=True)
+    return trained
+
+
+@dataclass(frozen=True)
+class _Splitting:
+    """The arguments of `split_clips` that say how."""
+
+    split: Split
+    split_dir: str | os.PathLike | None
+    test_size: float
+    seed: int
+
+    def of(self, folder: ClipFolder) -> tuple[np.ndarray, np.ndarray, str]:
+        """Return rows to train on, rows to test on, and what was done in words."""
+        return split_clips(folder.video_paths, folder.labels, folder.sources, **vars(self))
+
+    def record(self, folder: ClipFolder, train: np.ndarray, test: np.ndarray) -> TrainingRecord:
+        """Say what the model was trained on, for its recipe."""
+        names, group_by = folder.sources.names, folder.sources.group_by
+        return TrainingRecord(
+            split=self.split,
+            seed=self.seed,
+            test_size=self.test_size,
+            sources=folder.sources.how or "unknown",
+            group_by=group_by,
+            train_groups=sorted(set(names[train].tolist())),
+            test_groups=sorted(set(names[test].tolist())),
+            train_clips=sorted(content_digest(folder.video_paths[row]) for row in train),
+            version=version("harkeras"),
+        )
+
+
+def _train_network(network, folder, splitting, shape, flow_method, cache, workers, training):
+    """Read, split, train and score a network from end to end."""
+    frames, height, width, channels = shape
     streams, flow_fields = read_channels(channels)
-    features, labels, video_paths = create_dataset(
-        data_dir,
-        classes,
+    dataset = load_folder(
+        folder,
         frames=frames,
         height=height,
         width=width,
         streams=streams,
-        flow_fields=flow_fields,
+        flow_fields=max(flow_fields, 1),
         flow_method=flow_method,
         workers=workers,
         cache=cache,
     )
-    train_rows, test_rows, groups, words = split_clips(video_paths, labels, **splitting)
+    folder = _only(folder, dataset.video_paths)
+    train_rows, test_rows, words = splitting.of(folder)
+    train_set, test_set = dataset[train_rows], dataset[test_rows]
     history = train(
         network,
-        _Rows(features, train_rows),
-        labels[train_rows],
-        classes=classes,
-        groups=None if split == "random" else groups[train_rows],
-        clip_seconds=median_clip_seconds([video_paths[row] for row in train_rows]),
+        train_set.features,
+        train_set.labels,
+        classes=folder.classes,
+        groups=None if splitting.split == "random" else train_set.groups,
+        clip_seconds=train_set.clip_seconds,
         flow_method=flow_method,
-        seed=seed,
+        seed=splitting.seed,
         **training,
     )
     evaluation = evaluate(
         network,
-        _Rows(features, test_rows),
-        labels[test_rows],
-        classes=classes,
-        groups=groups[test_rows],
+        test_set.features,
+        test_set.labels,
+        classes=folder.classes,
+        groups=test_set.groups,
+        split=words,
+        batch_size=_batch_size(dataset.features),
+    )
+    return network, folder, (train_rows, test_rows), evaluation, history, ""
+
+
+def _train_auto(folder, splitting, input_shape, options, flow_method, cache, workers):
+    """Compare, fit and score: `train_on_folder` for "auto"."""
+    options, fitting = split_options(options)
+    if input_shape is not None:
+        streams, fields = read_channels(input_shape[3])
+        if streams not in ("rgb", "rgb+flow") or fields > 1:
+            raise ValueError(f"input_shape must have 3 or 5 channels for auto, got {input_shape}")
+        options |= {"inputs": (tuple(input_shape[:3]),), "flow": streams == "rgb+flow"}
+    if options.get("flow") and flow_method != "dis":
+        raise ValueError(f"flow_method must be 'dis' for auto, got {flow_method!r}")
+    table = read_feature_table(folder.video_paths, **options, cache=cache, workers=workers)
+    folder = folder[table.rows]
+    train_rows, test_rows, words = splitting.of(folder)
+    trained = train_auto(
+        table,
+        folder.labels,
+        train_rows,
+        classes=folder.classes,
+        groups=None if splitting.split == "random" else folder.sources.groups,
+        seed=splitting.seed,
+        **fitting,
+    )
+    evaluation = evaluate(
+        trained.head,
+        head_features(table, trained.chosen, test_rows),
+        folder.labels[test_rows],
+        classes=folder.classes,
+        groups=folder.sources.groups[test_rows],
         split=words,
     )
+    return trained.model, folder, (train_rows, test_rows), evaluation, None, trained.report
+
+
+def _finish(asked, splitting, output_dir, network, folder, rows, evaluation, history, more) -> TrainedModel:
+    """Save the model, with the record of its training, and the report beside it."""
+    network.recipe = replace(network.recipe, training=splitting.record(folder, *rows))
     path = save_model(network, output_dir, loss=evaluation.loss, accuracy=evaluation.accuracy)
     evaluation = replace(evaluation, latency_seconds=measure_latency(network))
-    return TrainedModel(network, path, evaluation, history, _write_report(path, evaluation, history))
+    parts = [str(folder), *_content_notes(folder, *rows), more]
+    if len(folder.video_paths) < len(asked.video_paths):
+        parts.insert(1, f"{len(asked.video_paths) - len(folder.video_paths)} clips could not be read")
+    text = "\n".join(part for part in parts if part)
+    return TrainedModel(network, path, evaluation, history, _write_report(path, evaluation, history, text))
 
 
-def _weights_can_be_had(options: dict[str, Any]) -> bool:
+def _content_notes(folder: ClipFolder, train: np.ndarray, test: np.ndarray) -> list[str]:
+    """Say which clips are identical on both sides of the split."""
+    digests = np.array([content_digest(path) for path in folder.video_paths])
+    both = int(np.isin(digests[test], digests[train]).sum())
+    if not both:
+        return []
+    return [f"{both} test clips are copies of training clips, byte for byte: accuracy is overstated"]
+
+
+def _only(folder: ClipFolder, video_paths: Sequence[Path]) -> ClipFolder:
+    """Return the part of a folder that could be read."""
+    readable = set(video_paths)
+    return folder[np.array([row for row, path in enumerate(folder.video_paths) if path in readable])]
+
+
+def _batch_size(features) -> int:
+    return min(max(_NUMBERS_PER_BATCH // math.prod(features.shape[1:]), 1), 16)
+
+
+def _weights_can_be_had(options: dict[str, Any], cache: str | os.PathLike | None) -> bool:
     """Whether `auto` can have its weights; if those of ImageNet are out of reach, say so."""
     try:
         check_weights(options)
     except OSError as error:
-        if options.get("weights", "imagenet") != "imagenet":
-            raise
+        if options or cache is not None:
+            raise  # they would mean nothing to LRCN
         warnings.warn(
             f"auto has no pretrained weights and trains LRCN from scratch, which needs many more clips to be "
             f"any good: {error}",
@@ -164,75 +289,36 @@ def _weights_can_be_had(options: dict[str, Any]) -> bool:
     return True
 
 
-def _train_auto(data_dir, classes, output_dir, input_shape, options, splitting, **reading) -> TrainedModel:
-    """Compare, fit, score and save: `train_on_folder` for "auto"."""
-    options, fitting = split_options(options)
-    if input_shape is not None:
-        streams, fields = read_channels(input_shape[3])
-        if streams == "flow" or fields > 1:
-            raise ValueError(f"input_shape must have 3 or 5 channels for auto, got {input_shape}")
-        options |= {"inputs": (tuple(input_shape[:3]),), "flow": streams == "rgb+flow"}
-    videos, labels = list_videos(data_dir, classes)
-    table = read_feature_table(videos, **options, **reading)
-    labels = labels[table.rows]
-    train_rows, test_rows, groups, words = split_clips(table.video_paths, labels, **splitting)
-    trained = train_auto(
-        table,
-        labels,
-        train_rows,
-        classes=classes,
-        groups=None if splitting["split"] == "random" else groups,
-        seed=splitting["seed"],
-        **fitting,
-    )
-    evaluation = evaluate(
-        trained.head,
-        head_features(table, trained.chosen, test_rows),
-        labels[test_rows],
-        classes=classes,
-        groups=groups[test_rows],
-        split=words,
-    )
-    path = save_model(trained.model, output_dir, loss=evaluation.loss, accuracy=evaluation.accuracy)
-    evaluation = replace(evaluation, latency_seconds=measure_latency(trained.model))
-    report = _write_report(path, evaluation, None, trained.report)
-    return TrainedModel(trained.model, path, evaluation, None, report)
-
-
 def evaluate_on_folder(
     model: str | os.PathLike,
     data_dir: str | os.PathLike,
     *,
     clips: Literal["held-out", "all"] = "held-out",
-    split: Split = "group",
-    split_dir: str | os.PathLike | None = None,
-    test_size: float = 0.25,
     classes: Sequence[str] | None = None,
     cache: str | os.PathLike | None = None,
     workers: int | None = None,
-    seed: int = 27,
 ) -> Evaluation:
     """Score a saved model on the clips of a folder that it was not trained on.
+
+    The model's recipe says what it was trained on; only the clips that are scored are decoded.
 
     Args:
         model: Path of a `.keras` file with a recipe.
         data_dir: Folder with one folder of clips per class.
-        clips: "held-out" takes those that `train_on_folder` set aside, given the same split, `test_size` and
-            `seed`; "all" takes every clip, for a folder that the model has never seen.
-        split: See `train_on_folder`.
-        split_dir: See `train_on_folder`.
-        test_size: See `train_on_folder`.
+        clips: "held-out" leaves out what the model was trained on, by the content of the files and by their
+            sources; what came into the folder since is scored. "all" takes every clip, for a folder that the
+            model has never seen.
         classes: Folders of the classes, in the order of the model's; those of its recipe by default.
         cache: A `.npy` file to keep the frames in.
         workers: Threads that decode; one per core by default.
-        seed: Seed of the split.
 
     Returns:
-        `Evaluation`
+        `Evaluation`, whose `split` says in words how many clips the model was trained on.
 
     Raises:
         FileNotFoundError: If the model or a folder is missing.
-        ValueError: If the model has no recipe, or an argument is out of its range.
+        ValueError: If the model has no recipe, or one that does not say what it was trained on and "held-out"
+            is asked for; if nothing is left to score; or an argument is out of its range.
     """
     if clips not in ("held-out", "all"):
         raise ValueError(f"clips must be 'held-out' or 'all', got {clips!r}")
@@ -240,98 +326,82 @@ def evaluate_on_folder(
     recipe = network.recipe
     if recipe is None:
         raise ValueError(f"{model} has no recipe: it was not saved by harkeras, so its classes are not known")
-    classes = recipe.classes if classes is None else tuple(classes)
-    features, labels, video_paths = create_dataset(
-        data_dir,
-        classes,
-        frames=recipe.frames,
-        height=recipe.height,
-        width=recipe.width,
-        streams=recipe.streams,
-        flow_fields=recipe.flow_fields,
-        flow_method=recipe.flow_method,
-        workers=workers,
-        cache=cache,
-    )
-    rows, words = np.arange(len(labels)), f"all {len(labels)} clips of the folder"
-    if clips == "all":
-        groups = read_groups(video_paths)
-    else:
-        _, rows, groups, words = split_clips(
-            video_paths, labels, split=split, split_dir=split_dir, test_size=test_size, seed=seed
+    record = recipe.training
+    if record is None and clips == "held-out":
+        raise ValueError(
+            f"{model} does not say what it was trained on (an older version of harkeras, or a script, saved "
+            "it): pass clips='all' (--clips all) for a folder that it has never seen"
         )
-    batch_size = min(max(_NUMBERS_PER_BATCH // math.prod(features.shape[1:]), 1), 16)
+    folder = read_folder(
+        data_dir, recipe.classes if classes is None else classes, group_by=record.group_by if record else None
+    )
+    rows, words = _rows_to_score(folder, record, clips)
+    loading = {
+        name: getattr(recipe, name) for name in ("frames", "height", "width", "streams", "flow_method")
+    }
+    loading |= {"flow_fields": max(recipe.flow_fields, 1), "workers": workers}
+    if cache is None:
+        dataset = load_folder(folder[rows], **loading)
+    else:  # the cache holds all clips
+        dataset = load_folder(folder, **loading, cache=cache)
+        scored = {folder.video_paths[row] for row in rows}
+        dataset = dataset[[row for row, path in enumerate(dataset.video_paths) if path in scored]]
     evaluation = evaluate(
         network,
-        _Rows(features, rows),
-        labels[rows],
-        classes=classes,
-        groups=groups[rows],
+        dataset.features,
+        dataset.labels,
+        classes=recipe.classes,
+        groups=None if folder.sources.alone else dataset.groups,
         split=words,
-        batch_size=batch_size,
+        batch_size=_batch_size(dataset.features),
     )
     return replace(evaluation, latency_seconds=measure_latency(network))
 
 
-def split_clips(
-    video_paths: Sequence[Path],
-    labels: np.ndarray,
-    *,
-    split: Split = "group",
-    split_dir: str | os.PathLike | None = None,
-    test_size: float = 0.25,
-    seed: int = 27,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, str]:
-    """Split clips by the name of a split, and say in words what was done.
-
-    Returns:
-        Rows to train on, rows to test on, the group of every clip, and the words.
-
-    Raises:
-        ValueError: If there is no split of that name, or "official" comes without `split_dir`.
-    """
-    groups = read_groups(video_paths)
-    if split == "group":
-        rows = split_rows_by_group(labels, groups, test_size=test_size, seed=seed)
-    elif split == "random":
-        rows = split_at_random(video_paths, labels, test_size=test_size, seed=seed)
-    elif split == "official":
-        if split_dir is None:
-            raise ValueError("split_dir is missing: an official split needs the folder of its files")
-        rows = split_by_files(video_paths, split_dir)
-    else:
-        raise ValueError(f"split must be 'group', 'random' or 'official', got {split!r}")
-    seen, unseen = (set(groups[side].tolist()) for side in rows)
-    kind = {"group": "by source video", "random": "at random", "official": "official"}[split]
-    shared = f"; {len(seen & unseen)} of these sources are in training too, so accuracy is overstated"
+def _rows_to_score(
+    folder: ClipFolder, record: TrainingRecord | None, clips: Literal["held-out", "all"]
+) -> tuple[np.ndarray, str]:
+    """Return which clips to score, and in words what they are to the model."""
+    count = len(folder.video_paths)
+    if record is None:
+        return np.arange(count), (
+            f"all {count} clips of the folder; the model does not say what it was trained on: if these were "
+            "among it, accuracy is overstated"
+        )
+    known = set(record.train_clips)
+    trained = np.array([content_digest(path) in known for path in folder.video_paths])
+    if clips == "all":
+        words = f"all {count} clips of the folder"
+        if trained.any():
+            words += f", {trained.sum()} of which the model was trained on: accuracy is overstated"
+        return np.arange(count), words
+    names, seen = folder.sources.names, np.zeros(count, bool)
+    if record.split in ("group", "none"):
+        seen = np.isin(names, record.train_groups)
+    rows = np.flatnonzero(~trained & ~seen)
+    if not len(rows):
+        raise ValueError(
+            f"{folder.data_dir} must hold clips that the model was not trained on, got none of {count}; if "
+            "the folder is another one whose names are alike, pass clips='all' (--clips all)"
+        )
+    new = int((~np.isin(names[rows], record.test_groups)).sum())
     words = (
-        f"{kind}: {len(groups)} clips of {len(set(groups.tolist()))} sources, "
-        f"trained on {len(rows[0])} clips of {len(seen)}, "
-        f"tested on {len(rows[1])} clips of {len(unseen)}{shared if seen & unseen else ''}"
+        f"{len(rows)} of {count} clips, which the model was not trained on ({record.split} split, seed "
+        f"{record.seed}); left out: {trained.sum()} that it was trained on, {(seen & ~trained).sum()} more "
+        f"of their sources; {new} of the clips are of sources that came later"
     )
-    return *rows, groups, words
-
-
-class _Rows:
-    """Some rows of an array of clips, which stays where it is: in a cache larger than the memory, on disk."""
-
-    def __init__(self, features: np.ndarray, rows: np.ndarray):
-        self.features, self.rows = features, rows
-        self.shape = (len(rows), *features.shape[1:])
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: slice | np.ndarray) -> np.ndarray:
-        return self.features[self.rows[index]]
+    if record.split == "random":
+        shared = len(set(names[rows].tolist()) & set(record.train_groups))
+        words += f"; {shared} of their sources are in training too, so accuracy is overstated"
+    return rows, words
 
 
 def _write_report(
-    path: Path, evaluation: Evaluation, history: keras.callbacks.History | None, more: str = ""
+    path: Path, evaluation: Evaluation, history: keras.callbacks.History | None, more: str
 ) -> list[Path]:
     """Write the table, the curves if there are any, and the confusion matrix beside the model."""
     report = path.with_name(f"{path.stem}__report.txt")
-    report.write_text(f"{evaluation}\n" + (f"\n{more}\n" if more else ""), encoding="utf-8")
+    write_text(report, f"{evaluation}\n\n{more}\n")
     figures = {}
     for metric in ("loss", "accuracy") if history is not None else ():
         other = f"val_{metric}" if f"val_{metric}" in history.history else metric
@@ -340,6 +410,8 @@ def _write_report(
     figures["confusion"] = plot_confusion_matrix(evaluation.confusion, evaluation.classes, title)
     written = [report]
     for name, figure in figures.items():
-        written.append(path.with_name(f"{path.stem}__{name}.png"))
-        figure.savefig(written[-1], dpi=120)
+        target = path.with_name(f"{path.stem}__{name}.png")
+        with written_whole(target, suffix=".png") as partial:
+            figure.savefig(partial, dpi=120)
+        written.append(target)
     return written

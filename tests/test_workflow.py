@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from harkeras import VideoWriter, load_model, read_recipe
-from harkeras.workflow import evaluate_on_folder, split_clips, train_on_folder
+from harkeras.sources import find_sources
+from harkeras.splits import split_clips
+from harkeras.workflow import evaluate_on_folder, train_on_folder
 
 SMALL = {"model": "lrcn", "input_shape": (4, 64, 64, 3), "epochs": 1, "batch_size": 8, "verbose": False}
 
@@ -19,7 +21,10 @@ def test_model_and_report_are_written_together(trained):
     assert f"accuracy_{trained.evaluation.accuracy:.4f}" in trained.path.name
     names = [path.name.removeprefix(trained.path.stem) for path in trained.report]
     assert names == ["__report.txt", "__loss.png", "__accuracy.png", "__confusion.png"]
-    assert trained.report[0].read_text() == f"{trained.evaluation}\n"
+    report = trained.report[0].read_text()
+    assert report.startswith(f"{trained.evaluation}\n")
+    assert "classes, and their clips: SittingDown (8), StandingUp (8)" in report
+    assert 'sources: 4 of 16 clips, the number after "_g" in the name, the same in every class' in report
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in trained.report[1:])
     assert not list(trained.path.parent.glob(".*"))
 
@@ -39,7 +44,8 @@ def test_evaluation_of_the_file_finds_the_same_held_out_clips(trained, sample_di
     again = evaluate_on_folder(trained.path, sample_dir)
     np.testing.assert_array_equal(again.labels, trained.evaluation.labels)
     np.testing.assert_allclose(again.probabilities, trained.evaluation.probabilities, atol=1e-6)
-    assert again.split == trained.evaluation.split
+    assert again.split.startswith("4 of 16 clips, which the model was not trained on (group split, seed 27)")
+    assert "left out: 12 that it was trained on, 0 more of their sources; 0 of the clips" in again.split
     assert all(0 < seconds < 60 for seconds in (*again.latency_seconds, *trained.evaluation.latency_seconds))
     assert "one clip takes the model" in trained.report[0].read_text()
     assert evaluate_on_folder(trained.path, sample_dir, clips="all").support.sum() == 16
@@ -48,9 +54,9 @@ def test_evaluation_of_the_file_finds_the_same_held_out_clips(trained, sample_di
 def test_a_random_split_says_that_it_leaks(sample_dir):
     paths = sorted(sample_dir.rglob("*.mp4"))
     labels = np.array([path.parent.name == "StandingUp" for path in paths], np.int64)
-    *_, words = split_clips(paths, labels, split="random")
+    *_, words = split_clips(paths, labels, find_sources(paths), split="random")
     assert "of these sources are in training too, so accuracy is overstated" in words
-    *_, words = split_clips(paths, labels, split="group")
+    *_, words = split_clips(paths, labels, find_sources(paths), split="group")
     assert "overstated" not in words
 
 
@@ -59,7 +65,7 @@ def test_an_official_split_is_followed(sample_dir, tmp_path):
     labels = np.zeros(len(paths), np.int64)
     (tmp_path / "trainlist01.txt").write_text("".join(f"X/{path.stem}.avi 1\n" for path in paths[:3]))
     (tmp_path / "testlist01.txt").write_text("".join(f"X/{path.stem}.avi\n" for path in paths[3:5]))
-    train, test, _, words = split_clips(paths, labels, split="official", split_dir=tmp_path)
+    train, test, words = split_clips(paths, labels, find_sources(paths), split="official", split_dir=tmp_path)
     assert (train.tolist(), test.tolist()) == ([0, 1, 2], [3, 4])
     assert words.startswith("official: ")
 
@@ -74,7 +80,7 @@ def test_an_official_split_is_followed(sample_dir, tmp_path):
 def test_splits_that_cannot_be_had(sample_dir, options, message):
     paths = sorted(sample_dir.rglob("*.mp4"))
     with pytest.raises(ValueError, match=message):
-        split_clips(paths, np.zeros(len(paths), np.int64), **options)
+        split_clips(paths, np.zeros(len(paths), np.int64), find_sources(paths), **options)
 
 
 def test_evaluation_refuses_what_it_cannot_score(trained, sample_dir, tmp_path):
