@@ -7,6 +7,8 @@ once.
 from __future__ import annotations
 
 import ast
+import csv
+import logging
 import os
 import re
 import sys
@@ -35,9 +37,23 @@ Split = Annotated[
         "not, and overstates the accuracy; 'official' reads the files in --split-dir."
     ),
 ]
-SplitDir = Annotated[Path | None, typer.Option(help="Folder of the split files of UCF101 or HMDB51.")]
+SplitDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the split files of UCF101 or HMDB51, or of a train and a test list."),
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        help="What names the source of a clip: a regular expression, searched in the path below the folder, "
+        "or a level, 1 for the first folder inside the class folder. By default names such as _g03_ and "
+        "folders are read."
+    ),
+]
 TestSize = Annotated[float, typer.Option(help="Share of the clips to test on.")]
-Classes = Annotated[str | None, typer.Option(help="Names of the classes, separated by commas.")]
+Classes = Annotated[
+    str | None,
+    typer.Option(help="Names of the classes, separated by commas; those with a comma in double quotes."),
+]
 Cache = Annotated[
     Path | None,
     typer.Option(
@@ -46,8 +62,8 @@ Cache = Annotated[
 ]
 Workers = Annotated[int | None, typer.Option(help="Threads that decode; one per core by default.")]
 Streams = Annotated[
-    Literal["rgb", "flow", "rgb+flow"],
-    typer.Option(help="What the model sees: the frames, their optical flow, or both."),
+    Literal["rgb", "gray", "flow", "rgb+flow"],
+    typer.Option(help="What the model sees: the frames, without their colors, their optical flow, or both."),
 ]
 FlowFields = Annotated[int, typer.Option(help="Fields of flow per frame; I3D takes 1.")]
 
@@ -129,15 +145,16 @@ def train(
         list[str] | None,
         typer.Option(help="An argument of the model's builder, as NAME=VALUE; may be repeated."),
     ] = None,
+    group_by: GroupBy = None,
     split: Split = "group",
     split_dir: SplitDir = None,
     test_size: TestSize = 0.25,
-    epochs: Annotated[int, typer.Option(help="Passes over the clips, at most.")] = 50,
-    batch_size: Annotated[int, typer.Option(help="Clips per step.")] = 4,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the clips, at most; 50.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Clips per step; 4.")] = None,
     patience: Annotated[
-        int, typer.Option(help="Epochs without a better validation loss, then it stops.")
-    ] = 10,
-    learning_rate: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
+        int | None, typer.Option(help="Epochs without a better validation loss, then it stops; 10.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Learning rate of Adam; 0.001.")] = None,
     augment: Annotated[
         bool, typer.Option("--augment/--no-augment", help="Change the clips a little, at random, each time.")
     ] = False,
@@ -149,14 +166,19 @@ def train(
     """Train a model on a folder of clips.
 
     The model is scored on clips of source videos that it was not trained on, and saved beside its report.
-    Ctrl-C ends the training early; the best model so far is scored and saved. Epochs, batches and what
-    follows them are for models that are trained from end to end, not for auto.
+    Ctrl-C ends the training early; the best model so far is scored and saved. Epochs, batches, patience,
+    learning rate, augmentation and resume are for models that are trained from end to end, not for auto.
     """
     with _quiet():
         from harkeras.augment import default_augmentation
         from harkeras.workflow import train_on_folder
     options = dict(map(_option, option or []))
     shape = _input_shape(model, (frames, height, width), streams, flow_fields, options)
+    training = {"epochs": epochs, "batch_size": batch_size, "patience": patience, "resume": resume}
+    training |= {
+        "learning_rate": learning_rate,
+        "augment": default_augmentation(streams) if augment else None,
+    }
     trained = train_on_folder(
         data_dir,
         model,
@@ -165,18 +187,14 @@ def train(
         input_shape=shape,
         flow_method=flow_method,
         model_options=options,
+        group_by=group_by,
         split=split,
         split_dir=split_dir,
         test_size=test_size,
         cache=cache,
         workers=workers,
         seed=seed,
-        epochs=epochs,
-        batch_size=batch_size,
-        patience=patience,
-        learning_rate=learning_rate,
-        augment=default_augmentation(streams) if augment else None,
-        resume=resume,
+        **{name: value for name, value in training.items() if value is not None},
     )
     print(f"\n{trained.evaluation}")
     names = ("report", "loss", "accuracy", "confusions") if trained.history else ("report", "confusions")
@@ -257,17 +275,13 @@ def evaluate(
     clips: Annotated[
         Literal["held-out", "all"],
         typer.Option(
-            help="'held-out': those that 'harkeras train' set aside for testing, given the same --split, "
-            "--test-size and --seed; 'all': every clip of a folder that is new to it."
+            help="'held-out': those that the model was not trained on, nor their sources, as its file says; "
+            "'all': every clip of a folder that is new to it."
         ),
     ] = "held-out",
-    split: Split = "group",
-    split_dir: SplitDir = None,
-    test_size: TestSize = 0.25,
     classes: Classes = None,
     cache: Cache = None,
     workers: Workers = None,
-    seed: Seed = 27,
 ) -> None:
     """Score a saved model on clips it has not seen."""
     with _quiet():
@@ -276,13 +290,9 @@ def evaluate(
         model,
         data_dir,
         clips=clips,
-        split=split,
-        split_dir=split_dir,
-        test_size=test_size,
         classes=_names(classes),
         cache=cache,
         workers=workers,
-        seed=seed,
     )
     print(f"\n{evaluation}")
 
@@ -453,6 +463,8 @@ def models() -> None:
 def main() -> None:
     """Run the command line: errors that a user can mend become one line and exit status 2."""
     warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
+    logger = logging.getLogger("harkeras")
+    logger.handlers, logger.level = [logging.StreamHandler()], logging.INFO
     try:
         app(prog_name="harkeras")
     except KeyboardInterrupt:
@@ -464,7 +476,10 @@ def main() -> None:
 
 
 def _names(text: str | None) -> list[str] | None:
-    return None if text is None else [name.strip() for name in text.split(",")]
+    """Split a list at commas, but for those inside double quotes."""
+    if text is None:
+        return None
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
 
 
 def _option(text: str) -> tuple[str, object]:
@@ -489,11 +504,11 @@ def _input_shape(model: str, size: tuple, streams: str, flow_fields: int, option
 
     if model != "auto":
         return (
-            *(a or b for a, b in zip(size, (20, 64, 64), strict=True)),
+            *(b if a is None else a for a, b in zip(size, (20, 64, 64), strict=True)),
             count_channels(streams, flow_fields),
         )
-    if streams == "flow":
-        raise ValueError("streams must be 'rgb' or 'rgb+flow' for auto, got 'flow'")
+    if streams not in ("rgb", "rgb+flow"):
+        raise ValueError(f"streams must be 'rgb' or 'rgb+flow' for auto, got {streams!r}")
     if size != (None, None, None):
         size = (b if a is None else a for a, b in zip(size, (16, 224, 224), strict=True))
         return (*size, count_channels(streams, 1))

@@ -69,11 +69,7 @@ class Sources:
         else:
             text = f"sources: {count} of {len(self.groups)} clips, {self.how}"
         if self.copies:
-            text += f"; {self.copies} clips are copies of others and count to their sources"
-        if self.alone:
-            text += (
-                "; clips cut from one video may stand on both sides of a split, which overstates the accuracy"
-            )
+            text += f"; {self.copies} of the clips are copies of others and count to their sources"
         return text + (f"; {self.advice}" if self.advice else "")
 
     def __getitem__(self, rows: np.ndarray) -> Sources:

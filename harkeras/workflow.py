@@ -106,13 +106,13 @@ def train_on_folder(
         RuntimeError: If the loss is not a number in the first epoch.
         OSError: If the output folder cannot be written.
     """
-    check_target(Path(output_dir) / "model.keras", "output_dir")
     folder = read_folder(data_dir, classes, group_by=group_by, copies=True)
     if len(folder.classes) < 2:
         raise ValueError(
             f"{data_dir} must hold clips of at least two classes, got only {folder.classes[0]!r}; to find "
             "one action, add a class of clips in which it does not happen"
         )
+    check_target(Path(output_dir) / "model.keras", "output_dir")
     _logger.info("%s", folder)
     splitting = _Splitting(split, split_dir, test_size, seed)
     splitting.of(folder)  # before the long work, because it may refuse the folder
@@ -202,7 +202,7 @@ def _train_network(network, folder, splitting, shape, flow_method, cache, worker
         test_set.features,
         test_set.labels,
         classes=folder.classes,
-        groups=test_set.groups,
+        groups=_known(folder, test_rows),
         split=words,
         batch_size=_batch_size(dataset.features),
     )
@@ -236,7 +236,7 @@ def _train_auto(folder, splitting, input_shape, options, flow_method, cache, wor
         head_features(table, trained.chosen, test_rows),
         folder.labels[test_rows],
         classes=folder.classes,
-        groups=folder.sources.groups[test_rows],
+        groups=_known(folder, test_rows),
         split=words,
     )
     return trained.model, folder, (train_rows, test_rows), evaluation, None, trained.report
@@ -261,6 +261,11 @@ def _content_notes(folder: ClipFolder, train: np.ndarray, test: np.ndarray) -> l
     if not both:
         return []
     return [f"{both} test clips are copies of training clips, byte for byte: accuracy is overstated"]
+
+
+def _known(folder: ClipFolder, rows: np.ndarray) -> np.ndarray | None:
+    """Return the sources of some clips for an interval over whole sources; None where they are not known."""
+    return None if folder.sources.alone else folder.sources.groups[rows]
 
 
 def _only(folder: ClipFolder, video_paths: Sequence[Path]) -> ClipFolder:
@@ -351,7 +356,7 @@ def evaluate_on_folder(
         dataset.features,
         dataset.labels,
         classes=recipe.classes,
-        groups=None if folder.sources.alone else dataset.groups,
+        groups=_known(_only(folder, dataset.video_paths), slice(None)),
         split=words,
         batch_size=_batch_size(dataset.features),
     )

@@ -73,7 +73,7 @@ def test_models_lists_what_each_costs(run):
 def test_evaluate_scores_the_held_out_clips(run, model, sample_dir):
     status, out, _ = run("evaluate", model, sample_dir)
     assert status == 0
-    assert "tested on 4 clips of 1" in out
+    assert "split: 4 of 16 clips, which the model was not trained on" in out
 
 
 def test_predict_writes_video_and_timeline_with_the_newest_model(run, model, work, monkeypatch):
@@ -135,6 +135,10 @@ def test_bad_input_is_one_line_and_status_2(run, model, sample_dir, tmp_path, mo
         (("train", sample_dir, "--model", "c4d"), "name must be one of c3d, cnn_lstm"),
         (("train", sample_dir, "--classes", "StandingUp,Flying"), "no folder for the class 'Flying'"),
         (("train", sample_dir, "--model", "lrcn", "--height", "8"), "input_shape must be at least 64 x 64"),
+        (("train", sample_dir, "--model", "lrcn", "--frames", "0"), "input_shape must be four positive"),
+        (("train", sample_dir, "--epochs", "3"), "epochs must be left out with 'auto'"),
+        (("train", sample_dir, "--group-by", "("), "group_by must be a regular expression"),
+        (("train", sample_dir, "--output-dir", "text.mp4"), "text.mp4"),
         (("train", sample_dir, "--option", "width"), "option must be NAME=VALUE, got 'width'"),
         (
             ("train", sample_dir, "--model", "lrcn", "--option", "width=2"),
@@ -211,3 +215,10 @@ def test_demo_does_the_whole_job(tmp_path):
     info = VideoInfo.read(tmp_path / "harkeras_demo" / "long_video_actions.mp4")
     assert info.codec == "h264"
     assert "harkeras train FOLDER" in result.stdout
+
+
+def test_class_names_may_hold_commas():
+    from harkeras.cli import _names
+
+    assert _names('Fall, "turn, left" ,Walk') == ["Fall", "turn, left", "Walk"]
+    assert _names(None) is None

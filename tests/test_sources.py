@@ -144,7 +144,7 @@ class TestContent:
         assert by_name["A/2"] == by_name["B/2"]
         assert len(set(by_name.values())) == 3
         assert sources.copies == 2
-        assert "2 clips are copies of others" in str(sources)
+        assert "2 of the clips are copies of others" in str(sources)
 
     def test_sources_that_share_a_copy_become_one(self, tmp_path):
         names = ["v_x_g01_c01", "v_x_g01_c02", "v_x_g02_c01", "v_x_g02_c02", "v_x_g03_c01"]

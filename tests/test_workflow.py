@@ -1,9 +1,14 @@
 """The main job in one call, on rendered clips."""
 
+import re
+import shutil
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from harkeras import VideoWriter, load_model, read_recipe
+from harkeras import VideoWriter, create_sample_dataset, load_model, read_recipe, save_model
+from harkeras.flow import read_clip
 from harkeras.sources import find_sources
 from harkeras.splits import split_clips
 from harkeras.workflow import evaluate_on_folder, train_on_folder
@@ -49,6 +54,110 @@ def test_evaluation_of_the_file_finds_the_same_held_out_clips(trained, sample_di
     assert all(0 < seconds < 60 for seconds in (*again.latency_seconds, *trained.evaluation.latency_seconds))
     assert "one clip takes the model" in trained.report[0].read_text()
     assert evaluate_on_folder(trained.path, sample_dir, clips="all").support.sum() == 16
+
+
+@pytest.mark.parametrize("change", ["a clip less", "a source less", "four sources more", "moved", "renamed"])
+def test_evaluation_never_scores_a_clip_that_was_trained_on(trained, sample_dir, tmp_path, change):
+    folder = shutil.copytree(sample_dir, tmp_path / "clips")
+    record = read_recipe(trained.path).training
+    assert len(record.train_clips) == 12
+    assert len(record.train_groups) == 3
+    clips = sorted(folder.rglob("*.mp4"))
+    expected = 4
+    if change == "a clip less":
+        clips[0].unlink()
+        expected -= "_g01_" in record.test_groups
+    elif change == "a source less":
+        for clip in folder.rglob(f"*_{record.train_groups[0]}_*.mp4"):
+            clip.unlink()
+    elif change == "four sources more":
+        more = create_sample_dataset(
+            tmp_path / "more", classes=trained.evaluation.classes, groups=4, clips_per_group=1, seed=3
+        )
+        for clip in sorted(more.rglob("*.mp4")):
+            number = int(re.search(r"_g(\d+)_", clip.name)[1])
+            name = clip.name.replace(f"_g{number:02d}_", f"_g{number + 40:02d}_")
+            shutil.copy(clip, folder / clip.parent.name / name)
+        expected += 8
+    elif change == "moved":
+        folder = folder.rename(tmp_path / "elsewhere")
+    else:  # names that say nothing: only the content tells
+        for i, clip in enumerate(clips):
+            clip.rename(clip.with_name(f"{i}.mp4"))
+    again = evaluate_on_folder(trained.path, folder)
+    assert len(again.labels) == expected
+    assert again.split.startswith(f"{expected} of ")
+    every = evaluate_on_folder(trained.path, folder, clips="all")
+    if change == "a source less":
+        assert "8 of which the model was trained on: accuracy is overstated" in every.split
+    else:
+        assert "of which the model was trained on: accuracy is overstated" in every.split
+
+
+def test_a_model_that_does_not_say_what_it_was_trained_on(trained, sample_dir, tmp_path):
+    model = load_model(trained.path)
+    old = save_model(model, tmp_path / "old.keras", recipe=replace(model.recipe, training=None))
+    with pytest.raises(ValueError, match=r"old\.keras does not say what it was trained on .*--clips all"):
+        evaluate_on_folder(old, sample_dir)
+    evaluation = evaluate_on_folder(old, sample_dir, clips="all")
+    assert "if these were among it, accuracy is overstated" in evaluation.split
+
+
+def test_only_what_is_scored_is_decoded(trained, sample_dir, monkeypatch):
+    read = []
+    monkeypatch.setattr(
+        "harkeras.datasets.read_clip", lambda path, *a, **k: read.append(path) or read_clip(path, *a, **k)
+    )
+    evaluate_on_folder(trained.path, sample_dir)
+    assert len(read) == 4
+
+
+def test_copies_do_not_stand_on_both_sides(sample_dir, tmp_path):
+    for path in sorted(sample_dir.rglob("*_c01.mp4")):
+        folder = tmp_path / "clips" / path.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        name = path.name.replace("_", "-")
+        shutil.copy(path, folder / name)
+        shutil.copy(path, folder / f"Copy of {name}")
+    with pytest.warns(UserWarning, match="16 of 16 clips name no source video"):
+        trained = train_on_folder(tmp_path / "clips", output_dir=tmp_path / "models", **SMALL)
+    record = read_recipe(trained.path).training
+    assert len(set(record.train_clips)) == len(record.train_clips) / 2
+    report = trained.report[0].read_text()
+    assert "split: sources unknown, each clip taken for one of its own: 16 clips, trained on 12" in report
+    assert "sources: unknown, each of the 16 clips counts as one; 8 of the clips are copies" in report
+    assert "whole source videos" not in report
+
+
+def test_copies_in_a_random_split_are_counted(sample_dir, tmp_path):
+    for path in sorted(sample_dir.rglob("*_c01.mp4")):
+        folder = tmp_path / "clips" / path.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        for copy in (1, 2, 3):
+            shutil.copy(path, folder / f"{copy}{path.name}")
+    trained = train_on_folder(tmp_path / "clips", output_dir=tmp_path / "models", split="random", **SMALL)
+    assert "6 test clips are copies of training clips, byte for byte" in trained.report[0].read_text()
+
+
+@pytest.mark.parametrize("argument", ["epochs", "augment", "resume", "loss"])
+def test_auto_refuses_what_it_would_ignore(sample_dir, tmp_path, argument):
+    with pytest.raises(ValueError, match=f"{argument} must be left out with 'auto'"):
+        train_on_folder(sample_dir, output_dir=tmp_path, **{argument: None})
+
+
+def test_one_source_for_each_class_cannot_be_tested(sample_dir, tmp_path):
+    for path in sorted(sample_dir.rglob("*_c01.mp4")):
+        folder = tmp_path / "clips" / path.parent.name / f"camera of {path.parent.name[:4]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / f"{len(list(folder.iterdir()))}.mp4")
+    with pytest.raises(ValueError, match="every class has only one .*Pass --group-by"):
+        train_on_folder(tmp_path / "clips", output_dir=tmp_path / "models", **SMALL)
+
+
+def test_an_output_folder_that_cannot_be_written_is_told_first(sample_dir, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(OSError, match="file"):
+        train_on_folder(sample_dir, output_dir=tmp_path / "file", **SMALL)
 
 
 def test_a_random_split_says_that_it_leaks(sample_dir):

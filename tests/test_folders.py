@@ -1,0 +1,129 @@
+"""What lies in a folder of clips, in the layouts that people have."""
+
+import os
+import shutil
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harkeras.folders import list_classes, list_videos, read_folder
+
+CLASSES = ("Falling", "Running", "Walking")
+
+
+def make(folder, *names):
+    """Make files with a content of their own."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    return folder
+
+
+def test_what_was_taken_for_class_and_source(tmp_path):
+    names = [f"{c}/v_{c}_g{g:02d}_c01.mp4" for c in CLASSES for g in (1, 2)]
+    folder = read_folder(make(tmp_path, *names, "Falling/notes.txt", "Running/b.xyz", "labels.csv"))
+    assert folder.classes == CLASSES
+    assert folder.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert str(folder).splitlines() == [
+        "classes, and their clips: Falling (2), Running (2), Walking (2)",
+        'sources: 2 of 6 clips, the number after "_g" in the name, the same in every class',
+        "passed over, being no videos: 1 .txt, 1 .xyz",
+    ]
+    part = folder[np.array([1, 4])]
+    assert [path.name for path in part.video_paths] == ["v_Falling_g02_c01.mp4", "v_Walking_g01_c01.mp4"]
+    assert part.sources.groups.tolist() == ["g02", "g01"]
+
+
+def test_archives_unpacked_into_a_folder_of_their_name(tmp_path):
+    folder = read_folder(make(tmp_path, *[f"{c}/{c}/{i}.avi" for c in CLASSES for i in range(4)]))
+    assert folder.sources.alone == 12
+    assert "sources: unknown, each of the 12 clips counts as one" in str(folder)
+
+
+@pytest.mark.parametrize("parts", [("train", "val", "test"), ("Training", "Validation"), ("train", "test")])
+def test_the_parts_of_a_split_are_no_classes(tmp_path, parts):
+    make(tmp_path, *[f"{part}/{c}/1.mp4" for part in parts for c in CLASSES])
+    with pytest.raises(ValueError, match=rf"the parts of a split: train on .*{parts[0]}, and .*--clips all"):
+        read_folder(tmp_path)
+    assert read_folder(tmp_path / parts[0]).classes == CLASSES
+    assert read_folder(tmp_path, list(parts)).classes == parts  # whoever insists
+
+
+def test_a_wrapper(tmp_path):
+    make(tmp_path, *[f"My actions/{c}/1.mp4" for c in CLASSES])
+    with pytest.raises(
+        ValueError, match=r"got only 'My actions', with Falling, Running, Walking inside: .*pass"
+    ):
+        read_folder(tmp_path)
+    assert read_folder(tmp_path / "My actions").classes == CLASSES
+
+
+def test_hidden_folders_hold_no_clips(tmp_path):
+    hidden = (".ipynb_checkpoints", ".Trash-1000", "@eaDir", "__MACOSX", "$RECYCLE.BIN", "lost+found")
+    make(tmp_path, *[f"{c}/{i}.mp4" for c in CLASSES for i in range(2)])
+    make(
+        tmp_path,
+        *[f"Falling/{name}/1.mp4" for name in hidden],
+        "Falling/.1.mp4",
+        "Falling/a/@eaDir/1.mp4/x.mp4",
+    )
+    make(tmp_path, *[f"{name}/1.mp4" for name in hidden])
+    assert list_classes(tmp_path) == list(CLASSES)
+    assert [path.name for path in list_videos(tmp_path)[0]] == ["0.mp4", "1.mp4"] * 3
+
+
+def test_suffixes_of_cameras_and_discs(tmp_path):
+    suffixes = ("mp4", "MTS", "m2ts", "vob", "ogv", "asf", "mxf", "h264", "WEBM", "divx")
+    make(tmp_path, *[f"A/{i}.{suffix}" for i, suffix in enumerate(suffixes)], "B/1.mp4")
+    assert list_videos(tmp_path)[1].tolist() == [0] * 10 + [1]
+
+
+def test_links_are_followed_and_loops_are_not(tmp_path):
+    make(tmp_path / "disk", "Walking/1.mp4", "more/2.mp4")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "Walking").symlink_to(tmp_path / "disk" / "Walking")
+    make(tmp_path / "data", "Falling/1.mp4")
+    (tmp_path / "data" / "Falling" / "linked").symlink_to(tmp_path / "disk" / "more")
+    (tmp_path / "data" / "Falling" / "loop").symlink_to(tmp_path / "data" / "Falling")
+    paths, labels = list_videos(tmp_path / "data")
+    assert [path.name for path in paths] == ["1.mp4", "2.mp4", "1.mp4"]
+    assert labels.tolist() == [0, 0, 1]
+
+
+def test_accents_are_one_sign_however_they_are_written(tmp_path):
+    composed, apart = "Größe", unicodedata.normalize("NFD", "Größe")
+    make(tmp_path, f"{apart}/1.mp4", "Walk/1.mp4")
+    assert list_classes(tmp_path) == [composed, "Walk"]
+    for name in (composed, apart):
+        assert read_folder(tmp_path, [name, "Walk"]).labels.tolist() == [0, 1]
+    make(tmp_path, f"{composed}/1.mp4")
+    if len(list(tmp_path.iterdir())) == 3:  # where the file system tells them apart
+        with pytest.raises(ValueError, match="two folders that both read 'Größe'"):
+            list_classes(tmp_path)
+
+
+def test_a_name_that_is_no_utf_8(tmp_path):
+    make(tmp_path, "Walk/1.mp4")
+    try:
+        Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xb2\xe2\xca\xd4")).mkdir()
+    except OSError as error:
+        pytest.skip(f"the file system refuses such names: {error}")
+    with pytest.raises(ValueError, match=r"names in UTF-8, got b'\\xb2\\xe2\\xca\\xd4'.*rename it"):
+        read_folder(tmp_path)
+
+
+def test_copies_have_one_source(tmp_path):
+    make(tmp_path, *[f"{c}/VID_{i}.mp4" for c in CLASSES for i in range(3)])
+    for path in sorted(tmp_path.rglob("*.mp4")):
+        shutil.copy(path, path.with_name(f"Copy of {path.name}"))
+    folder = read_folder(tmp_path, copies=True)
+    assert len(folder.video_paths) == 18
+    assert len(set(folder.sources.groups.tolist())) == 9
+    assert "9 of the clips are copies of others" in str(folder)
+
+
+def test_many_classes_are_shortened(tmp_path):
+    make(tmp_path, *[f"{i:03d}/1.mp4" for i in range(101)])
+    assert "009 (1), and 91 more" in str(read_folder(tmp_path))
