@@ -150,7 +150,7 @@ def test_one_source_for_each_class_cannot_be_tested(sample_dir, tmp_path):
         folder = tmp_path / "clips" / path.parent.name / f"camera of {path.parent.name[:4]}"
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, folder / f"{len(list(folder.iterdir()))}.mp4")
-    with pytest.raises(ValueError, match="every class has only one .*Pass --group-by"):
+    with pytest.raises(ValueError, match=r"every class has only one .*Pass --group-by"):
         train_on_folder(tmp_path / "clips", output_dir=tmp_path / "models", **SMALL)
 
 
