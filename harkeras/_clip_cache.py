@@ -1,37 +1,61 @@
 """Clips on disk: one `.npy` file that grows clip by clip, and goes on where it was interrupted.
 
-Behind the array, where NumPy does not look, lies a card of JSON: the settings, and the files that the clips
-are of. A new array grows beside the old one, with a journal of the clips that it holds, and takes over from
-the old one what has not changed. It gets its name when it is whole, so that array and card are always of one
-run.
+Behind the array, where NumPy does not look, lies a card of JSON: the settings, and of which files the clips
+are, with a checksum of the pixels of each. A new array grows beside the old one, with a journal of the clips
+that it holds, and takes over from the old one what has not changed. It gets its name when it is whole, so
+that array and card are always of one run.
+
+A clip is known by the content of its file. All files are read for that once; later, only those whose path,
+size or times have changed since. The checksums are compared whenever a cache is opened, which takes no longer
+than reading it: what a disk has damaged is read anew from its file.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import warnings
+import zlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
-from filelock import FileLock
+
+from harkeras._files import content_digest, locked, publish, resolve_target
+
+_VERSION = 2
 
 
 class ClipFile(NamedTuple):
-    """A file as it was when it was read: name in the folder, bytes, time of change; why it was left out."""
+    """A file as it was when it was read.
+
+    Attributes:
+        name: Path in the folder.
+        stamp: Full path, size and times: while they are as they were, so is the content.
+        digest: Of the content; None if the file cannot be read, or its clip in the cache is damaged.
+        checksum: CRC-32 of the clip's pixels; None if there is no clip.
+        skipped: Why it was left out.
+    """
 
     name: str
-    size: int
-    modified_ns: int
+    stamp: list
+    digest: str | None
+    checksum: int | None = None
     skipped: str | None = None
+
+    @property
+    def content(self) -> tuple[str, str | None]:
+        """What the pixels depend on: a decoder looks at the suffix, too."""
+        return Path(self.name).suffix, self.digest
 
 
 def through_cache(
     cache: Path,
     settings: list,
-    files: Sequence[ClipFile],
+    videos: Sequence[Path],
+    data_dir: Path,
     shape: Sequence[int],
     read: Callable[[list[int]], Iterator[np.ndarray | str]],
     *,
@@ -42,23 +66,44 @@ def through_cache(
     Args:
         cache: The `.npy` file.
         settings: What else decides about the pixels, as JSON knows it.
-        files: The files, in order.
+        videos: The files, in order.
+        data_dir: The folder that they are in.
         shape: Clip shape (T, H, W, C).
-        read: Function that yields the clip of each of some rows of `files`, or why there is none.
+        read: Function that yields the clip of each of some rows of `videos`, or why there is none.
         strict: Whether files that were left out are to be read again.
 
     Returns:
         uint8 (N, T, H, W, C), and why others were left out, by row.
+
+    Raises:
+        ValueError: If there is something else at `cache`, or a cache that is damaged as a whole.
+        OSError: If it cannot be written.
     """
-    settings = json.loads(json.dumps(settings))  # tuples become lists, as in the card
-    array, card = _open(cache, settings)
+    cache = resolve_target(cache, "cache")
+    settings = json.loads(json.dumps([_VERSION, *settings]))  # tuples become lists, as in the card
+    array, card = _open(cache, settings, shape)
+    files = _identify(videos, data_dir, card)
     if not _is_of(card, files, strict):
         array = None  # Windows replaces no file that is mapped
-        cache.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(cache.with_name(f".{cache.name}.lock")):
+        with locked(cache):
             _write(cache, settings, files, shape, read, strict)
-            array, card = _open(cache, settings)
+            array, card = _open(cache, settings, shape)
     return array, {row: file.skipped for row, file in enumerate(card) if file.skipped is not None}
+
+
+def _identify(videos: Sequence[Path], data_dir: Path, card: list[ClipFile]) -> list[ClipFile]:
+    """Return the files as they are now; the content of those that the card knows need not be read."""
+    known = {tuple(file.stamp): file.digest for file in card}
+    files = []
+    for path in videos:
+        entry = path.stat()
+        stamp = [str(path.absolute()), entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns]
+        digest = known.get(tuple(stamp))
+        if digest is None:
+            with suppress(OSError):  # whoever reads the clip will say so
+                digest = content_digest(path)
+        files.append(ClipFile(path.relative_to(data_dir).as_posix(), stamp, digest))
+    return files
 
 
 def _is_of(card: list[ClipFile], files: Sequence[ClipFile], strict: bool) -> bool:
@@ -68,36 +113,56 @@ def _is_of(card: list[ClipFile], files: Sequence[ClipFile], strict: bool) -> boo
 def _count_same(known: list[ClipFile], files: Sequence[ClipFile], strict: bool) -> int:
     """Count how many files from the first on are as they were."""
     for count, (one, other) in enumerate(zip(known, files, strict=False)):
-        if one[:3] != other[:3] or (strict and one.skipped is not None):
+        if (one.name, one.digest) != (other.name, other.digest) or (strict and one.skipped is not None):
             return count
     return min(len(known), len(files))
 
 
-def _open(cache: Path, settings: list) -> tuple[np.ndarray | None, list[ClipFile]]:
-    """Return array and files of a cache; neither if there is no such cache, or it is of other settings."""
+def _open(cache: Path, settings: list, shape: Sequence[int]) -> tuple[np.ndarray | None, list[ClipFile]]:
+    """Return array and files of a cache; neither if there is no such cache, or it is of other settings.
+
+    Files whose clips are damaged have no digest.
+    """
     if not cache.is_file():
         return None, []
     try:
         with cache.open("rb") as file:  # once, so that array and card are of one run
-            shape, begin = _read_header(file)
-            array = np.memmap(file, np.uint8, "r", begin, shape)
+            stored, begin = _read_header(file)
+            array = np.memmap(file, np.uint8, "r", begin, stored)
             file.seek(array.offset + array.nbytes)
             card = json.loads(file.read())
-    except (ValueError, EOFError) as error:
+            if card["settings"] != settings:
+                return None, []
+            files = [ClipFile(*entry) for entry in card["files"]]
+            if stored != (sum(each.skipped is None for each in files), *shape):
+                raise ValueError(f"an array of the shape {stored}")
+            file.seek(begin)
+            return array, _check_pixels(file, files, math.prod(shape))
+    except Exception as error:  # damaged bytes make many kinds of them in NumPy's reader of headers
+        if isinstance(error, OSError):
+            raise
         raise ValueError(
             f"cache must be a new file or one that create_dataset wrote; {cache} is something else, or "
             "damaged: remove it or choose another name"
         ) from error
-    if card.get("settings") != settings:
-        return None, []
-    return array, [ClipFile(*file) for file in card["files"]]
+
+
+def _check_pixels(array: BinaryIO, files: list[ClipFile], clip_bytes: int) -> list[ClipFile]:
+    """Read the clips of files; those whose checksum is another lose their digest."""
+    checked = []
+    for file in files:
+        intact = file.skipped is not None or zlib.crc32(array.read(clip_bytes)) == file.checksum
+        checked.append(file if intact else file._replace(digest=None))
+    return checked
 
 
 def _write(cache: Path, settings: list, files, shape, read, strict: bool) -> None:
     """Write the array and its card, beginning with what an interrupted run left."""
-    old, card = _open(cache, settings)
+    old, card = _open(cache, settings, shape)
     if _is_of(card, files, strict):
         return  # another process has written it meanwhile
+    if damaged := [file.name for file in card if file.digest is None and file.skipped is None]:
+        warnings.warn(f"{cache} was damaged; clips read anew: {', '.join(damaged)}", stacklevel=5)
     part, journal = (cache.with_name(f".{cache.name}.{end}") for end in ("part", "journal"))
     done = _left_over(part, journal, settings, files, math.prod(shape), strict)
     # Written, not mapped: on a full disk a write fails with an error, a mapping kills the process.
@@ -114,13 +179,13 @@ def _write(cache: Path, settings: list, files, shape, read, strict: bool) -> Non
                 else:
                     array.write(clip.data)
                     array.flush()
-                    done.append(file)
+                    done.append(file._replace(checksum=zlib.crc32(clip)))
                 lines.write(json.dumps(done[-1]) + "\n")
                 lines.flush()
         array.write(json.dumps({"settings": settings, "files": done}).encode())
         _write_header(array, (sum(file.skipped is None for file in done), *shape))
     old = clip = None  # see above
-    part.replace(cache)
+    publish(part, cache)
     journal.unlink()
 
 
@@ -135,29 +200,29 @@ def _left_over(part: Path, journal: Path, settings, files, clip_bytes: int, stri
         if json.loads(first) != settings:
             return []
         with part.open("rb") as file:
-            _, begin = _read_header(file)
+            _read_header(file)
+            entries = _check_pixels(file, entries, clip_bytes)
     except (ValueError, TypeError):
         return []
-    done = entries[: _count_same(entries, files, strict)]
-    needed = begin + sum(file.skipped is None for file in done) * clip_bytes
-    return done if needed <= part.stat().st_size else []
+    return entries[: _count_same(entries, files, strict)]
 
 
 def _clips(files, start: int, read, old: np.ndarray | None, card: list[ClipFile]) -> Iterator[tuple]:
     """Yield each file from `start` on with its clip, from the old array where it is there."""
-    kept = {file: row for row, file in enumerate(file for file in card if file.skipped is None)}
-    missing = [row for row in range(start, len(files)) if files[row] not in kept]
+    with_clip = [file for file in card if file.skipped is None]
+    kept = {file.content: row for row, file in enumerate(with_clip) if file.digest is not None}
+    missing = [row for row in range(start, len(files)) if files[row].content not in kept]
     with closing(read(missing)) as clips:
         for file in files[start:]:
-            yield file, old[kept[file]] if file in kept else next(clips)
+            yield file, old[kept[file.content]] if file.content in kept else next(clips)
 
 
 def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], int]:
     """Return the shape that the beginning of a uint8 `.npy` file tells, and where the array begins."""
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("not written here")
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    if dtype != np.uint8:
+    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype != np.uint8 or fortran_order:
         raise ValueError(f"an array of {dtype}")
     return shape, file.tell()
 

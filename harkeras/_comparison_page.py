@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from harkeras._files import write_text
 from harkeras.evaluation import plot_confusion_matrix
 
 _PAGE = """<!doctype html>
@@ -68,7 +69,7 @@ def write_page(
         scatter=_data_url(plot_comparison(rows)),
         confusions=figures,
     )
-    path.write_text(page, encoding="utf-8")
+    write_text(path, page)
 
 
 def plot_comparison(rows: Sequence[dict[str, Any]]) -> Figure:

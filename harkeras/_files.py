@@ -6,10 +6,13 @@ import hashlib
 import os
 import secrets
 import stat
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 _BLOCK = 1 << 20
 _SAMPLED_BLOCKS = 64  # a file of up to so many blocks is read whole
@@ -75,8 +78,11 @@ def publish(partial: Path, target: Path, *, overwrite: bool = True) -> Path:
 
 def partial_name(target: Path, suffix: str = "") -> Path:
     """Return a name beside `target` that no other run uses: hidden, and not too long for a disk."""
-    name = target.name.encode()[:150].decode(errors="ignore")
-    return target.with_name(f".{name}.{os.getpid()}-{secrets.token_hex(4)}.part{suffix}")
+    return target.with_name(f".{_shortened(target)}.{os.getpid()}-{secrets.token_hex(4)}.part{suffix}")
+
+
+def _shortened(target: Path) -> str:
+    return target.name.encode(errors="surrogateescape")[:150].decode(errors="ignore")
 
 
 def check_target(
@@ -160,6 +166,30 @@ def _digest(path: str, size: int, *_changes: int) -> str:
             file.seek((size - _BLOCK) * block // (_SAMPLED_BLOCKS - 1))
             digest.update(file.read(_BLOCK))
         return digest.hexdigest()
+
+
+@contextmanager
+def locked(path: str | os.PathLike) -> Iterator[None]:
+    """Let no other process into a block of the same `path`; one that waits says so in a warning.
+
+    The lock is a hidden file beside `path`, which remains. The system takes it back from a process that ends,
+    however it ends.
+
+    Raises:
+        ValueError: If `path` is not a regular file.
+        OSError: If nothing can be written there, for instance in a read-only folder.
+    """
+    target = check_target(path, "path")  # where no file can be made, a lock would be waited for without end
+    lock = FileLock(target.with_name(f".{_shortened(target)}.lock"))
+    try:
+        lock.acquire(timeout=0.2)
+    except Timeout:
+        warnings.warn(f"waiting for another process that writes {path}", stacklevel=3)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager

@@ -7,16 +7,17 @@ checkpoints and `.safetensors` hold numbers and names only.
 
 from __future__ import annotations
 
-import json
 import os
-import pickle
 import re
 import tarfile
 import tempfile
+import zlib
 from collections import Counter
 from pathlib import Path
 
+import ml_dtypes  # noqa: F401  (NumPy knows bfloat16 once it is imported)
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
 # What belongs to training: counters, and what optimizers remember of each variable.
 _OF_TRAINING = re.compile(
@@ -24,7 +25,11 @@ _OF_TRAINING = re.compile(
     r"|/(Momentum|Adam(_1)?|RMSProp(_1)?|ExponentialMovingAverage)$|OPTIMIZER_SLOT|^optimizer/"
 )
 _OBJECTS = "_CHECKPOINTABLE_OBJECT_GRAPH"
-_SAFE_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "u1", "BOOL": "?"}
+_LARGEST_ARCHIVE = 8 << 30  # bytes; published checkpoints of videos have less than one hundredth
+_KINDS = (
+    "a checkpoint of TensorFlow (.index, .ckpt or .tar.gz), a .safetensors file, or a state dict of PyTorch "
+    "(.pth, .pt)"
+)
 
 
 def read_variables(path: str | os.PathLike) -> dict[str, np.ndarray]:
@@ -35,48 +40,78 @@ def read_variables(path: str | os.PathLike) -> dict[str, np.ndarray]:
             `.tar.gz` with one inside, a `.safetensors` file, or a state dict that PyTorch saved.
 
     Returns:
-        Name of each variable -> array, in the order and the layout of the file.
+        Name of each variable -> array, in the order and the layout of the file. Numbers of a type that NumPy
+        has not, such as bfloat16, come as float32.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it holds no weights, or code.
+        ValueError: If it holds no weights, or code, or is damaged; it names the file.
         ImportError: If it needs PyTorch, which is not installed.
     """
     path = Path(path)
-    if path.name.endswith((".tar.gz", ".tgz")) and path.is_file():
-        with tempfile.TemporaryDirectory() as folder, tarfile.open(path) as archive:
-            archive.extractall(folder, filter="data")
-            return _read_checkpoint(_find_checkpoint(Path(folder), path))
     if path.with_name(f"{path.name}.index").is_file():
         return _read_checkpoint(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; a file of weights must be {_KINDS}")
     if not path.is_file():
         raise FileNotFoundError(f"no file of weights at {path}")
+    with path.open("rb") as file:  # content decides: a .ckpt may be TensorFlow's or PyTorch's
+        start = file.read(9)
+    if start[:2] == b"\x1f\x8b" or path.suffix in (".tgz", ".tar"):
+        return _read_archive(path)
     if path.suffix == ".index":
         return _read_checkpoint(path.with_suffix(""))
-    if path.suffix == ".ckpt":
+    if start[8:] == b"{" or (path.suffix == ".safetensors" and start[:2] != b"PK"):
+        variables = _read_safetensors(path)
+    elif start[:1] == b"\x80" or start[:4] == b"PK\x03\x04":  # a pickle, alone or in a ZIP archive
+        variables = _read_torch(path)
+    elif path.suffix == ".ckpt":
         return _read_checkpoint(path)
-    variables = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    else:
+        raise ValueError(f"{path} is not a file of weights, or is damaged: it must be {_KINDS}")
     return {name: array for name, array in variables.items() if not _OF_TRAINING.search(name)}
 
 
+def _read_archive(path: Path) -> dict[str, np.ndarray]:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with tarfile.open(path) as archive:
+                _check_size(archive)
+                archive.extractall(folder, filter="data")
+        except (tarfile.TarError, zlib.error, EOFError, ValueError, OSError) as error:
+            raise ValueError(f"{path} is not a whole .tar.gz of a TensorFlow checkpoint: {error}") from error
+        return _read_checkpoint(_find_checkpoint(Path(folder), path), path)
+
+
+def _check_size(archive: tarfile.TarFile) -> None:
+    """Read the list of members as far as they may be unpacked: a small archive can fill a disk."""
+    size = 0
+    for member in archive:
+        size += member.size
+        if size > _LARGEST_ARCHIVE:
+            raise ValueError(f"it would fill more than {_LARGEST_ARCHIVE >> 30} GiB")
+
+
 def _find_checkpoint(folder: Path, archive: Path) -> Path:
-    found = [file.with_suffix("") for file in sorted(folder.rglob("*.index"))]
-    found = found or sorted(folder.rglob("*.ckpt"))
-    if len(found) != 1:
-        raise ValueError(f"{archive} must hold one TensorFlow checkpoint, got {len(found)}")
-    return found[0]
+    prefixes = [file.with_suffix("") for file in sorted(folder.rglob("*.index"))]
+    prefixes = prefixes or sorted(folder.rglob("*.ckpt"))
+    if len(prefixes) != 1:
+        raise ValueError(f"{archive} must hold one TensorFlow checkpoint, got {len(prefixes)}")
+    return prefixes[0]
 
 
-def _read_checkpoint(prefix: Path) -> dict[str, np.ndarray]:
+def _read_checkpoint(prefix: Path, archive: Path | None = None) -> dict[str, np.ndarray]:
     import tensorflow as tf
 
     try:
         reader = tf.train.load_checkpoint(str(prefix))
         keys = sorted(reader.get_variable_to_shape_map())
         names = _names_of_objects(reader) if _OBJECTS in keys else {}
-        return {names.get(key, key): reader.get_tensor(key) for key in keys if not _OF_TRAINING.search(key)}
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{prefix} is not a whole TensorFlow checkpoint: {error}") from error
+        variables = {key: reader.get_tensor(key) for key in keys if not _OF_TRAINING.search(key)}
+    except Exception as error:  # a damaged file has many kinds of them, also of Protocol Buffers
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"{archive or prefix} is not a whole TensorFlow checkpoint: {reason}") from error
+    return {names.get(key, key): value for key, value in variables.items()}
 
 
 def _names_of_objects(reader) -> dict[str, str]:
@@ -84,28 +119,23 @@ def _names_of_objects(reader) -> dict[str, str]:
     from tensorflow.core.protobuf.trackable_object_graph_pb2 import TrackableObjectGraph
 
     graph = TrackableObjectGraph.FromString(reader.get_tensor(_OBJECTS))
-    found = [each for node in graph.nodes for each in node.attributes if each.full_name]
-    counts = Counter(each.full_name for each in found)
-    return {each.checkpoint_key: each.full_name for each in found if counts[each.full_name] == 1}
+    attributes = [attribute for node in graph.nodes for attribute in node.attributes if attribute.full_name]
+    counts = Counter(attribute.full_name for attribute in attributes)
+    return {each.checkpoint_key: each.full_name for each in attributes if counts[each.full_name] == 1}
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    """Read the format of Hugging Face: the length of a JSON header, the header, and plain numbers."""
-    content = path.read_bytes()
     try:
-        start = 8 + int.from_bytes(content[:8], "little")
-        header = json.loads(content[8:start])
-        header.pop("__metadata__", None)
-        return {name: _tensor(content[start:], entry) for name, entry in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        with safe_open(path, "np") as file:
+            variables = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, AttributeError, TypeError, ValueError) as error:
+        # AttributeError and TypeError: numbers of a type that neither NumPy nor ml_dtypes names so.
         raise ValueError(f"{path} is not a .safetensors file that can be read: {error}") from error
+    return {name: _plain(array) for name, array in variables.items()}
 
 
-def _tensor(numbers: bytes, entry: dict) -> np.ndarray:
-    if entry["dtype"] not in _SAFE_DTYPES:
-        raise ValueError(f"numbers must be of type {', '.join(_SAFE_DTYPES)}, got {entry['dtype']}")
-    first, end = entry["data_offsets"]
-    return np.frombuffer(numbers[first:end], _SAFE_DTYPES[entry["dtype"]]).reshape(entry["shape"])
+def _plain(array: np.ndarray) -> np.ndarray:
+    return array if array.dtype.isbuiltin == 1 else array.astype(np.float32)
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
@@ -118,13 +148,26 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         ) from error
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
+        while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+            content = content["state_dict"]
+        if not isinstance(content, dict):
+            raise ValueError(f"it holds no state dict, but {type(content).__name__}")
+        # "module." stands before the names of a network that was trained on several GPUs.
+        return {
+            str(name).removeprefix("module."): _to_numpy(tensor, path.stat().st_size)
+            for name, tensor in content.items()
+            if isinstance(tensor, torch.Tensor)
+        }
+    except Exception as error:  # a damaged pickle may raise any kind
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path} is not a state dict of PyTorch with tensors alone: {reason}") from error
-    while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-        content = content["state_dict"]
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} must hold a state dict, got {type(content).__name__}")
-    tensors = {name: value for name, value in content.items() if isinstance(value, torch.Tensor)}
-    # "module." stands before the names of a network that was trained on several GPUs.
-    return {name.removeprefix("module."): tensor.numpy() for name, tensor in tensors.items()}
+
+
+def _to_numpy(tensor, file_bytes: int) -> np.ndarray:
+    import torch
+
+    if tensor.layout is not torch.strided or tensor.numel() * tensor.element_size() > file_bytes:
+        raise ValueError(f"a tensor of shape {tuple(tensor.shape)} is larger than the file, or sparse")
+    if tensor.dtype in (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2):
+        tensor = tensor.float()
+    return tensor.detach().numpy()

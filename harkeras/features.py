@@ -12,9 +12,11 @@ Both are averaged over the frame. Where a frame also carries optical flow, a coa
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import warnings
+import zlib
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +28,7 @@ import tensorflow as tf
 from keras import Model, layers, ops
 from tqdm.auto import tqdm
 
+from harkeras._files import content_digest, written_whole
 from harkeras.datasets import in_order
 from harkeras.flow import LIMIT_PX, read_clip
 from harkeras.models._backbones import image_backbone
@@ -36,6 +39,7 @@ PARTS = ("middle", "last", "flow")
 
 # Raised when the same clip, settings and weights would give other features.
 _FEATURES_VERSION = 1
+_CHECKSUM_BYTES = 4
 _DIRECTIONS, _GRID = 8, 4
 
 
@@ -147,8 +151,7 @@ def backbone_features(
         width: Width of a frame in pixels; without meaning for a model.
         weights: As in `frame_encoder`; without meaning for a model.
         cache: A folder that keeps a small file for each clip. What is there is not computed again, also after
-            an interruption, as long as name, size and time of the clip, the settings and the weights are the
-            same.
+            an interruption, as long as the content of the clip, the settings and the weights are the same.
         workers: Threads that decode; one per core by default.
         strict: Raise on the first clip that cannot be read, instead of leaving it out with a warning.
 
@@ -255,32 +258,35 @@ def _hash_weights(encoder: Model) -> str:
 
 
 def _cache_file(path: Path, cache: str | os.PathLike | None, facts: list) -> Path | None:
-    """Return where the features of a clip are kept; None without a cache, or a clip."""
-    if cache is None or not path.is_file():
+    """Return where the features of a clip are kept; None without a cache, or a file that can be read."""
+    if cache is None:
         return None
-    stat = path.stat()
-    key = json.dumps([path.name, stat.st_size, stat.st_mtime_ns, *facts])
-    return Path(cache) / f"{path.stem}-{hashlib.sha256(key.encode()).hexdigest()[:20]}.npy"
+    try:
+        digest = content_digest(path)
+    except OSError:  # whoever reads the clip will say so
+        return None
+    key = json.dumps([path.suffix, digest, *facts])
+    return Path(cache) / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.npy"
 
 
 def _read_kept(file: Path | None, shape: tuple[int, int]) -> np.ndarray | None:
     if file is None or not file.is_file():
         return None
-    try:
-        kept = np.load(file)
-    except (ValueError, EOFError):  # damaged: computed anew
+    content = file.read_bytes()
+    array, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
+    if zlib.crc32(array).to_bytes(_CHECKSUM_BYTES, "big") != checksum:
+        warnings.warn(f"{file} is damaged, its features are computed anew", stacklevel=2)
         return None
+    kept = np.load(io.BytesIO(array))
     return kept if kept.shape == shape else None
 
 
 def _keep(file: Path | None, features: np.ndarray) -> None:
+    """Write an array with a checksum behind it, where NumPy does not look."""
     if file is None:
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")  # two processes may want the same clip
-    try:
-        with partial.open("wb") as opened:
-            np.save(opened, features)
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    array = io.BytesIO()
+    np.save(array, features)
+    with written_whole(file) as partial:
+        checksum = zlib.crc32(array.getbuffer()).to_bytes(_CHECKSUM_BYTES, "big")
+        partial.write_bytes(array.getvalue() + checksum)

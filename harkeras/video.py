@@ -7,9 +7,10 @@ Seconds count from the first frame.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +21,7 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
 from harkeras._decoding import Source, VideoError
+from harkeras._files import written_whole
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -40,6 +42,9 @@ VIDEO_SUFFIXES = tuple(
     ".264 .265 .3g2 .asf .divx .f4v .h264 .h265 .hevc .m2t .m2ts .m2v .mjpeg .mjpg .mpe .mts .mxf .ogm .ogv "
     ".qt .rm .rmvb .vob .y4m".split()
 )
+
+# The containers of H.264 that are written, by suffix.
+_CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
 # Ticks per frame interval of a written file: fine for variable frame rates, exact for constant ones.
 _TICKS_PER_FRAME = 256
@@ -259,16 +264,18 @@ class VideoWriter:
     """Write RGB frames to an H.264 file (yuv420p) that players and browsers show.
 
     The file is written under a temporary name beside `path` and renamed when complete; after an error nothing
-    remains. Frames of odd size are padded by one row or column, which yuv420p demands.
+    remains of it, and an older file is kept. Frames of odd size are padded by one row or column: yuv420p has
+    no odd sizes.
 
     Args:
-        path: File to write, by convention `.mp4`.
+        path: File to write: `.mp4`, `.m4v` or `.mov`, or `.mkv`, which keeps times to the millisecond only.
         fps: Frames per second; fractions such as 30000 / 1001 are kept exactly.
         crf: Quality from 0 (best) to 51; 18 looks lossless, 28 is small.
 
     Raises:
-        ValueError: If `fps` is below 0.001, a frame is not uint8 (H, W, 3) or differs in size from the first
-            one, times do not increase, no frame was written, or there is no `with` block.
+        ValueError: If `path` has another suffix or is not a regular file, `fps` is below 0.001, a frame is
+            not uint8 (H, W, 3) or differs in size from the first one, times are not finite or do not
+            increase, no frame was written, or there is no `with` block.
         OSError: If the file cannot be written, for instance on a full disk.
 
     Example:
@@ -278,12 +285,14 @@ class VideoWriter:
 
     def __init__(self, path: str | os.PathLike, fps: float, *, crf: int = 20):
         """Remember what to write; the file is opened by the `with` block."""
-        if not fps >= 0.001:
+        if not 0.001 <= fps < math.inf:
             raise ValueError(f"fps must be at least 0.001, got {fps}")
         self.path = Path(path)
+        if self.path.suffix.lower() not in _CONTAINERS:
+            raise ValueError(f"path must end in {', '.join(_CONTAINERS)}, which hold H.264, got {self.path}")
         self.fps = Fraction(fps).limit_denominator(1001)
         self.crf = crf
-        self._partial = self.path.with_name(f".{self.path.name}.part").absolute()
+        self._exits = ExitStack()
         self._container = None
         self._stream = None
         self._shape = None
@@ -291,11 +300,16 @@ class VideoWriter:
 
     def __enter__(self) -> VideoWriter:
         """Make the folder and the file, so that a wrong path is known before the work."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self._naming_the_file():
-            self._partial.touch()
-            options = {"movflags": "+faststart"}  # the index first, so that a browser plays while it loads
-            self._container = av.open(str(self._partial), "w", format="mp4", options=options)
+        kind = _CONTAINERS[self.path.suffix.lower()]
+        # The index first, so that a browser plays while it loads.
+        options = {} if kind == "matroska" else {"movflags": "+faststart"}
+        with ExitStack() as exits:
+            partial = exits.enter_context(written_whole(self.path))
+            with self._naming_the_file():
+                partial.touch()
+                self._container = av.open(str(partial.absolute()), "w", format=kind, options=options)
+            exits.push(self._finish)
+            self._exits = exits.pop_all()
         return self
 
     def write(self, image: np.ndarray, seconds: float | None = None) -> None:
@@ -311,6 +325,8 @@ class VideoWriter:
             raise ValueError(f"a frame must have the size of the first, {self._shape}, got {image.shape}")
         tick = self._last_tick + _TICKS_PER_FRAME
         if seconds is not None:
+            if not math.isfinite(seconds):
+                raise ValueError(f"seconds must be finite, got {seconds}")
             tick = round(seconds * self.fps * _TICKS_PER_FRAME)
         if tick <= max(self._last_tick, -1):
             raise ValueError(f"seconds must increase from frame to frame, got {seconds}")
@@ -339,21 +355,19 @@ class VideoWriter:
 
     def __exit__(self, error_type, error, traceback) -> None:
         """Finish the file and give it its name, or remove it after an error."""
+        self._exits.__exit__(error_type, error, traceback)
+
+    def _finish(self, error_type, error, traceback) -> None:
         try:
             if error_type is None:
-                self._finish()
+                if self._stream is None:
+                    raise ValueError(f"no frame was written to {self.path}")
+                with self._naming_the_file():
+                    self._container.mux(self._stream.encode(None))
+                    self._container.close()
         finally:
             with suppress(av.error.FFmpegError):
                 self._container.close()
-            self._partial.unlink(missing_ok=True)
-
-    def _finish(self) -> None:
-        if self._stream is None:
-            raise ValueError(f"no frame was written to {self.path}")
-        with self._naming_the_file():
-            self._container.mux(self._stream.encode(None))
-            self._container.close()
-            self._partial.replace(self.path)
 
     @contextmanager
     def _naming_the_file(self) -> Iterator[None]:

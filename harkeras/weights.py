@@ -41,15 +41,17 @@ def load_weights(
             `create_movinet_model`, or `create_googlenet_model(..., batch_norm=True)`.
         path: The file, see `harkeras.find_asset`: a TensorFlow checkpoint, a state dict of PyTorch, or
             `.safetensors`.
-        source: Whose names the file has, one of `SOURCES`; told from the names by default.
+        source: Whose weights these are, one of `SOURCES`; told from the names and shapes by default, where
+            they can tell. They cannot for C3D ("c3d" if learnt in Caffe, "c3d_pytorch") and 3D-ResNet
+            ("resnet3d" for the networks of the paper, "resnet3d_master" for the later branch of its code).
         head: Whether to load the last layer too. False leaves it as it is, for a model of other classes.
 
     Returns:
         The same model.
 
     Raises:
-        ValueError: If the file holds no weights, its names are of no known source, or they do not fit the
-            model one to one.
+        ValueError: If the file holds no weights, its names are of no known source or of two, or they do not
+            fit the model one to one, or the model was built otherwise than the source's.
         FileNotFoundError: If there is no such file.
         ImportError: If the file needs PyTorch, which is not installed.
 
@@ -66,7 +68,8 @@ def load_weights(
                 f"load_weights(model.get_layer({layer.name!r}), ...)"
             )
     variables = read_variables(path)
-    source = source or _recognise(variables, path)
+    source = source or _recognize(variables, path)
+    _check_build(model, source, path)
     if source == "inception_v1" and len(model.input_shape) == 5:
         _inflate_into(model, variables, path)
     else:
@@ -74,12 +77,52 @@ def load_weights(
     return model
 
 
-def _recognise(variables, path):
-    for name, source in SOURCES.items():
-        if any(re.search(source.sign, variable) for variable in variables):
-            return name
-    known = ", ".join(source.about for source in SOURCES.values())
-    raise ValueError(f"{path} must have the names of one of {known}; got {_some(variables)}")
+def _recognize(variables, path):
+    names = [
+        name
+        for name, source in SOURCES.items()
+        if any(re.search(source.sign, variable) for variable in variables)
+    ]
+    if not names:
+        known = ", ".join(source.about for source in SOURCES.values())
+        raise ValueError(f"{path} must have the names of one of {known}; got {_some(variables)}")
+    name = names[0] if len(names) == 1 else _tell_apart(variables)
+    if name is None:
+        choices = " or ".join(f"{name!r} ({SOURCES[name].about})" for name in names)
+        raise ValueError(
+            f"source must be {choices} for {path}: its names and shapes are those of both, and the networks "
+            "compute different things"
+        )
+    return name
+
+
+def _tell_apart(variables):
+    """Return the source of weights whose names two sources use, where shapes can tell, else None."""
+    if len(variables.get("fc8.bias", ())) == 487:  # the classes of Sports-1M, learnt in Caffe alone
+        return "c3d"
+    first, second = (variables.get(f"layer1.0.conv{i}.weight") for i in (1, 2))
+    if first is not None and second is not None and second.shape[1] < first.shape[0]:
+        return "resnet3d"  # in groups: 3D-ResNeXt, which is wider in the other branch and fits no model here
+    return None
+
+
+def _check_build(model, source, path):
+    """Raise ValueError if the model does with pixels or pools what the source's network does not."""
+    if SOURCES[source].built is None:
+        return
+    argument, value = SOURCES[source].built
+    layer_of = {layer.name: layer for layer in model.layers}
+    if argument == "pools" and "pool5" in layer_of:
+        actual = "pytorch" if "pool5_pad" in layer_of else "caffe"
+    elif argument == "normalization" and "rescale" in layer_of:
+        actual = "activitynet" if np.all(np.equal(layer_of["rescale"].scale, 1)) else "kinetics"
+    else:
+        return  # another network, whose names will not fit
+    if actual != value:
+        raise ValueError(
+            f"model must be built with {argument}={value!r} for {path} ({SOURCES[source].about}), got one "
+            f"with {argument}={actual!r}"
+        )
 
 
 def _assign(model, variables, source, head, path):
@@ -138,7 +181,7 @@ def _translate(model, variables, source):
         given[layer, part] = name, array
     if source == "i3d_pytorch":
         _fold_scales(given, ours)
-    elif source == "c3d":
+    elif source in ("c3d", "c3d_pytorch"):
         _undo_caffe(given, ours)
     return given
 
@@ -167,7 +210,7 @@ def _fold_scales(given, ours):
 
 
 def _undo_caffe(given, ours):
-    """Caffe's C3D sees blue first and 0-255, and flattens channels before time, height and width."""
+    """C3D sees blue first and 0-255, in PyTorch too, and flattens channels before time, height and width."""
     name, kernel = given.get(("conv1a", "kernel"), (None, None))
     if name is not None:
         given["conv1a", "kernel"] = name, kernel[..., ::-1, :] * 255

@@ -1,20 +1,12 @@
 """Write weights as others publish them."""
 
-import json
-
 import numpy as np
+from safetensors.numpy import save_file
 
 
 def save_safetensors(path, arrays):
-    """Write float32 and int64 arrays by name in the format of Hugging Face."""
-    header, numbers = {"__metadata__": {"format": "pt"}}, b""
-    for name, array in arrays.items():
-        kind = {"float32": "F32", "int64": "I64"}[array.dtype.name]
-        ends = [len(numbers), len(numbers) + array.nbytes]
-        header[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": ends}
-        numbers += array.tobytes()
-    text = json.dumps(header).encode()
-    path.write_bytes(len(text).to_bytes(8, "little") + text + numbers)
+    """Write arrays by name in the format of Hugging Face."""
+    save_file(arrays, path, {"format": "pt"})
     return path
 
 

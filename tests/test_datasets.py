@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -325,12 +326,83 @@ class TestCache:
     def test_reads_only_what_is_new_or_changed(self, data_dir, cache, reads):
         create_dataset(data_dir, **SIZE, cache=cache)
         reads.clear()
-        shutil.copy(data_dir / "Run/a.mp4", data_dir / "Run/a2.mp4")
+        (data_dir / "Run/a2.mp4").write_bytes((data_dir / "Run/a.mp4").read_bytes() + b"\0")
         (data_dir / "Run/b.mp4").unlink()
-        shutil.copy(data_dir / "Walk/e.mp4", data_dir / "Walk/d.mp4")
+        (data_dir / "Walk/d.mp4").write_bytes((data_dir / "Walk/e.mp4").read_bytes() + b"\0")
         grown = create_dataset(data_dir, **SIZE, cache=cache)
         assert sorted(reads) == ["a2.mp4", "d.mp4"]
         assert same(grown, create_dataset(data_dir, **SIZE))
+
+    def test_knows_clips_by_their_content(self, data_dir, cache, reads, tmp_path):
+        create_dataset(data_dir, **SIZE, cache=cache)
+        reads.clear()
+        shutil.copytree(data_dir, tmp_path / "copy", dirs_exist_ok=True)
+        (tmp_path / "copy/Run/a.mp4").rename(tmp_path / "copy/Run/z.mp4")
+        copy = create_dataset(tmp_path / "copy", **SIZE, cache=cache)
+        assert not reads
+        assert same(copy, create_dataset(tmp_path / "copy", **SIZE))
+
+    def test_equal_names_sizes_and_times_in_two_folders_do_not_meet(self, data_dir, cache, tmp_path):
+        other = tmp_path / "other"
+        shutil.copytree(data_dir, other)
+        one, two = data_dir / "Run/a.mp4", data_dir / "Walk/e.mp4"
+        size = max(one.stat().st_size, two.stat().st_size)
+        (other / "Run/a.mp4").write_bytes(two.read_bytes().ljust(size, b"\0"))
+        one.write_bytes(one.read_bytes().ljust(size, b"\0"))
+        for path in (one, other / "Run/a.mp4"):
+            os.utime(path, ns=(0, 10**18))
+        for folder in (data_dir, other):
+            assert same(create_dataset(folder, **SIZE, cache=cache), create_dataset(folder, **SIZE))
+        # In one folder too: `cp -p` and `rsync -t` set the time of the file that they replace.
+        time.sleep(0.02)
+        one.write_bytes((other / "Run/a.mp4").read_bytes())
+        os.utime(one, ns=(0, 10**18))
+        create_dataset(data_dir, **SIZE, cache=cache)
+        assert same(create_dataset(data_dir, **SIZE, cache=cache), create_dataset(data_dir, **SIZE))
+
+    def test_unchanged_files_are_not_read_again(self, data_dir, cache, monkeypatch):
+        create_dataset(data_dir, **SIZE, cache=cache)
+        monkeypatch.setattr("harkeras._clip_cache.content_digest", lambda path: pytest.fail("read again"))
+        create_dataset(data_dir, **SIZE, cache=cache)
+
+    def test_damaged_pixels_are_read_anew(self, data_dir, cache, reads):
+        whole = create_dataset(data_dir, **SIZE, cache=cache).features
+        reads.clear()
+        content, expected = bytearray(cache.read_bytes()), np.array(whole)
+        for row in (1, 3):
+            content[whole.offset + row * whole[0].nbytes + 77] ^= 4
+        del whole
+        cache.write_bytes(content)
+        with pytest.warns(UserWarning, match=r"features\.npy was damaged; clips read anew: Run/b.mp4, W"):
+            again = create_dataset(data_dir, **SIZE, cache=cache)
+        assert sorted(reads) == ["b.mp4", "d.mp4"]
+        assert np.array_equal(again.features, expected)
+
+    def test_any_flipped_bit_is_noticed_or_does_no_harm(self, data_dir, cache):
+        expected = np.array(create_dataset(data_dir, **SIZE, cache=cache).features)
+        whole, rng = cache.read_bytes(), np.random.default_rng(27)
+        card = whole.rindex(b'{"settings"')
+        places = [*range(12), *rng.integers(12, 128, 30), *rng.integers(card, len(whole), 60)]
+        for place in places:
+            content = bytearray(whole)
+            content[place] ^= 1 << int(rng.integers(7))
+            cache.write_bytes(content)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                try:
+                    assert np.array_equal(create_dataset(data_dir, **SIZE, cache=cache).features, expected)
+                except ValueError as error:
+                    assert str(cache) in str(error)  # noqa: PT017
+                    assert cache.read_bytes() == content
+
+    def test_where_nothing_can_be_written(self, data_dir):
+        with pytest.raises(OSError, match=r"/proc/a\.npy"):
+            create_dataset(data_dir, **SIZE, cache="/proc/a.npy")
+
+    def test_what_is_no_file_is_refused(self, data_dir, tmp_path):
+        os.mkfifo(tmp_path / "a.npy")
+        with pytest.raises(ValueError, match=r"cache must be a regular file, got .*, which is a device"):
+            create_dataset(data_dir, **SIZE, cache=tmp_path / "a.npy")
 
     def test_goes_on_where_it_was_interrupted(self, data_dir, cache, interrupt, reads):
         create_dataset(data_dir, **SIZE, cache=cache)

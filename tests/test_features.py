@@ -1,5 +1,7 @@
 """Features of frames, computed once and kept; heads on them; both joined to one model."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -66,15 +68,32 @@ def test_an_interruption_costs_the_clip_at_work(small, clips, tmp_path, monkeypa
     monkeypatch.setattr(module, "read_clip", interrupt)
     with pytest.raises(KeyboardInterrupt):
         backbone_features(clips, small, frames=4, cache=tmp_path / "cache", workers=1)
-    assert [path.name[:9] for path in (tmp_path / "cache").iterdir()] == ["v_A_g01_c"]
+    assert [path.suffix for path in (tmp_path / "cache").iterdir()] == [".npy"]
 
 
 def test_a_damaged_file_of_the_cache_is_made_anew(small, clips, tmp_path):
     first = backbone_features(clips[:1], small, frames=4, cache=tmp_path / "cache")
     (file,) = (tmp_path / "cache").iterdir()
-    file.write_bytes(file.read_bytes()[:500])
-    again = backbone_features(clips[:1], small, frames=4, cache=tmp_path / "cache")
-    np.testing.assert_array_equal(again.features, first.features)
+    whole, flipped = file.read_bytes(), bytearray(file.read_bytes())
+    flipped[-20] ^= 1  # one bit of one number
+    for damaged in (whole[: len(whole) // 2], flipped, b""):
+        file.write_bytes(damaged)
+        with pytest.warns(UserWarning, match=rf"{file.name} is damaged, its features are computed anew"):
+            again = backbone_features(clips[:1], small, frames=4, cache=tmp_path / "cache")
+        np.testing.assert_array_equal(again.features, first.features)
+        assert file.read_bytes() == whole
+
+
+def test_two_clips_of_equal_name_size_and_time_have_features_of_their_own(small, clips, tmp_path):
+    size = max(clip.stat().st_size for clip in clips)
+    twins = [tmp_path / "one" / "clip.mp4", tmp_path / "other" / "clip.mp4"]
+    for twin, clip in zip(twins, clips, strict=False):
+        twin.parent.mkdir()
+        twin.write_bytes(clip.read_bytes().ljust(size, b"\0"))
+        os.utime(twin, ns=(0, 10**18))
+    for twin in twins:
+        cached = backbone_features([twin], small, frames=4, cache=tmp_path / "cache").features
+        np.testing.assert_array_equal(cached, backbone_features([twin], small, frames=4).features)
 
 
 def test_unreadable_clips_are_named_and_left_out(small, clips, tmp_path):

@@ -5,11 +5,20 @@ import os
 import stat
 import threading
 import time
+import warnings
 
 import pytest
 
 from harkeras import _files
-from harkeras._files import check_target, content_digest, partial_name, publish, write_text, written_whole
+from harkeras._files import (
+    check_target,
+    content_digest,
+    locked,
+    partial_name,
+    publish,
+    write_text,
+    written_whole,
+)
 
 
 def names(folder):
@@ -125,6 +134,50 @@ class TestCheckTarget:
     def test_a_null_byte(self, tmp_path):
         with pytest.raises(ValueError, match="output must be the path of a file, got"):
             check_target(f"{tmp_path}/a\0b", "output")
+
+
+class TestLocked:
+    def test_one_after_the_other(self, tmp_path):
+        inside, most = [], []
+
+        def work(number):
+            with locked(tmp_path / "a.npy"):
+                inside.append(number)
+                most.append(len(inside))
+                time.sleep(0.05)
+                inside.remove(number)
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert most == [1] * 4
+
+    def test_who_waits_says_so(self, tmp_path):
+        ready, done = threading.Event(), threading.Event()
+
+        def hold():
+            with locked(tmp_path / "a.npy"):
+                ready.set()
+                done.wait(10)
+
+        thread = threading.Thread(target=hold)
+        thread.start()
+        ready.wait(10)
+        threading.Timer(0.5, done.set).start()
+        with (
+            pytest.warns(UserWarning, match=r"waiting for another process that writes .*a\.npy"),
+            locked(tmp_path / "a.npy"),
+        ):
+            assert done.is_set()
+        thread.join()
+
+    def test_where_no_lock_can_be_made(self):
+        with pytest.raises(OSError, match=r"/proc/a\.npy"), locked("/proc/a.npy"):
+            pytest.fail("nothing holds it")
 
 
 class TestContentDigest:

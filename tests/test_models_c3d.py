@@ -68,5 +68,9 @@ def test_raises():
         create_c3d_model(2, (8, 16, 16, 2))
     with pytest.raises(ValueError, match="width must be positive, got 0"):
         create_c3d_model(2, SHAPE, width=0)
+    with pytest.raises(ValueError, match="pools must be 'caffe' or 'pytorch', got 'up'"):
+        create_c3d_model(2, SHAPE, pools="up")
+    with pytest.raises(ValueError, match="must have at least 16 frames with pools='pytorch'"):
+        create_c3d_model(2, (15, 112, 112, 3), width=1 / 64, pools="pytorch")
     with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
         create_c3d_model(1)

@@ -243,6 +243,23 @@ class TestBackbones:
         ):
             image_backbone("vgg16", SIZE, weights=tmp_path / "x.txt")
 
+    def test_a_damaged_file_is_refused_by_name(self, tmp_path):
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])
+        path = tmp_path / "x.weights.h5"
+        model.save_weights(path)
+        content, rng, refused = path.read_bytes(), np.random.default_rng(27), 0
+        for number in range(60):
+            changed = bytearray(content if number % 2 else content[: rng.integers(len(content))])
+            for place in rng.integers(len(changed), size=3) if changed else ():
+                changed[place] ^= 255
+            path.write_bytes(changed)
+            try:
+                backbones._load(model, path)
+            except ValueError as error:
+                assert str(path) in str(error)  # noqa: PT017
+                refused += 1
+        assert refused >= 30
+
     def test_unknown(self):
         with pytest.raises(ValueError, match=r"name of a backbone must be one of densenet121, .*, got 'vgg'"):
             create_backbone("vgg")

@@ -195,6 +195,8 @@ class TestRefusals:
             builder(2, (4, 32, 32, 2))
 
     def test_depth(self):
+        with pytest.raises(ValueError, match="normalization must be one of activitynet, kinetics, got 'x'"):
+            create_resnet3d_model(2, (2, 16, 16, 3), normalization="x")
         with pytest.raises(ValueError, match="depth must be 18, 34 or 50, got 101"):
             create_resnet3d_model(2, depth=101)
         with pytest.raises(ValueError, match="depth must be 50 or 101, got 18"):

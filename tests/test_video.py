@@ -2,6 +2,7 @@ import os
 import re
 import struct
 import warnings
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
@@ -562,6 +563,44 @@ class TestVideoWriter:
             context = container.streams.video[0].codec_context
             assert (context.colorspace, context.color_range) == (5, 1)  # BT.601, limited
 
+    @pytest.mark.parametrize(
+        ("name", "container"),
+        [("a.mp4", "mp4"), ("a.MP4", "mp4"), ("a.m4v", "mp4"), ("a.mov", "mov"), ("a.mkv", "matroska")],
+    )
+    def test_the_suffix_says_the_container(self, tmp_path, coded_frame, indices_in, name, container):
+        path = self.write(tmp_path / name, map(coded_frame, range(20)))
+        assert indices_in(frame.image for frame in iter_frames(path)) == list(range(20))
+        assert VideoInfo.read(path).frame_seconds == pytest.approx(np.arange(20) / 25, abs=1e-3)
+        brand = path.read_bytes()[:12]
+        assert brand.startswith(b"\x1aE\xdf\xa3") if container == "matroska" else brand[4:8] == b"ftyp"
+        assert (brand[8:10] == b"qt") == (container == "mov")
+
+    @pytest.mark.parametrize("name", ["out.avi", "out.gif", "out.webm", "out.wmv", "out.mp4.txt", "out"])
+    def test_what_holds_no_h264_is_refused_before_the_work(self, tmp_path, name):
+        with pytest.raises(ValueError, match=rf"path must end in \.mp4, .* which hold H\.264, got .*{name}$"):
+            VideoWriter(tmp_path / name, 25)
+
+    def test_processes_that_write_one_path_leave_a_whole_file(self, tmp_path, coded_frame):
+        writers = [VideoWriter(tmp_path / "out.mp4", 25) for _ in range(4)]
+        with ExitStack() as stack:
+            for writer in writers:
+                stack.enter_context(writer)
+            for index in range(30):
+                for number, writer in enumerate(writers):
+                    if index < 10 * number + 5:
+                        writer.write(coded_frame(index))
+            assert len(list(tmp_path.iterdir())) == 4
+        assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+        assert VideoInfo.read(tmp_path / "out.mp4").frame_count in (5, 15, 25, 30)
+
+    def test_what_is_no_file_is_not_replaced(self, tmp_path, coded_frame):
+        os.mkfifo(tmp_path / "out.mp4")
+        with pytest.raises(
+            ValueError, match=r"path must be a regular file, got .*out\.mp4, which is a device"
+        ):
+            self.write(tmp_path / "out.mp4", [coded_frame(0)])
+        assert (tmp_path / "out.mp4").is_fifo()
+
     def test_appears_only_when_complete(self, tmp_path, coded_frame):
         path = tmp_path / "new folder" / "out.mp4"
         with VideoWriter(path, 25) as writer:
@@ -589,7 +628,9 @@ class TestVideoWriter:
         self.write(path, [coded_frame(0)])
         assert VideoInfo.read(path).frame_count == 1
 
-    @pytest.mark.parametrize("kind", ["size", "dtype", "grey", "channels", "list", "seconds", "nothing"])
+    @pytest.mark.parametrize(
+        "kind", ["size", "dtype", "grey", "channels", "list", "seconds", "nan", "nothing"]
+    )
     def test_bad_frames(self, tmp_path, coded_frame, kind):
         image = coded_frame(0)
         frames, message = {
@@ -599,6 +640,7 @@ class TestVideoWriter:
             "channels": ([(image[..., :2],)], r"got uint8 \(64, 96, 2\)"),
             "list": ([(image.tolist(),)], r"uint8 \(height, width, 3\)"),
             "seconds": ([(image, 1.0), (image, 1.0)], "seconds must increase from frame to frame, got 1.0"),
+            "nan": ([(image, 0.0), (image, float("nan"))], "seconds must be finite, got nan"),
             "nothing": ([], "no frame was written"),
         }[kind]
         with pytest.raises(ValueError, match=message):

@@ -11,10 +11,12 @@ from published_files import save_safetensors, torchvision_state
 
 from harkeras import assets
 from harkeras.models import (
+    create_c3d_model,
     create_googlenet_model,
     create_i3d_model,
     create_lrcn_model,
     create_r3d_model,
+    create_resnet3d_model,
     create_two_stream_i3d_model,
 )
 from harkeras.weights import load_weights
@@ -235,6 +237,20 @@ class TestInceptionV1:
 SHAPE = (4, 32, 32, 3)
 
 
+def c3d_state(model):
+    """The weights of our C3D as its ports to PyTorch name them and lay them out."""
+    names = {"conv1a": "conv1", "conv2a": "conv2", "probabilities": "fc8"}
+    state = {}
+    for layer in model.layers:
+        for weight in layer.weights:
+            value = weight.numpy()
+            if weight.name == "kernel":
+                value = np.ascontiguousarray(np.moveaxis(value, (-1, -2), (0, 1)))
+            part = {"kernel": "weight"}.get(weight.name, weight.name)
+            state[f"{names.get(layer.name, layer.name)}.{part}"] = value
+    return state
+
+
 @pytest.fixture(scope="module")
 def donor():
     model = create_r3d_model(3, SHAPE, width=2)
@@ -289,6 +305,33 @@ class TestStateDict:
         with pytest.raises(ValueError, match=r"x.ckpt is not a whole TensorFlow checkpoint"):
             load_weights(model, tmp_path / "x.ckpt")
 
+    @pytest.mark.parametrize("kind", ["resnet3d", "c3d"])
+    def test_asks_where_two_networks_of_equal_names_compute_different_things(self, tmp_path, kind):
+        if kind == "c3d":
+            model = create_c3d_model(3, (16, 16, 16, 3), width=1 / 32)
+            other = create_c3d_model(3, (16, 112, 112, 3), width=1 / 32, pools="pytorch")
+            state, argument = c3d_state(model), "pools"
+        else:
+            model = create_resnet3d_model(3, (2, 16, 16, 3), width=2)
+            other = create_resnet3d_model(3, (2, 16, 16, 3), width=2, normalization="kinetics")
+            state, argument = torchvision_state(model), "normalization"
+        path = save_safetensors(tmp_path / "x.safetensors", state)
+        later = {"c3d": "c3d_pytorch", "resnet3d": "resnet3d_master"}[kind]
+        for network in (model, other):
+            with pytest.raises(
+                ValueError, match=rf"source must be '{kind}' \(.*\) or '{later}' \(.*\) for .*x\.safete"
+            ):
+                load_weights(network, path)
+        before = other.get_weights()
+        with pytest.raises(ValueError, match=rf"model must be built with {argument}=.* for .*x\.safetensors"):
+            load_weights(other, path, source=kind)
+        assert all(map(np.array_equal, other.get_weights(), before))
+        load_weights(model, path, source=kind)
+
+    def test_c3d_of_sports_1m_is_known_by_its_classes(self, tmp_path):
+        model = create_c3d_model(487, (16, 16, 16, 3), width=1 / 32)
+        load_weights(model, save_safetensors(tmp_path / "x.safetensors", c3d_state(model)))
+
     def test_two_streams_are_loaded_one_by_one(self, tmp_path):
         with pytest.raises(
             ValueError, match=r"with rgb inside; .*load_weights\(model.get_layer\('rgb'\), ...\)"
@@ -297,7 +340,7 @@ class TestStateDict:
 
     def test_without_pytorch(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "torch", None)
-        (tmp_path / "x.pth").write_bytes(b"")
+        (tmp_path / "x.pth").write_bytes(b"\x80")
         with pytest.raises(ImportError, match=r"x.pth needs PyTorch: pip install \"harkeras\[torch\]\""):
             load_weights(create_lrcn_model(2), tmp_path / "x.pth")
 

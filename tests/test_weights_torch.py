@@ -20,6 +20,7 @@ from torch_networks import (  # noqa: E402
     CaffeC3D,
     Hara,
     R2Plus1D,
+    TorchC3D,
     assert_same_outputs,
     randomize,
 )
@@ -74,8 +75,45 @@ def jfzhang95(network):
     return state
 
 
+SOURCES = {
+    "c3d": "c3d",
+    "c3d pytorch": "c3d_pytorch",
+    "c3d pytorch, other size": "c3d_pytorch",
+    "hara resnet 18": "resnet3d",
+    "hara resnet 50": "resnet3d",
+    "hara resnet 18 of master": "resnet3d_master",
+    "hara resnet 50 of master": "resnet3d_master",
+}
 CASES = {
     "c3d": (create_c3d_model, {"width": 0.125}, lambda: CaffeC3D(5), (16, 112, 112, 3), plain),
+    "c3d pytorch": (
+        create_c3d_model,
+        {"width": 0.125, "pools": "pytorch"},
+        lambda: TorchC3D(5),
+        (16, 112, 112, 3),
+        plain,
+    ),
+    "c3d pytorch, other size": (
+        create_c3d_model,
+        {"width": 0.125, "pools": "pytorch"},
+        lambda: TorchC3D(5),
+        (17, 115, 127, 3),
+        plain,
+    ),
+    "hara resnet 18 of master": (
+        create_resnet3d_model,
+        {"shortcut": "B", "normalization": "kinetics"},
+        lambda: Hara(5, (2, 2, 2, 2), 64, 64, "B", master=True),
+        (8, 40, 47, 3),
+        hara,
+    ),
+    "hara resnet 50 of master": (
+        create_resnet3d_model,
+        {"depth": 50, "normalization": "kinetics"},
+        lambda: Hara(5, (3, 4, 6, 3), 64, 64, "B", 4, master=True),
+        (8, 33, 48, 3),
+        hara,
+    ),
     "pytorch-i3d": (create_i3d_model, {}, lambda: I3D(5, 3), (17, 65, 48, 3), pytorch_i3d),
     "pytorch-i3d flow": (create_i3d_model, {}, lambda: I3D(5, 2), (16, 40, 64, 2), pytorch_i3d),
     "r2plus1d_18": (create_r2plus1d_model, {}, lambda: R2Plus1D(5), (8, 40, 47, 3), plain),
@@ -110,7 +148,7 @@ def test_same_outputs_after_conversion(case, tmp_path):
     network = randomize(create_network())
     torch.save(save(network), tmp_path / "published.pth")
     model = builder(5, shape, **options)
-    assert load_weights(model, tmp_path / "published.pth") is model
+    assert load_weights(model, tmp_path / "published.pth", source=SOURCES.get(case)) is model
     assert_same_outputs(model, network)
 
 
@@ -126,6 +164,16 @@ def test_c3d_by_numbers_has_no_last_layer(tmp_path):
     assert_same_outputs(model, network)
 
 
+@pytest.mark.parametrize(
+    ("source", "pools"), [("c3d", "pytorch"), ("c3d_pytorch", "caffe")], ids=["caffe", "pytorch"]
+)
+def test_c3d_of_the_other_framework_is_refused(source, pools, tmp_path):
+    torch.save(randomize(TorchC3D(5)).state_dict(), tmp_path / "x.pth")
+    model = create_c3d_model(5, width=0.125, pools=pools)
+    with pytest.raises(ValueError, match=rf"model must be built with pools=.*, got one with pools='{pools}'"):
+        load_weights(model, tmp_path / "x.pth", source=source)
+
+
 def test_a_file_that_would_run_code_is_refused(tmp_path):
     class Trap:
         def __reduce__(self):
@@ -139,10 +187,12 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
 def test_what_is_no_state_dict(tmp_path):
     model = create_r3d_model(2, (2, 16, 16, 3), width=2)
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(ValueError, match=r"list.pth must hold a state dict, got list"):
+    with pytest.raises(ValueError, match=r"list.pth is not a state dict .* it holds no state dict, but list"):
         load_weights(model, tmp_path / "list.pth")
     (tmp_path / "text.pth").write_text("no weights")
-    with pytest.raises(ValueError, match=r"text.pth is not a state dict of PyTorch"):
+    with pytest.raises(
+        ValueError, match=r"text.pth is not a file of weights, or is damaged: it must be a checkpoint of"
+    ):
         load_weights(model, tmp_path / "text.pth")
     before = keras.ops.convert_to_numpy(model.weights[0])
     network = randomize(R3D(5))

@@ -40,10 +40,11 @@ class HaraBlock(nn.Module):
 
 
 class Hara(nn.Module):
-    """3D-ResNet and 3D-ResNeXt."""
+    """3D-ResNet and 3D-ResNeXt of the branch CVPR2018; with `master`, pixels as that branch prepares them."""
 
-    def __init__(self, classes, blocks, stem, width, shortcut="B", expansion=None, groups=1):
+    def __init__(self, classes, blocks, stem, width, shortcut="B", expansion=None, groups=1, master=False):
         super().__init__()
+        self.master = master
         self.conv1 = nn.Conv3d(3, stem, 7, stride=(1, 2, 2), padding=3, bias=False)
         self.bn1 = nn.BatchNorm3d(stem)
         channels, self.stages = stem, []
@@ -58,7 +59,11 @@ class Hara(nn.Module):
         self.fc = nn.Linear(channels, classes)
 
     def forward(self, x):
-        x = x - torch.tensor([114.7748, 107.7354, 99.4750]).reshape(3, 1, 1, 1)
+        if self.master:
+            mean, std = torch.tensor([0.4345, 0.4051, 0.3775]), torch.tensor([0.2768, 0.2713, 0.2737])
+            x = (x / 255 - mean.reshape(3, 1, 1, 1)) / std.reshape(3, 1, 1, 1)
+        else:
+            x = x - torch.tensor([114.7748, 107.7354, 99.4750]).reshape(3, 1, 1, 1)
         x = F.max_pool3d(F.relu(self.bn1(self.conv1(x))), 3, stride=2, padding=1)
         for stage in self.stages:
             x = stage(x)
@@ -252,9 +257,9 @@ def randomize(network):
 
 
 class CaffeC3D(nn.Module):
-    """C3D as its ports have it: blue first, 0-255, channels before time in what the dense layers see.
+    """C3D as Caffe computes it: blue first, 0-255, channels before time in what the dense layers see.
 
-    An eighth of the filters. Pools round up, as in Caffe, where the weights were learnt.
+    An eighth of the filters. Pools round up; names are those of the ports to PyTorch.
     """
 
     def __init__(self, classes):
@@ -272,8 +277,18 @@ class CaffeC3D(nn.Module):
         x = F.max_pool3d(F.relu(self.conv2(x)), 2)
         x = F.max_pool3d(F.relu(self.conv3b(F.relu(self.conv3a(x)))), 2)
         x = F.max_pool3d(F.relu(self.conv4b(F.relu(self.conv4a(x)))), 2)
-        x = F.max_pool3d(F.relu(self.conv5b(F.relu(self.conv5a(x)))), 2, ceil_mode=True)
+        x = self.pool5(F.relu(self.conv5b(F.relu(self.conv5a(x)))))
         return self.fc8(F.relu(self.fc7(F.relu(self.fc6(x.flatten(1))))))
+
+    def pool5(self, x):
+        return F.max_pool3d(x, 2, ceil_mode=True)
+
+
+class TorchC3D(CaffeC3D):
+    """The network of jfzhang95 and of DavideA: a border of one point makes 4 x 4 of 7 x 7."""
+
+    def pool5(self, x):
+        return F.max_pool3d(x, 2, padding=(0, 1, 1))
 
 
 def assert_same_outputs(model, network):

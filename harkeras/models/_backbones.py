@@ -175,7 +175,7 @@ def _load(model, path: str | os.PathLike):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of lists inside the model that hold no weights of their own
             model.load_weights(path)
-    except (ValueError, KeyError, OSError) as error:
+    except Exception as error:  # a damaged file may raise any kind
         reason = textwrap.shorten(str(error), 250)
         raise ValueError(
             f"weights must be a file for {model.name} without top, got {path}, which does not fit: {reason}"

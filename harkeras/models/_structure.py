@@ -10,6 +10,8 @@ from pathlib import Path
 
 import keras
 
+from harkeras._files import write_text, written_whole
+
 _FORMATS = (".png", ".svg", ".pdf", ".jpg", ".jpeg", ".gif", ".dot")
 
 
@@ -25,31 +27,26 @@ def plot_model_structure(model: keras.Model, path: str | os.PathLike) -> Path:
         warning that says how to install what is missing.
 
     Raises:
-        ValueError: If the suffix is none that Graphviz draws.
+        ValueError: If the suffix is none that Graphviz draws, or there is something at `path` that is no
+            regular file.
         OSError: If the file cannot be written.
     """
     path = Path(path)
     if path.suffix not in _FORMATS:
         raise ValueError(f"path must end in {', '.join(_FORMATS)}, got {path}")
-    path.parent.mkdir(parents=True, exist_ok=True)
     missing = _missing()
     if missing:
         path = path.with_suffix(".txt")
         warnings.warn(f"{path} lists the layers; to draw them, {missing}", stacklevel=2)
-    partial = path.with_name(f".{path.name}.part")
-    try:
-        if missing:
-            lines = []
-            model.summary(line_length=180, expand_nested=True, print_fn=lines.append)
-            partial.write_text("\n".join(lines) + f"\n\nTo draw this model, {missing}.\n", encoding="utf-8")
-        else:
-            options = {"show_shapes": True, "show_layer_names": True, "expand_nested": True, "dpi": 100}
-            graph = keras.utils.model_to_dot(model, **options)
-            graph.set("splines", "spline")  # Keras asks for right angles, at which some versions of dot fail
-            graph.write(str(partial), format=path.suffix[1:])
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+        lines = []
+        model.summary(line_length=180, expand_nested=True, print_fn=lines.append)
+        write_text(path, "\n".join(lines) + f"\n\nTo draw this model, {missing}.\n")
+        return path
+    options = {"show_shapes": True, "show_layer_names": True, "expand_nested": True, "dpi": 100}
+    graph = keras.utils.model_to_dot(model, **options)
+    graph.set("splines", "spline")  # Keras asks for right angles, at which some versions of dot fail
+    with written_whole(path) as partial:
+        graph.write(str(partial), format=path.suffix[1:])
     return path
 
 

@@ -24,11 +24,24 @@ from harkeras.models._blocks import batch_norm, classify, clip_input, padded_con
 from harkeras.models._registry import register
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
-_MEAN = (114.7748, 107.7354, 99.4750)  # of ActivityNet; the authors do not divide by a deviation
+# Mean and deviation of each channel, in 0-255. For the paper's networks the authors subtract the mean color
+# of ActivityNet and divide by nothing; in the branch "master" of their code, both are those of Kinetics.
+NORMALIZATIONS = {
+    "activitynet": ((114.7748, 107.7354, 99.4750), (1, 1, 1)),
+    "kinetics": ((110.7975, 103.3005, 96.2625), (70.584, 69.1815, 69.7935)),
+}
 
 
 @register("resnet3d", paper="Hara et al., CVPR 2018")
-def create_resnet3d_model(num_classes, input_shape=(16, 112, 112, 3), *, depth=18, width=64, shortcut=None):
+def create_resnet3d_model(
+    num_classes,
+    input_shape=(16, 112, 112, 3),
+    *,
+    depth=18,
+    width=64,
+    shortcut=None,
+    normalization="activitynet",
+):
     """Build 3D-ResNet, uncompiled, with random weights.
 
     Args:
@@ -38,13 +51,15 @@ def create_resnet3d_model(num_classes, input_shape=(16, 112, 112, 3), *, depth=1
         width: Channels of the stem and the first stage; each next one has twice as many.
         shortcut: How a block that changes the shape passes its input on: "A" by leaving out points and
             appending channels of zeros, "B" by a 1x1x1 convolution; by default "A" for 18 and 34 layers.
+        normalization: "activitynet", as for the published networks of the paper (branch CVPR2018), or
+            "kinetics", as in the branch "master" of the authors' code. Weights need the one they learnt with.
 
     Returns:
         `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
 
     Raises:
-        ValueError: If there are fewer than 2 classes, the input is not a clip with 3 channels, or `depth` or
-            `shortcut` is none of those named.
+        ValueError: If there are fewer than 2 classes, the input is not a clip with 3 channels, or `depth`,
+            `shortcut` or `normalization` is none of those named.
     """
     if depth not in (18, 34, 50):
         raise ValueError(f"depth must be 18, 34 or 50, got {depth!r}")
@@ -54,12 +69,20 @@ def create_resnet3d_model(num_classes, input_shape=(16, 112, 112, 3), *, depth=1
         raise ValueError(f"shortcut must be 'A' or 'B', got {shortcut!r}")
     options = {"shortcut": shortcut} | ({"expansion": 4} if depth == 50 else {})
     x = clip = clip_input(num_classes, input_shape, smallest=1)
-    x = _residual(x, _BLOCKS[depth], width, width, block, options)
+    x = _residual(x, _BLOCKS[depth], (width, width), normalization, block, options)
     return Model(clip, classify(x, num_classes), name="resnet3d")
 
 
 @register("resnext3d", paper="Hara et al., CVPR 2018")
-def create_resnext3d_model(num_classes, input_shape=(16, 112, 112, 3), *, depth=101, width=128, groups=32):
+def create_resnext3d_model(
+    num_classes,
+    input_shape=(16, 112, 112, 3),
+    *,
+    depth=101,
+    width=128,
+    groups=32,
+    normalization="activitynet",
+):
     """Build 3D-ResNeXt, uncompiled, with random weights.
 
     Args:
@@ -68,13 +91,15 @@ def create_resnext3d_model(num_classes, input_shape=(16, 112, 112, 3), *, depth=
         depth: Number of layers, 50 or 101.
         width: Channels of the grouped convolutions of the first stage; each next one has twice as many.
         groups: Into how many groups these convolutions cut their channels.
+        normalization: "activitynet", as for the published networks of the paper (branch CVPR2018), or
+            "kinetics", as in the branch "master" of the authors' code. Weights need the one they learnt with.
 
     Returns:
         `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
 
     Raises:
         ValueError: If there are fewer than 2 classes, the input is not a clip with 3 channels, `depth` is not
-            50 or 101, or `width` is not a multiple of `groups`.
+            50 or 101, `width` is not a multiple of `groups`, or there is no such `normalization`.
     """
     if depth not in (50, 101):
         raise ValueError(f"depth must be 50 or 101, got {depth!r}")
@@ -82,13 +107,17 @@ def create_resnext3d_model(num_classes, input_shape=(16, 112, 112, 3), *, depth=
         raise ValueError(f"width must be a multiple of groups, got {width} and {groups}")
     options = {"shortcut": "B", "expansion": 2, "groups": groups}
     x = clip = clip_input(num_classes, input_shape, smallest=1)
-    x = _residual(x, _BLOCKS[depth], width // 2, width, _bottleneck, options)
+    x = _residual(x, _BLOCKS[depth], (width // 2, width), normalization, _bottleneck, options)
     return Model(clip, classify(x, num_classes), name="resnext3d")
 
 
-def _residual(clip, stages, stem, width, block, options):
+def _residual(clip, stages, widths, normalization, block, options):
     """What both share: a stem and four stages of blocks. Clips (B, T, H, W, 3) -> features (B, C)."""
-    x = standardize(clip, mean=_MEAN, std=(1, 1, 1))
+    if normalization not in NORMALIZATIONS:
+        raise ValueError(f"normalization must be one of {', '.join(NORMALIZATIONS)}, got {normalization!r}")
+    mean, std = NORMALIZATIONS[normalization]
+    stem, width = widths
+    x = standardize(clip, mean=mean, std=std)
     x = padded_conv3d(x, stem, 7, (1, 2, 2), name="conv1")  # (B, T, H/2, W/2, 64)
     x = layers.ReLU(name="relu")(batch_norm(x, name="bn1"))
     # Nothing is below zero after ReLU: zeros around are as good as PyTorch's minus infinity.

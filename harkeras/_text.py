@@ -1,0 +1,32 @@
+"""Names that others chose, in tables that a spreadsheet may open and on terminals."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# What a spreadsheet takes for the beginning of a formula, also as letters of full width.
+_FORMULA = r"[=+\-@\t\r\n＝＋－＠]"  # noqa: RUF001
+# They turn the direction of what follows, so that a name can look like another one.
+_DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def to_cell(text: str) -> str:
+    """Return a text as a cell of a CSV file that no spreadsheet takes for a formula; see `from_cell`."""
+    return f"'{text}" if re.match(f"'*{_FORMULA}", text) else text
+
+
+def from_cell(text: str) -> str:
+    """Return the text that `to_cell` wrote; others stay as they are."""
+    return text[1:] if re.match(f"'+{_FORMULA}", text) else text
+
+
+def printable(text: object) -> str:
+    r"""Return a text on one line that steers no terminal: control characters become escapes, such as \x1b."""
+    return "".join(_escape(letter) for letter in str(text))
+
+
+def _escape(letter: str) -> str:
+    if letter in _DIRECTIONS or unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp"):
+        return letter.encode("unicode_escape").decode("ascii")
+    return letter

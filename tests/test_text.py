@@ -1,0 +1,46 @@
+"""Names that others chose neither calculate in a spreadsheet nor steer a terminal."""
+
+import csv
+import io
+
+import pytest
+
+from harkeras._text import from_cell, printable, to_cell
+
+
+@pytest.mark.parametrize(
+    "text", ["=cmd|' /C calc'!A0", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "\uff1d1"]
+)
+def test_no_cell_begins_as_a_formula_does(text):
+    for name in (text, "'" + text, "''" + text):
+        assert to_cell(name) == "'" + name
+        assert from_cell(to_cell(name)) == name
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Falling", "turn (-)", "'quoted'", "a=b", "1-2", "Stürzen", "走る", " =1"]
+)
+def test_other_names_stay_as_they_are(text):
+    assert to_cell(text) == from_cell(text) == text
+
+
+def test_cells_survive_a_table():
+    names, file = ["=a", "'=a", "b,c", 'd"e', "-f\ng"], io.StringIO(newline="")
+    csv.writer(file).writerow(map(to_cell, names))
+    assert [from_cell(cell) for cell in next(csv.reader(io.StringIO(file.getvalue(), newline="")))] == names
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Falling", "Falling"),
+        ("Stürzen 走る 👩‍🚒", "Stürzen 走る 👩‍🚒"),
+        ("\x1b[2J\x1b]0;title\x07", r"\x1b[2J\x1b]0;title\x07"),
+        ("a\nb\rc\x00\x7f\x9b", r"a\nb\rc\x00\x7f\x9b"),
+        ("caf\udce9", r"caf\udce9"),  # a file name that is not UTF-8
+        ("gpj\u202e.exe", r"gpj\u202e.exe"),
+        ("a\u2028b", r"a\u2028b"),
+    ],
+)
+def test_printable(name, expected):
+    assert printable(name) == expected
