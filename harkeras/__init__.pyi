@@ -17,7 +17,13 @@ from .augment import (
 )
 from .auto import AutoTraining, train_auto
 from .batches import ClipDataset, class_weights
-from .calibration import expected_calibration_error, fit_temperature, plot_calibration, tune_threshold
+from .calibration import (
+    calibrate,
+    expected_calibration_error,
+    fit_temperature,
+    plot_calibration,
+    tune_threshold,
+)
 from .comparison import Contestant, compare, plot_comparison
 from .cross_validation import CrossValidation, cross_validate, cross_validate_auto
 from .datasets import Dataset, create_dataset, median_clip_seconds, plot_clips
@@ -136,6 +142,7 @@ __all__ = [
     "VideoPrediction",
     "VideoWriter",
     "backbone_features",
+    "calibrate",
     "class_weights",
     "compare",
     "cosine_schedule",

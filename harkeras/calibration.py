@@ -6,16 +6,29 @@ Networks are mostly too sure of themselves. Temperature scaling divides their lo
 fitted on validation clips: the named classes stay the same, the probabilities become honest. Both the
 temperature and the thresholds go into the model's recipe, and prediction and evaluation use them from there:
 
-    model.recipe = dataclasses.replace(model.recipe, temperature=fit_temperature(labels, probabilities))
+    calibrate(model, clips, labels)
+    evaluation = evaluate(model, clips, labels)
+    threshold = tune_threshold(evaluation.labels, evaluation.probabilities, class_row, precision=0.9)
+    model.recipe = dataclasses.replace(model.recipe, thresholds={classes[class_row]: threshold})
 
-Fit neither on the clips of the final test.
+First the temperature, then the thresholds, which are compared with probabilities that it has sharpened. Fit
+neither on the clips of the final test.
 """
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import replace
+
+import keras
 import numpy as np
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, logsumexp
 from sklearn.metrics import precision_recall_curve
+
+from harkeras.batches import ClipDataset
+from harkeras.datasets import Dataset
+from harkeras.scoring import raw_probabilities, unpack_clips
 
 
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, *, bins: int = 15) -> float:
@@ -32,6 +45,46 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, *,
     return float(sum(share * abs(right - sure) for share, right, sure in _bins(labels, probabilities, bins)))
 
 
+def calibrate(
+    model: keras.Model,
+    features: np.ndarray | Dataset | ClipDataset,
+    labels: np.ndarray | None = None,
+    *,
+    batch_size: int = 16,
+) -> float:
+    """Fit the temperature of a model to clips that it was not trained on, and put it into its recipe.
+
+    It is fitted to what the model says by itself: a temperature that the recipe already has is replaced, and
+    plays no part.
+
+    Args:
+        model: A model with a recipe.
+        features: Validation clips (N, T, H, W, C), or a `Dataset` or `ClipDataset` of them.
+        labels: int (N,), their classes, if they are no data set.
+        batch_size: Clips per step; without meaning for a `ClipDataset`.
+
+    Returns:
+        The temperature; above 1 the model was too sure of itself.
+
+    Raises:
+        ValueError: If the model has no recipe, labels are missing or come beside a data set, or clips, labels
+            and model do not fit together.
+    """
+    recipe = getattr(model, "recipe", None)
+    if recipe is None:
+        raise ValueError("model must have a recipe: pass one that went through train() or load_model()")
+    features, labels, _ = unpack_clips(model, features, labels)
+    temperature = fit_temperature(labels, raw_probabilities(model, features, batch_size=batch_size))
+    if recipe.thresholds and abs(np.log(temperature / recipe.temperature)) > 0.01:
+        warnings.warn(
+            f"the thresholds of {', '.join(recipe.thresholds)} were tuned at the temperature "
+            f"{recipe.temperature:.3g}, which is {temperature:.3g} now: tune them again",
+            stacklevel=2,
+        )
+    model.recipe = replace(recipe, temperature=temperature)
+    return temperature
+
+
 def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Return the temperature that makes the cross entropy least; above 1 the model was too sure.
 
@@ -40,19 +93,22 @@ def fit_temperature(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
     Args:
         labels: int (N,), the true classes of validation clips.
-        probabilities: float (N, classes), what the model said.
+        probabilities: float (N, classes), what the model said by itself. Those of an `Evaluation` are divided
+            by the recipe's temperature already; `calibrate` takes care of that. Or (N, K, classes), of K
+            clips of each video, whose mean after scaling is meant.
 
     Raises:
         ValueError: If the shapes do not fit.
     """
-    labels, probabilities = _check(labels, probabilities)
-    logits = np.log(np.maximum(probabilities, 1e-12))
+    probabilities = np.asarray(probabilities, float)
+    clips = probabilities[:, None] if probabilities.ndim == 2 else probabilities  # (N, K, classes)
+    labels, _ = _check(labels, clips.mean(axis=1) if clips.ndim == 3 else clips)
+    logits = np.log(np.maximum(clips, 1e-12))
 
     def loss(log_temperature: float) -> float:
-        scaled = logits / np.exp(log_temperature)
-        scaled -= scaled.max(axis=1, keepdims=True)
-        each = np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(labels)), labels]
-        return float(each.sum() + 0.5 * (log_temperature / 0.5) ** 2)
+        scaled = log_softmax(logits / np.exp(log_temperature), axis=2)[np.arange(len(labels)), :, labels]
+        right = logsumexp(scaled, axis=1) - np.log(clips.shape[1])  # of the mean over the K clips
+        return float(-right.sum() + 0.5 * (log_temperature / 0.5) ** 2)
 
     return float(np.exp(minimize_scalar(loss, bounds=(-3, 3), method="bounded").x))
 
@@ -72,7 +128,8 @@ def tune_threshold(
 
     Args:
         labels: int (N,), the true classes of validation clips.
-        probabilities: float (N, classes), what the model said.
+        probabilities: float (N, classes), those of an `Evaluation`, as prediction has them: made with the
+            temperature that the model keeps, so `calibrate` comes first.
         class_row: Index of the class.
         precision: Wanted precision of the class, in (0, 1].
         recall: Wanted recall of the class, in (0, 1].
@@ -98,7 +155,7 @@ def tune_threshold(
 
 
 def plot_calibration(
-    labels: np.ndarray, probabilities: np.ndarray, title: str = "Calibration", *, bins: int = 10
+    labels: np.ndarray, probabilities: np.ndarray, title: str = "Calibration", *, bins: int = 15
 ):
     """Draw how often the model is right against how sure it is; on the diagonal it is honest.
 
@@ -117,7 +174,7 @@ def plot_calibration(
     from matplotlib.figure import Figure
 
     rows = [row for row in _bins(labels, probabilities, bins) if row[0]]
-    error = expected_calibration_error(labels, probabilities)
+    error = expected_calibration_error(labels, probabilities, bins=bins)
     figure = Figure(figsize=(4.5, 4.5), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], "--", color="gray", label="honest")

@@ -17,8 +17,9 @@ from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from harkeras.batches import ClipDataset
 from harkeras.calibration import expected_calibration_error
+from harkeras.datasets import Dataset
 from harkeras.decisions import name_classes
-from harkeras.saving import check_clips
+from harkeras.scoring import raw_probabilities, unpack_clips
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,10 @@ class Evaluation:
 
 def evaluate(
     model: keras.Model,
-    features: np.ndarray | ClipDataset,
+    features: np.ndarray | Dataset | ClipDataset,
     labels: np.ndarray | None = None,
     *,
-    classes: Sequence[str],
+    classes: Sequence[str] | None = None,
     groups: np.ndarray | None = None,
     split: str = "",
     batch_size: int = 16,
@@ -131,10 +132,11 @@ def evaluate(
 
     Args:
         model: The model.
-        features: Clips (N, T, H, W, C), as `create_dataset` gives them, that the model was not trained on; or
-            a `ClipDataset`, which brings its labels, and whose scores are averaged over its clips per video.
-        labels: int (N,), their classes.
-        classes: Names of the classes.
+        features: Clips (N, T, H, W, C), as `create_dataset` gives them, that the model was not trained on; a
+            `Dataset`, which brings its labels, classes and groups; or a `ClipDataset`, which brings its
+            labels, and whose scores are averaged over its clips per video.
+        labels: int (N,), their classes, if they are no data set.
+        classes: Names of the classes; those of the model's recipe or of the data set by default.
         groups: (N,), the source of each clip, for an interval over whole sources.
         split: How the clips were chosen, in words, such as "by source video, 12 of 46 sources"; for the
             report.
@@ -144,11 +146,12 @@ def evaluate(
         `Evaluation`; `print` it for the table.
 
     Raises:
-        ValueError: If there is no clip, or clips, labels, classes and model do not fit together.
+        ValueError: If there is no clip, labels come beside a data set or are missing, or clips, labels,
+            classes and model do not fit together.
     """
-    if isinstance(features, ClipDataset):
-        labels = features.labels
-    labels = check_clips(model, features, labels, classes)
+    if groups is None and isinstance(features, Dataset):
+        groups = features.groups
+    features, labels, classes = unpack_clips(model, features, labels, classes)
     probabilities, named = name_clips(model, features, batch_size=batch_size)
     each = np.arange(len(classes))
     hits = int((named == labels).sum())
@@ -244,16 +247,13 @@ def name_clips(
         Probabilities float32 (N, classes), averaged over the clips of each video of a `ClipDataset`, and the
         named classes int (N,).
     """
-    if isinstance(features, ClipDataset):
-        clips = (features.read_all(row) for row in range(len(features.labels)))
-        said = [np.asarray(model.predict_on_batch(each)).mean(axis=0, keepdims=True) for each in clips]
-    else:
-        starts = range(0, len(features), batch_size)
-        said = [np.asarray(model.predict_on_batch(features[i : i + batch_size])) for i in starts]
-    probabilities, recipe = np.concatenate(said), getattr(model, "recipe", None)
+    probabilities = raw_probabilities(model, features, batch_size=batch_size)  # (N, K, classes)
+    recipe = getattr(model, "recipe", None)
     if recipe is None:
+        probabilities = probabilities.mean(axis=1)
         return probabilities, probabilities.argmax(axis=1)
-    probabilities = recipe.sharpen(probabilities)
+    # Each clip by the temperature, then the mean: as in prediction, which cannot wait for the last window.
+    probabilities = recipe.sharpen(probabilities).mean(axis=1)
     return probabilities, name_classes(probabilities, recipe.threshold_row)
 
 

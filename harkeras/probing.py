@@ -12,9 +12,13 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
+from harkeras._reordering import ORDERS, reorder
+from harkeras.batches import ClipDataset
+from harkeras.datasets import Dataset
 from harkeras.evaluation import name_clips
 from harkeras.flow import read_clip
-from harkeras.saving import check_clips
+from harkeras.recipe import Streams, read_channels
+from harkeras.scoring import unpack_clips
 from harkeras.video import VideoInfo
 
 
@@ -34,39 +38,66 @@ class MotionReport:
 
 
 def motion_report(
-    model: keras.Model, features: np.ndarray, labels: np.ndarray, *, classes: Sequence[str], seed: int = 27
+    model: keras.Model,
+    features: np.ndarray | Dataset,
+    labels: np.ndarray | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    seed: int = 27,
+    batch_size: int = 16,
 ) -> MotionReport:
     """Score a model with the frames of each clip in four orders: does it use motion, or only appearance?
 
-    If the accuracy with frozen frames is that with frames in order, the model recognises places and poses; if
+    If the accuracy with frozen frames is that with frames in order, the model recognizes places and poses; if
     shuffling does not hurt, it does not mind the order. Actions that are each other's reverse should be named
     so when played backwards, which costs accuracy: that is a good sign.
 
+    Flow follows the frames. Played backwards, each motion is turned round, and a frame carries those that
+    lead up to it then. Frozen, nothing moves. Shuffled, the fields change places, but each still shows how
+    something moved: what a model reads from one field alone, such as a direction, is not lost by it.
+
     Args:
         model: The model.
-        features: Clips (N, T, H, W, C) that the model was not trained on.
-        labels: int (N,), their classes.
-        classes: Names of the classes.
+        features: Clips (N, T, H, W, C), or joints (N, T, K, D), that the model was not trained on, or a
+            `Dataset` of them. They are read batch by batch. What they hold, the model's recipe says; without
+            one, their channels, see `read_channels`.
+        labels: int (N,), their classes, if they are no `Dataset`.
+        classes: Names of the classes; those of the recipe or of the data set by default.
         seed: Seed of the shuffling.
+        batch_size: Clips per step.
 
     Raises:
-        ValueError: If clips, labels, classes and model do not fit together.
+        ValueError: If clips, labels, classes and model do not fit together, or the clips are pictures, which
+            have no order.
     """
-    labels = check_clips(model, features, labels, classes)
-    frames = features.shape[1]
-    rng = np.random.default_rng(seed)
-    middle = np.full(frames, frames // 2)
-    orders = {
-        "in_order": lambda: np.arange(frames),
-        "shuffled": lambda: rng.permutation(frames),
-        "reversed": lambda: np.arange(frames)[::-1],
-        "frozen": lambda: middle,
-    }
-    scores = {}
-    for name, order in orders.items():
-        clips = np.stack([clip[order()] for clip in features])
-        scores[name] = float((name_clips(model, clips)[1] == labels).mean())
-    return MotionReport(**scores)
+    features, labels, _ = unpack_clips(model, features, labels, classes)
+    if isinstance(features, ClipDataset):
+        raise ValueError("features must be an array or a Dataset, got a ClipDataset: read its clips first")
+    streams = _streams(model, features.shape[1:])
+    hits = dict.fromkeys(ORDERS, 0)
+    for start in range(0, len(labels), batch_size):
+        clips = np.asarray(features[start : start + batch_size])
+        for order in ORDERS:
+            shown = [
+                reorder(clip, order, streams, np.random.default_rng([seed, start + row]))
+                for row, clip in enumerate(clips)
+            ]
+            named = name_clips(model, np.stack(shown), batch_size=batch_size)[1]
+            hits[order] += int((named == labels[start : start + batch_size]).sum())
+    return MotionReport(**{order: count / len(labels) for order, count in hits.items()})
+
+
+def _streams(model: keras.Model, clip_shape: tuple[int, ...]) -> Streams:
+    """Say what clips hold, by the recipe or else by their shape."""
+    recipe = getattr(model, "recipe", None)
+    streams = recipe.streams if recipe is not None else None
+    if streams is None:
+        streams = "pose" if len(clip_shape) == 3 else read_channels(clip_shape[-1])[0]
+    if len(clip_shape) != (3 if streams == "pose" else 4):
+        raise ValueError(
+            f"features must be clips (N, T, H, W, C) of streams {streams!r}, got {clip_shape} each"
+        )
+    return streams
 
 
 def early_recognition(

@@ -116,7 +116,7 @@ class Recipe:
         interpolation: How frames are resized: "area", or "bilinear" for models whose training clips went
             through OpenCV's default.
         temperature: Divisor of the model's logits that makes its probabilities honest, see
-            `harkeras.fit_temperature`; 1 leaves them as they are.
+            `harkeras.calibrate`; 1 leaves them as they are.
         thresholds: Probability from which on a class is named, for classes where it was tuned, see
             `harkeras.tune_threshold`.
         training: What the model was trained on; None where nobody said.

@@ -24,12 +24,10 @@ from sklearn.model_selection import (
     StratifiedShuffleSplit,
 )
 
+from harkeras._group_balance import draw_test_groups
 from harkeras.sources import Sources, read_groups
 
 Split = Literal["group", "random", "official"]
-
-# Random orders of the groups among which the one that can be cut best is taken.
-_DRAWS = 500
 
 
 def split_by_group(
@@ -69,23 +67,15 @@ def split_by_group(
 def split_rows_by_group(
     labels: np.ndarray, groups: np.ndarray, *, test_size: float, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Split rows whose groups are known; the arguments and errors are those of `split_by_group`."""
+    """Split rows whose groups are known; the arguments and errors are those of `split_by_group`.
+
+    The same clips in another order are split alike.
+    """
     labels = _check(test_size, labels, groups)
     names, group_of_row = np.unique(groups, return_inverse=True)
     if len(names) < 2:
         raise ValueError(f"groups must be at least 2 source videos, got {names.tolist()}")
-    counts = np.zeros((len(names), labels.max() + 1))  # (G, classes): clips of each group
-    np.add.at(counts, (group_of_row, labels), 1)
-    wanted = counts.sum(axis=0) * test_size
-    rng, best, least = np.random.default_rng(seed), None, np.inf
-    for order in (rng.permutation(len(names)) for _ in range(_DRAWS)):
-        tested = counts[order[:-1]].cumsum(axis=0)  # (G - 1, classes): clips on the test side, cut after each
-        # A class that is missing on one side is worse than any imbalance.
-        missing = ((tested == 0) | (tested == counts.sum(axis=0))) & (wanted > 0)
-        errors = np.abs(tested - wanted).sum(axis=1) + len(labels) * missing.sum(axis=1)
-        if errors.min() < least:
-            least, best = errors.min(), order[: errors.argmin() + 1]
-    test = np.isin(group_of_row, best)
+    test = draw_test_groups(labels, group_of_row, test_size, seed)[group_of_row]
     return np.flatnonzero(~test), np.flatnonzero(test)
 
 

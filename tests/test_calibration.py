@@ -1,10 +1,18 @@
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
-from harkeras.calibration import expected_calibration_error, fit_temperature, plot_calibration, tune_threshold
+from harkeras.calibration import (
+    calibrate,
+    expected_calibration_error,
+    fit_temperature,
+    plot_calibration,
+    tune_threshold,
+)
+from harkeras.datasets import Dataset
 from harkeras.decisions import Decider, Window, name_classes
 from harkeras.evaluation import evaluate
 from harkeras.recipe import Recipe
@@ -66,6 +74,74 @@ class TestCalibration:
             expected_calibration_error(np.zeros(3, int), np.zeros(3))
         with pytest.raises(ValueError, match="bins must be at least 1, got 0"):
             expected_calibration_error(np.zeros(1, int), np.ones((1, 2)), bins=0)
+
+
+def logit_model():
+    """A clip of one frame holds its four logits, as pixels: softmax((pixel - 128) / 8)."""
+    clip = keras.Input((1, 1, 1, 4))
+    return keras.Model(clip, keras.ops.softmax((keras.layers.Reshape((4,))(clip) - 128) / 8))
+
+
+class TestCalibrate:
+    CLASSES = tuple("abcd")
+
+    @pytest.fixture
+    def clips(self, honest):
+        """Clips of which the model is too sure: its logits are those of `honest`, times two."""
+        labels, probabilities = honest
+        logits = np.log(probabilities)
+        logits = 2 * (logits - logits.mean(axis=1, keepdims=True))
+        return np.clip(np.round(8 * logits + 128), 0, 255).astype(np.uint8)[:, None, None, None], labels
+
+    @pytest.fixture
+    def model(self):
+        model = logit_model()
+        model.recipe = Recipe(self.CLASSES, 1, 1, 1, 1.0, streams="flow", flow_fields=2)
+        return model
+
+    def test_however_often(self, model, clips):
+        """What the recipe already has plays no part; thresholds and classes are kept."""
+        for before in (1.0, 1.0, 5.0, 0.2):
+            if before != 1:
+                model.recipe = replace(model.recipe, temperature=before)
+            assert calibrate(model, *clips) == pytest.approx(2, rel=0.06)
+            assert model.recipe.temperature == pytest.approx(2, rel=0.06)
+        first = model.recipe.temperature
+        assert calibrate(model, *clips) == pytest.approx(first, abs=1e-9)
+        assert evaluate(model, *clips, batch_size=500).calibration_error < 0.03
+
+    def test_a_data_set(self, model, clips):
+        paths = [Path(f"{row}.mp4") for row in range(len(clips[1]))]
+        groups = np.arange(len(paths)).astype(str)
+        data = Dataset(*clips, paths, classes=self.CLASSES, groups=groups, streams="flow", flow_fields=2)
+        assert calibrate(model, data[np.arange(2000)]) == pytest.approx(2, rel=0.1)
+        with pytest.raises(ValueError, match="labels must not come beside a data set"):
+            calibrate(model, data, clips[1])
+
+    def test_several_clips_of_each_video(self, honest):
+        """The temperature is that of each clip; the mean over the clips is what must be honest."""
+        labels, probabilities = honest
+        said = sharper(probabilities, 0.5)
+        assert fit_temperature(labels, said[:, None]) == fit_temperature(labels, said)
+        assert fit_temperature(labels, said[:, None].repeat(3, 1)) == pytest.approx(
+            fit_temperature(labels, said)
+        )
+
+    def test_thresholds_are_tuned_after_it(self, model, clips):
+        calibrate(model, *clips)
+        evaluation = evaluate(model, *clips, batch_size=500)
+        threshold = tune_threshold(evaluation.labels, evaluation.probabilities, 1, recall=0.9)
+        model.recipe = replace(model.recipe, thresholds={"b": threshold})
+        assert evaluate(model, *clips, batch_size=500).recall[1] == pytest.approx(0.9, abs=0.01)
+        calibrate(model, *clips)  # the same temperature: they hold
+        with pytest.warns(UserWarning, match="thresholds of b were tuned at the temperature"):
+            calibrate(model, clips[0], 3 - clips[1])
+
+    def test_refusals(self, model, clips):
+        with pytest.raises(ValueError, match="model must have a recipe"):
+            calibrate(logit_model(), *clips)
+        with pytest.raises(ValueError, match="labels is missing"):
+            calibrate(model, clips[0])
 
 
 class TestThresholds:

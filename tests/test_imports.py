@@ -12,7 +12,7 @@ import harkeras
 PACKAGE = Path(harkeras.__file__).parent
 # Modules of a level do not import each other; those of `models/` have a rule of their own below.
 LEVELS = [
-    ["_files", "_text"],
+    ["_files", "_text", "_group_balance"],
     ["sources"],
     [
         "_annotation_formats",
@@ -26,10 +26,11 @@ LEVELS = [
         "schedules",
     ],
     ["video", "assets", "_weight_files", "_weight_names", "_clip_index", "_clip_filter"],
-    ["flow"],
+    ["flow", "_reordering"],
     ["samples", "youtube", "augment", "pose", "people", "models", "folders"],
     ["splits", "leakage", "saving", "weights", "streaming", "batches"],
     ["annotations", "datasets", "images"],
+    ["scoring"],
     ["_stopping", "calibration", "features", "heads", "pretrained"],
     ["feature_table", "training", "evaluation", "prediction", "live", "export"],
     ["auto", "fine_tuning", "probing", "_comparison_page"],

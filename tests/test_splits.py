@@ -1,11 +1,19 @@
+import tracemalloc
 import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings, strategies
 
 from harkeras.sources import read_groups
-from harkeras.splits import list_official_splits, split_at_random, split_by_files, split_by_group
+from harkeras.splits import (
+    list_official_splits,
+    split_at_random,
+    split_by_files,
+    split_by_group,
+    split_rows_by_group,
+)
 
 CLASSES = ("Run", "Walk", "Wave")
 
@@ -65,6 +73,48 @@ class TestByGroup:
         expected = split_by_group(paths, labels)
         rows = split_by_group([str(path) for path in paths], labels.tolist())
         assert all(map(np.array_equal, rows, expected))
+
+    def test_sources_of_one_class_are_combined(self):
+        """Each class has its own sources, of many sizes: no cut through one order suits all."""
+        rng = np.random.default_rng(0)
+        sizes = rng.integers(1, 40, 60)
+        labels, groups = np.repeat(np.arange(60) % 8, sizes), np.repeat(np.arange(60), sizes)
+        _, test = split_rows_by_group(labels, groups, test_size=0.25, seed=27)
+        error = np.abs(np.bincount(labels[test], minlength=8) - np.bincount(labels) * 0.25)
+        assert error.sum() < 0.03 * len(labels)
+
+    @settings(max_examples=50, deadline=None)
+    @given(
+        clips=strategies.lists(
+            strategies.tuples(strategies.integers(0, 4), strategies.integers(0, 12)), min_size=2, max_size=60
+        ),
+        test_size=strategies.sampled_from([0.1, 0.25, 0.5, 0.8]),
+        seed=strategies.integers(0, 3),
+        data=strategies.data(),
+    )
+    def test_whatever_the_clips(self, clips, test_size, seed, data):
+        """Two sides, no source on both, and the same clips in another order are split alike."""
+        labels, groups = np.array(clips).T
+        if len(set(groups.tolist())) < 2:
+            return
+        train, test = split_rows_by_group(labels, groups, test_size=test_size, seed=seed)
+        assert len(train)
+        assert len(test)
+        assert sorted([*train, *test]) == list(range(len(labels)))
+        assert not set(groups[train]) & set(groups[test])
+        order = np.array(data.draw(strategies.permutations(range(len(clips)))))
+        _, other = split_rows_by_group(labels[order], groups[order], test_size=test_size, seed=seed)
+        assert sorted(order[other]) == test.tolist()
+
+    def test_many_clips_take_little_memory(self):
+        """8,000 clips of 101 classes, each a source: no table of sources by classes."""
+        labels = np.random.default_rng(0).integers(0, 101, 8000)
+        tracemalloc.start()
+        _, test = split_rows_by_group(labels, np.arange(8000), test_size=0.25, seed=27)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 6e6
+        assert np.bincount(labels[test]) == pytest.approx(np.bincount(labels) / 4, abs=1)
 
     def test_function_stands_over_names(self):
         paths, labels = ucf(groups=4)
