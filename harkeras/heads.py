@@ -19,6 +19,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
+from harkeras._keras_state import seeded
+
 STATISTICS = {
     "mean_std": ("mean", "std"),
     "mean_diff": ("mean", "diff"),
@@ -137,12 +139,12 @@ def fit_head(
             kernel, bias = Space(numbers).solve(numbers, labels, head.output_shape[-1], strength)
         head.get_layer("probabilities").set_weights([kernel.astype(np.float32), bias.astype(np.float32)])
         return head
-    return _train(head, features, labels, seed)
+    with seeded(seed):  # Keras draws weights, dropout and order from its global generators
+        return _train(head, features, labels)
 
 
-def _train(head, features, labels, seed: int):
-    """Train a head by gradient descent, from the random weights that the seed gives."""
-    keras.utils.set_random_seed(seed)
+def _train(head, features, labels):
+    """Train a head by gradient descent, from new random weights."""
     fresh = keras.models.clone_model(head)
     for mine, theirs in zip(head.variables, fresh.variables, strict=True):  # also the state of the dropout
         mine.assign(theirs)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 
@@ -12,10 +13,13 @@ import keras
 import numpy as np
 
 import harkeras.augment  # noqa: F401  registers the layers that a saved model may hold
+from harkeras._files import naming, partial_name, publish, resolve_target
 from harkeras.models import speed_up_groups
 from harkeras.recipe import Recipe
 
 _MEMBER = "recipe.json"
+_MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
+_MOST_JSON_BYTES = 64_000_000  # unpacked; real ones take some kilobytes
 
 
 def save_model(
@@ -30,8 +34,9 @@ def save_model(
 
     Args:
         model: The model.
-        path: A `.keras` file, or a folder, where the file is named after the model, the time, and `loss` and
-            `accuracy` if given.
+        path: A `.keras` file, which replaces an older one; or a folder, a path without suffix or one that is
+            there, where the file is named after the model, the time, and `loss` and `accuracy` if given, and
+            replaces none.
         recipe: What the model must be shown; the one that `train` or `load_model` left on the model by
             default.
         loss: Loss on the test clips, for the name.
@@ -41,8 +46,7 @@ def save_model(
         The path of the file.
 
     Raises:
-        ValueError: If there is no recipe, it names another number of classes than the model has outputs, or
-            `path` asks for another format.
+        ValueError: If there is no recipe, it is of another model, or `path` asks for another format.
         OSError: If the file cannot be written, for instance on a full disk; an older one then remains.
     """
     recipe = recipe or getattr(model, "recipe", None)
@@ -50,37 +54,58 @@ def save_model(
         raise ValueError(
             "recipe is missing: pass a Recipe, or a model that went through train() or load_model()"
         )
-    check_classes(model, recipe.classes)
+    check_recipe(model, recipe)
     path = Path(path)
-    if path.suffix in (".h5", ".hdf5"):
-        raise ValueError(f"path must be a .keras file or a folder, got {path}")
-    if path.suffix != ".keras":
+    named = path.suffix == ".keras"
+    if not named:
+        # "v1.0" is a folder, "model.pkl" another format
+        if any(map(str.isalpha, path.suffix)) and not path.is_dir():
+            raise ValueError(f"path must be a .keras file or a folder, got {path}")
         path = path / _default_name(model.name, loss, accuracy)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.part.keras")  # Keras insists on the suffix
-    try:
-        model.save(partial)
-        with zipfile.ZipFile(partial, "a") as file:
-            file.writestr(_MEMBER, recipe.to_json())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    path = _write(model, recipe, path, overwrite=named)
     model.recipe = recipe
     return path
+
+
+def _write(model: keras.Model, recipe: Recipe, path: Path, *, overwrite: bool) -> Path:
+    target = resolve_target(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = partial_name(target, ".keras")  # Keras insists on the suffix
+    try:
+        with naming(path):
+            model.save(partial)
+            with zipfile.ZipFile(partial, "a") as file:
+                file.writestr(_MEMBER, recipe.to_json())
+            published = publish(partial, target, overwrite=overwrite)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path if overwrite else path.with_name(published.name)
 
 
 def load_model(path: str | os.PathLike) -> keras.Model:
     """Load a `.keras` file; its recipe, if it has one, is the model's attribute `recipe`.
 
+    The file is checked for damage first. Nothing that is written in it is executed: Keras's safe mode stays
+    on, so that a model with a `Lambda` layer is refused.
+
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no `.keras` file.
+        ValueError: If it is no `.keras` file, a damaged or an unsafe one, or its recipe is of another model.
     """
-    recipe = read_recipe(path)
+    path, recipe = Path(path), read_recipe(path)
+    _check_archive(path)
     try:
-        model = speed_up_groups(keras.saving.load_model(path))
-    except KeyError as error:  # a zip file of something else
-        raise ValueError(f"{path} must be a .keras file, as Keras 3 writes it") from error
+        model = keras.saving.load_model(path, safe_mode=True)
+    except OSError as error:
+        if error.errno is not None:  # of the disk, not of the content
+            raise
+        raise _not_a_model(path, error) from error
+    except Exception as error:  # whatever Keras stumbles over: the content is anything that someone wrote
+        raise _not_a_model(path, error) from error
+    model = speed_up_groups(model)
+    if recipe is not None:
+        with _naming_file(path):
+            check_recipe(model, recipe)
     model.recipe = recipe
     return model
 
@@ -90,15 +115,88 @@ def read_recipe(path: str | os.PathLike) -> Recipe | None:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no `.keras` file.
+        ValueError: If it is no `.keras` file, or its recipe is damaged.
     """
     path = Path(path)
+    with _opened(path) as file:
+        if _MEMBER not in file.namelist():
+            return None
+        text = _read_json(file, _MEMBER)
+    with _naming_file(path):
+        return Recipe.from_json(text)
+
+
+def _check_archive(path: Path) -> None:
+    """Raise ValueError unless all members of a `.keras` file are there and have their checksums."""
+    with _opened(path) as file:
+        missing = set(_MEMBERS) - set(file.namelist())
+        if missing:
+            raise ValueError(f"it has no {', '.join(sorted(missing))}")
+        for name in _MEMBERS[:2]:
+            _read_json(file, name)
+        damaged = file.testzip()
+        if damaged is not None:
+            raise ValueError(f"{damaged} is damaged")
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a file as a `.keras` archive; what it trips over inside becomes one ValueError with its name."""
+    if path.is_dir():
+        raise ValueError(
+            f"{path} must be a .keras file, got a folder; a SavedModel opens with keras.layers.TFSMLayer"
+        )
     if not path.is_file():
         raise FileNotFoundError(f"no model file at {path}")
-    if not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} must be a .keras file, as Keras 3 writes it")
-    with zipfile.ZipFile(path) as file:
-        return Recipe.from_json(file.read(_MEMBER).decode()) if _MEMBER in file.namelist() else None
+    try:
+        with path.open("rb") as content, zipfile.ZipFile(content) as file:
+            yield file
+    except OSError as error:
+        if error.filename is not None:  # of opening it
+            raise
+        raise _not_a_model(path, error) from error
+    except Exception as error:  # zipfile has a dozen errors for damage: a wrong sum, length, method, ...
+        raise _not_a_model(path, error) from error
+
+
+def _read_json(file: zipfile.ZipFile, name: str) -> str:
+    size = file.getinfo(name).file_size
+    if size > _MOST_JSON_BYTES:
+        raise ValueError(f"{name} unpacks to {size} bytes")
+    return file.read(name).decode()
+
+
+def _not_a_model(path: Path, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split())[:500] or type(error).__name__
+    hint = (
+        " (harkeras opens no .h5: pass the model that keras.saving.load_model gives)"
+        if path.suffix in (".h5", ".hdf5")
+        else ""
+    )
+    return ValueError(f"{path} must be a .keras file, as Keras 3 writes it{hint}: {reason}")
+
+
+@contextmanager
+def _naming_file(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def check_recipe(model: keras.Model, recipe: Recipe) -> None:
+    """Raise ValueError if the classes of a recipe are not the model's, or its clips not what it takes."""
+    check_classes(model, recipe.classes)
+    shape, clip = model.input_shape, recipe.clip_shape
+    if isinstance(shape, list | dict):
+        return  # of a model with several inputs, which no recipe tells
+    image = recipe.streams != "pose" and recipe.frames == 1 and len(shape) == 4
+    clip = clip[1:] if image else clip
+    fits = len(shape) == len(clip) + 1 and all(
+        size is None or size == wanted for size, wanted in zip(shape[1:], clip, strict=True)
+    )
+    if not fits:
+        raise ValueError(f"the recipe's clips are {clip}, and the model takes {shape[1:]}")
 
 
 def check_classes(model: keras.Model, classes: Sequence[str]) -> None:

@@ -1,16 +1,43 @@
-"""Learning rates that change as training goes on: functions from an epoch to a rate.
+"""Learning rates that change as training goes on: from the number of an epoch to a rate.
 
-`train(..., learning_rate=cosine_schedule(1e-3, epochs=50, warmup_epochs=3))` takes any function of the number
-of the epoch, counted from 0, and of the logs of the epochs before it. A rate that follows from these alone is
-the same after an interruption.
+`train(..., learning_rate=cosine_schedule(1e-3, epochs=50, warmup_epochs=3))` asks at the beginning of each
+epoch, counted from 0, with the logs of the epochs before it. A rate that follows from these alone is the same
+after an interruption. Keras's own, `keras.optimizers.schedules`, count steps instead; `train` takes them too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
-Schedule = Callable[[int, list[dict[str, float]]], float]
+Logs = list[dict[str, float]]
+
+
+class Schedule:
+    """A rate for each epoch, with the arguments that it was made of, so that one can be told from another.
+
+    Args:
+        rate: Function of the number of the epoch, the logs of the epochs before it, and `arguments`.
+        **arguments: Numbers, lists and texts.
+    """
+
+    def __init__(self, rate: Callable[..., float], **arguments: Any):
+        """Keep both."""
+        self.rate, self.arguments = rate, arguments
+
+    def __call__(self, epoch: int, logs: Logs) -> float:
+        """Return the rate of an epoch."""
+        return self.rate(epoch, logs, **self.arguments)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the kind of schedule and its arguments."""
+        return {"kind": self.rate.__name__.strip("_"), **self.arguments}
+
+    def __repr__(self) -> str:
+        """Return the call that made it."""
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        return f"{self.rate.__name__.strip('_')}_schedule({arguments})"
 
 
 def step_schedule(learning_rate: float, drop_epochs: Sequence[int], *, factor: float = 0.1) -> Schedule:
@@ -25,11 +52,11 @@ def step_schedule(learning_rate: float, drop_epochs: Sequence[int], *, factor: f
         ValueError: If a number is out of its range.
     """
     _check(learning_rate=learning_rate, factor=factor)
+    return Schedule(_step, learning_rate=learning_rate, drop_epochs=list(drop_epochs), factor=factor)
 
-    def rate(epoch: int, logs: list[dict[str, float]]) -> float:
-        return learning_rate * factor ** sum(epoch >= drop for drop in drop_epochs)
 
-    return rate
+def _step(epoch: int, logs: Logs, learning_rate: float, drop_epochs: list[int], factor: float) -> float:
+    return learning_rate * factor ** sum(epoch >= drop for drop in drop_epochs)
 
 
 def cosine_schedule(learning_rate: float, epochs: int, *, warmup_epochs: int = 0) -> Schedule:
@@ -50,14 +77,14 @@ def cosine_schedule(learning_rate: float, epochs: int, *, warmup_epochs: int = 0
     _check(learning_rate=learning_rate, epochs=epochs)
     if not 0 <= warmup_epochs < epochs:
         raise ValueError(f"warmup_epochs must lie in 0 to {epochs - 1}, got {warmup_epochs}")
+    return Schedule(_cosine, learning_rate=learning_rate, epochs=epochs, warmup_epochs=warmup_epochs)
 
-    def rate(epoch: int, logs: list[dict[str, float]]) -> float:
-        if epoch < warmup_epochs:
-            return learning_rate * (epoch + 1) / (warmup_epochs + 1)
-        progress = min((epoch - warmup_epochs) / (epochs - warmup_epochs), 1)
-        return learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
-    return rate
+def _cosine(epoch: int, logs: Logs, learning_rate: float, epochs: int, warmup_epochs: int) -> float:
+    if epoch < warmup_epochs:
+        return learning_rate * (epoch + 1) / (warmup_epochs + 1)
+    progress = min((epoch - warmup_epochs) / (epochs - warmup_epochs), 1)
+    return learning_rate * (1 + math.cos(math.pi * progress)) / 2
 
 
 def plateau_schedule(
@@ -75,19 +102,21 @@ def plateau_schedule(
         ValueError: If a number is out of its range, or, in training, if there is no such loss.
     """
     _check(learning_rate=learning_rate, patience=patience, factor=factor)
+    return Schedule(_plateau, learning_rate=learning_rate, patience=patience, factor=factor, monitor=monitor)
 
-    def rate(epoch: int, logs: list[dict[str, float]]) -> float:
-        best, waited, drops = math.inf, 0, 0
-        for each in logs:
-            if monitor not in each:
-                raise ValueError(f"monitor must be one of {', '.join(each)}, got {monitor!r}")
-            waited = 0 if each[monitor] < best else waited + 1
-            best = min(best, each[monitor])
-            if waited >= patience:
-                waited, drops = 0, drops + 1
-        return learning_rate * factor**drops
 
-    return rate
+def _plateau(
+    epoch: int, logs: Logs, learning_rate: float, patience: int, factor: float, monitor: str
+) -> float:
+    best, waited, drops = math.inf, 0, 0
+    for each in logs:
+        if monitor not in each:
+            raise ValueError(f"monitor must be one of {', '.join(each)}, got {monitor!r}")
+        waited = 0 if each[monitor] < best else waited + 1
+        best = min(best, each[monitor])
+        if waited >= patience:
+            waited, drops = 0, drops + 1
+    return learning_rate * factor**drops
 
 
 def _check(**values: float) -> None:

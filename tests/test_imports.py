@@ -12,7 +12,7 @@ import harkeras
 PACKAGE = Path(harkeras.__file__).parent
 # Modules of a level do not import each other; those of `models/` have a rule of their own below.
 LEVELS = [
-    ["_files", "_text", "_group_balance"],
+    ["_files", "_text", "_group_balance", "_keras_state", "_configs"],
     ["sources"],
     [
         "_annotation_formats",

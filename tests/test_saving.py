@@ -1,12 +1,18 @@
+import json
 import re
 import resource
+import subprocess
+import sys
 import zipfile
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 
+from harkeras import saving
 from harkeras.models import create_lrcn_model
 from harkeras.recipe import Recipe
 from harkeras.saving import check_clips, load_model, read_recipe, save_model
@@ -58,9 +64,9 @@ class TestSaveAndLoad:
             assert Recipe.from_json(file.read("recipe.json").decode()) == RECIPE
 
     def test_optimizer_is_saved(self, tmp_path):
-        model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        model = keras.Sequential([keras.Input(SHAPE), keras.layers.Flatten(), keras.layers.Dense(2)])
         model.compile("adam", "mse")
-        model.fit(np.ones((4, 4)), np.ones((4, 2)), verbose=0)
+        model.fit(CLIPS, np.ones((2, 2)), verbose=0)
         loaded = load_model(save_model(model, tmp_path / "m.keras", recipe=RECIPE))
         assert int(loaded.optimizer.iterations) == 1
 
@@ -83,6 +89,18 @@ class TestPath:
         path = save_model(model, tmp_path / "v1.0", recipe=RECIPE)
         assert re.fullmatch(r"lrcn__[-_\d]+\.keras", path.name)
         assert path.parent == tmp_path / "v1.0"
+
+    def test_no_file_of_the_same_second_is_replaced(self, model, tmp_path):
+        paths = {save_model(model, tmp_path, recipe=RECIPE, accuracy=0.5) for _ in range(3)}
+        assert len(paths) == 3
+        assert sorted(tmp_path.iterdir()) == sorted(paths)
+        assert all(read_recipe(path) == RECIPE for path in paths)
+
+    def test_a_link_stays_one(self, model, tmp_path):
+        (tmp_path / "latest.keras").symlink_to(tmp_path / "v2.keras")
+        assert save_model(model, tmp_path / "latest.keras", recipe=RECIPE) == tmp_path / "latest.keras"
+        assert (tmp_path / "latest.keras").is_symlink()
+        assert read_recipe(tmp_path / "v2.keras") == RECIPE
 
     def test_folders_are_made(self, model, tmp_path):
         assert save_model(model, tmp_path / "a/b/c.keras", recipe=RECIPE).is_file()
@@ -131,15 +149,30 @@ class TestErrors:
         ):
             save_model(model, tmp_path / "model.keras", recipe=recipe)
 
-    def test_other_format(self, model, tmp_path):
-        with pytest.raises(ValueError, match=r"path must be a .keras file or a folder, got .*model\.h5"):
-            save_model(model, tmp_path / "model.h5", recipe=RECIPE)
+    @pytest.mark.parametrize("name", ["model.h5", "model.pkl", "model.pt", "model.Keras", "a.keras.zip"])
+    def test_other_format(self, model, tmp_path, name):
+        with pytest.raises(ValueError, match=rf"path must be a .keras file or a folder, got .*{name}"):
+            save_model(model, tmp_path / name, recipe=RECIPE)
+        assert not list(tmp_path.iterdir())
+
+    def test_not_onto_a_device(self, model, tmp_path):
+        (tmp_path / "null.keras").symlink_to("/dev/null")
+        with pytest.raises(ValueError, match=r"must be a regular file, got .*which is a device"):
+            save_model(model, tmp_path / "null.keras", recipe=RECIPE)
+
+    def test_recipe_of_other_clips(self, model, saved, tmp_path):
+        other = Recipe(RECIPE.classes, 3, 64, 64, clip_seconds=1)
+        with pytest.raises(ValueError, match=r"the recipe's clips are \(3, 64, 64, 3\), and the model takes"):
+            save_model(model, tmp_path / "model.keras", recipe=other)
+        with rewritten(saved, other.to_json().encode()) as path:
+            with pytest.raises(ValueError, match=rf"{path.name}: the recipe's clips are \(3, 64, 64, 3\)"):
+                load_model(path)
 
     @pytest.mark.parametrize("read", [read_recipe, load_model])
     def test_no_model_file(self, read, saved, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"no model file at .*nowhere"):
             read(tmp_path / "nowhere.keras")
-        with pytest.raises(FileNotFoundError, match="no model file at"):
+        with pytest.raises(ValueError, match=r"must be a .keras file, got a folder; a SavedModel opens with"):
             read(tmp_path)
         cut = tmp_path / "cut.keras"
         cut.write_bytes(saved.read_bytes()[:-100])
@@ -152,6 +185,125 @@ class TestErrors:
             file.writestr("a.png", b"")
         with pytest.raises(ValueError, match=r"pictures\.keras must be a .keras file, as Keras 3 writes it"):
             load_model(path)
+
+
+@contextmanager
+def rewritten(saved, recipe: bytes, **options):
+    """A model file beside another, with another recipe.json."""
+    path = saved.with_name("rewritten.keras")
+    with zipfile.ZipFile(saved) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, recipe if name == "recipe.json" else old.read(name), **options)
+    yield path
+    path.unlink()
+
+
+def refusal(path, work):
+    """Return the message of the ValueError that some work on a damaged file ends in, or None."""
+    try:
+        work()
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+class TestDamage:
+    """Whatever is in the file: the model that was saved, or one ValueError with the file's name."""
+
+    def test_bytes(self, saved, tmp_path):
+        def content(path):
+            with zipfile.ZipFile(path) as file:
+                return {name: file.read(name) for name in file.namelist()}
+
+        rng, whole, expected = np.random.default_rng(0), saved.read_bytes(), content(saved)
+        path, refused = tmp_path / "mutant.keras", 0
+        for number in range(400):
+            mutant = bytearray(whole)
+            if number % 4 == 0:
+                del mutant[int(rng.integers(len(mutant))) :]
+            elif number % 4 == 1:
+                start = int(rng.integers(len(mutant)))
+                mutant[start : start + 64] = rng.bytes(64)
+            else:  # of the directory at the end, every other time
+                first = 0 if number % 4 == 2 else len(mutant) - 600
+                for place in rng.integers(first, len(mutant), rng.integers(1, 9)):
+                    mutant[place] ^= 1 << rng.integers(8)
+            path.write_bytes(mutant)
+            error = refusal(path, lambda: (read_recipe(path), saving._check_archive(path)))
+            if error is None:
+                assert content(path) == expected
+            else:
+                assert error.startswith(f"{path} must be a .keras file")
+                refused += 1
+        assert refused > 300
+
+    def test_weights(self, saved):
+        """One bit of a weight, which Keras alone would load."""
+        content = bytearray(saved.read_bytes())
+        with zipfile.ZipFile(saved) as file:
+            member = file.getinfo("model.weights.h5")
+        content[member.header_offset + member.compress_size - 100] ^= 1
+        saved.write_bytes(content)
+        with pytest.raises(ValueError, match=r"model\.keras must be a .keras file.*is damaged"):
+            load_model(saved)
+
+    def test_recipes(self, model, saved):
+        odd = [None, True, 5, -1, 0, 1e300, float("nan"), "", "rgb", "x" * 9999, [], [[]], ["a", "a"], {}]
+        odd += [{"a": {"b": []}}, [1, 2], "NaN", {"Fall": "0.5"}, ["a", "b", "c"]]
+        values = json.loads(RECIPE.to_json())
+        texts = [json.dumps(values | {name: value}).encode() for name in (*values, "new") for value in odd]
+        texts += [b"", b"\xff\xfe", b"[" * 100_000, b"null", b"[]", b"{}", b'{"format": 1}', b"\0" * 99]
+        refused = 0
+        for text in texts:
+            with rewritten(saved, text) as path:
+                error = refusal(path, lambda: saving.check_recipe(model, read_recipe(path)))
+                assert error is None or re.match(
+                    rf"{path}|classes must name the model|the recipe's cl", error
+                )
+            refused += error is not None
+        assert 200 < refused < len(texts)
+
+    @pytest.mark.parametrize("name", ["recipe.json", "config.json", "metadata.json"])
+    def test_a_member_of_gigabytes_is_not_unpacked(self, saved, name):
+        path = saved.with_name("bomb.keras")
+        with zipfile.ZipFile(saved) as old, zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as new:
+            for each in old.namelist():
+                if each != name:
+                    new.writestr(each, old.read(each))
+            with new.open(name, "w") as member:
+                for _ in range(65):
+                    member.write(bytes(1_000_000))
+        with pytest.raises(ValueError, match=rf"bomb\.keras must be.*{name} unpacks to 65000000 bytes"):
+            load_model(path)
+
+    def test_nothing_in_it_is_executed(self, tmp_path):
+        marker = str(tmp_path / "executed")
+        clip = keras.Input(SHAPE)
+        x = keras.layers.Lambda(lambda x: (__import__("os").mkdir(marker), x)[1])(clip)
+        model = keras.Model(clip, keras.layers.Dense(2)(keras.layers.Flatten()(x)))
+        path = save_model(model, tmp_path / "lambda.keras", recipe=RECIPE)
+        Path(marker).rmdir()
+        with pytest.raises(ValueError, match=r"lambda\.keras must be .*[Ll]ambda"):
+            load_model(path)
+        assert not Path(marker).exists()
+
+
+@pytest.mark.slow
+def test_processes_that_write_one_path_leave_a_readable_file(tmp_path):
+    code = """
+import sys
+from harkeras.models import create_lrcn_model
+from harkeras.recipe import Recipe
+from harkeras.saving import save_model
+model = create_lrcn_model(2, (2, 64, 64, 3), filters=(2, 2, 2, 2), units=3)
+for _ in range(8):
+    save_model(model, sys.argv[1], recipe=Recipe(("a", "b"), 2, 64, 64, clip_seconds=1))"""
+    path = tmp_path / "model.keras"
+    command = [sys.executable, "-c", code, str(path)]
+    processes = [subprocess.Popen(command, cwd=Path(__file__).parents[1]) for _ in range(4)]
+    assert [process.wait() for process in processes] == [0] * 4
+    assert load_model(path).recipe.classes == ("a", "b")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 class TestCheckClips:

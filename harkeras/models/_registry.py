@@ -11,6 +11,8 @@ from typing import Literal
 
 import keras
 
+from harkeras._keras_state import untouched
+
 _BUILDERS: dict[str, Callable] = {}
 _PAPERS: dict[str, str] = {}
 _IMAGE_MODELS: set[str] = set()
@@ -90,11 +92,12 @@ def source_of(name: str) -> tuple[str, str]:
 def no_weights() -> Iterator[None]:
     """Build models for their shapes alone: inside, a network of 100 million weights takes no memory.
 
-    What was built is for looking at, not for use: its weights have no values.
+    What was built is for looking at, not for use: its weights have no values. Names and seeds that Keras
+    gives later are those that it would have given without.
     """
-    with keras.StatelessScope(initialize_variables=False):
+    # Keras lists the weights, to make their values at the next occasion: that list must not stay.
+    with untouched(), keras.StatelessScope(initialize_variables=False):
         yield
-    keras.utils.clear_session()  # or Keras makes the values now
 
 
 def count_parameters(model: keras.Model) -> int:

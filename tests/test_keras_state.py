@@ -1,0 +1,102 @@
+"""What the library builds and seeds on the way leaves the caller's process as it was."""
+
+import random
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from harkeras._keras_state import seeded
+from harkeras.heads import create_head, fit_head
+from harkeras.models import create_lrcn_model, model_table
+from harkeras.models._registry import count_parameters, no_weights
+
+
+def draws():
+    """What the next draws of each generator would be, and the weights and the name of the next model."""
+    model = create_lrcn_model(2, (2, 64, 64, 3), filters=(2, 2, 2, 2), units=3)
+    return (
+        random.random(),
+        np.random.random(),  # noqa: NPY002
+        float(tf.random.normal(())),
+        float(keras.random.normal(())),
+        [float(weight.sum()) for weight in model.get_weights()],
+        keras.layers.Dense(1).name,
+    )
+
+
+def fit_a_head():
+    features = np.random.default_rng(0).normal(size=(8, 3, 5))
+    fit_head(create_head("tcn", 2, (3, 5), units=4), features, np.arange(8) % 2)
+
+
+def build_without_weights():
+    with no_weights():
+        assert count_parameters(create_lrcn_model(4)) == 73_060
+
+
+def draw_inside():
+    with seeded(3):
+        draws()
+
+
+@pytest.mark.parametrize("work", [build_without_weights, draw_inside])
+def test_generators_go_on_as_if_nothing_had_happened(work):
+    def once(between):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(1)
+        draws()
+        between()
+        return draws()
+
+    names = slice(None, 5 if work is draw_inside else 6)  # layers that are used keep their names
+    assert once(work)[names] == once(lambda: None)[names]
+
+
+def test_fitting_a_head_does_not_seed_the_caller():
+    def once(seed):
+        keras.utils.set_random_seed(seed)
+        create_head("tcn", 2, (3, 5), units=4)  # draws
+        fit_a_head()
+        return random.random(), np.random.random(), float(tf.random.normal(()))  # noqa: NPY002
+
+    assert once(1) != once(2)
+
+
+def test_the_dtype_policy_survives(monkeypatch):
+    monkeypatch.setattr("harkeras.models._table.list_models", lambda *kind: [] if kind else ["lrcn"])
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        assert model_table()[0].parameters == 73_060
+        build_without_weights()
+        assert keras.config.dtype_policy().name == "mixed_bfloat16"
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def test_the_same_seed_draws_the_same():
+    def once():
+        with seeded(5):
+            return draws()[:5]
+
+    assert once() == once()
+
+
+def test_it_is_undone_after_an_error():
+    keras.utils.set_random_seed(1)
+    expected = random.random()
+    keras.utils.set_random_seed(1)
+    with pytest.raises(ZeroDivisionError), seeded(9):
+        1 / 0  # noqa: B018
+    assert random.random() == expected
+
+
+def test_no_weights_leaves_none_to_be_made_later():
+    """Keras would give values to what was built without, at the next model."""
+    with no_weights():
+        model = create_lrcn_model(4)
+    create_lrcn_model(2, (2, 64, 64, 3), filters=(2, 2, 2, 2), units=3)
+    with keras.StatelessScope():
+        keras.layers.Dense(1)
+    assert model.weights[0]._value is None
