@@ -17,6 +17,7 @@ from harkeras.decisions import Decider, Window, name_classes
 from harkeras.evaluation import evaluate
 from harkeras.recipe import Recipe
 from harkeras.saving import load_model, save_model
+from harkeras.sources import Sources
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +114,9 @@ class TestCalibrate:
     def test_a_data_set(self, model, clips):
         paths = [Path(f"{row}.mp4") for row in range(len(clips[1]))]
         groups = np.arange(len(paths)).astype(str)
-        data = Dataset(*clips, paths, classes=self.CLASSES, groups=groups, streams="flow", flow_fields=2)
+        data = Dataset(
+            *clips, paths, classes=self.CLASSES, sources=Sources(groups, ""), streams="flow", flow_fields=2
+        )
         assert calibrate(model, data[np.arange(2000)]) == pytest.approx(2, rel=0.1)
         with pytest.raises(ValueError, match="labels must not come beside a data set"):
             calibrate(model, data, clips[1])

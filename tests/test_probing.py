@@ -58,9 +58,7 @@ class TestMotionReport:
         assert motion_report(model, features, labels, classes=CLASSES).in_order == 0.5
 
     def test_a_data_set_brings_labels_and_classes(self):
-        clips = Dataset(
-            *ramps(), [Path(f"{i}.mp4") for i in range(4)], classes=CLASSES, groups=np.array(list("abcd"))
-        )
+        clips = Dataset(*ramps(), [Path(f"{i}.mp4") for i in range(4)], classes=CLASSES)
         report = motion_report(order_model(), clips[np.array([1, 2, 3])])
         assert (report.in_order, report.reversed) == (1, 0)
 
