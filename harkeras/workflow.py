@@ -16,13 +16,14 @@ import keras
 import numpy as np
 
 from harkeras._files import check_target, content_digest, write_text, written_whole
+from harkeras._keras_state import seeded
 from harkeras.auto import check_weights, head_features, split_options, train_auto
 from harkeras.datasets import load_folder
 from harkeras.evaluation import Evaluation, evaluate, measure_latency, plot_confusion_matrix, plot_metric
 from harkeras.feature_table import read_feature_table
 from harkeras.flow import FlowMethod
 from harkeras.folders import ClipFolder, read_folder
-from harkeras.models import create_model
+from harkeras.models import check_options, create_model, describe_unknown, list_models
 from harkeras.recipe import TrainingRecord, read_channels
 from harkeras.saving import load_model, save_model
 from harkeras.sources import warn_if_unknown
@@ -106,6 +107,8 @@ def train_on_folder(
         RuntimeError: If the loss is not a number in the first epoch.
         OSError: If the output folder cannot be written.
     """
+    options = dict(model_options or {})
+    _check_model(model, options, training)
     folder = read_folder(data_dir, classes, group_by=group_by, copies=True)
     if len(folder.classes) < 2:
         raise ValueError(
@@ -118,25 +121,32 @@ def train_on_folder(
     splitting.of(folder)  # before the long work, because it may refuse the folder
     if split == "group":
         warn_if_unknown(folder.sources)
-    keras.utils.set_random_seed(seed)
-    options = dict(model_options or {})
-    if model == "auto":
-        if training:
-            raise ValueError(
-                f"{', '.join(sorted(training))} must be left out with 'auto', which trains no network from "
-                "end to end; name a model of list_models()"
-            )
-        if _weights_can_be_had(options, cache):
+    with seeded(seed):
+        if model == "auto" and _weights_can_be_had(options, cache):
             job = _train_auto(folder, splitting, input_shape, options, flow_method, cache, workers)
-            return _finish(folder, splitting, output_dir, *job)
-        model, cache = "lrcn", None
-    shape = (20, 64, 64, 3) if input_shape is None else input_shape
-    network = create_model(model, len(folder.classes), shape, **options)
-    job = _train_network(network, folder, splitting, shape, flow_method, cache, workers, training)
+        else:
+            shape = (20, 64, 64, 3) if input_shape is None else input_shape
+            network = create_model(
+                "lrcn" if model == "auto" else model, len(folder.classes), shape, **options
+            )
+            job = _train_network(network, folder, splitting, shape, flow_method, cache, workers, training)
     trained = _finish(folder, splitting, output_dir, *job)
     if training.get("resume") is not None:  # only now: the model lies on the disk
         Path(training["resume"]).unlink(missing_ok=True)
     return trained
+
+
+def _check_model(model: str, options: dict[str, Any], training: dict[str, Any]) -> None:
+    """Raise ValueError before the long work if there is no such model, or it would ignore an argument."""
+    if model != "auto":
+        if model not in list_models():
+            raise ValueError(describe_unknown(model, [*list_models(), "auto"]))
+        check_options(model, options)
+    elif training:
+        raise ValueError(
+            f"{', '.join(sorted(training))} must be left out with 'auto', which trains no network from end "
+            "to end; name a model of list_models()"
+        )
 
 
 @dataclass(frozen=True)

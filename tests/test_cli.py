@@ -135,6 +135,23 @@ def test_bad_input_is_one_line_and_status_2(run, model, sample_dir, tmp_path, mo
         (("train", sample_dir, "--model", "c4d"), "name must be one of c3d, cnn_lstm"),
         (("train", sample_dir, "--classes", "StandingUp,Flying"), "no folder for the class 'Flying'"),
         (("train", sample_dir, "--model", "lrcn", "--height", "8"), "input_shape must be at least 64 x 64"),
+        (("train", sample_dir, "--model", "lcrn"), "auto, got 'lcrn'; did you mean 'lrcn'?"),
+        (
+            ("train", sample_dir, "--model", "lrcn", "--option", "units=abc"),
+            "option units of lrcn must be a value",
+        ),
+        (
+            ("train", sample_dir, "--model", "lrcn", "--option", "filters=3"),
+            "such as (16, 32, 64, 64), got 3",
+        ),
+        (
+            ("train", sample_dir, "--model", "lrcn", "--option", "num_classes=3"),
+            "options of lrcn must be among",
+        ),
+        (
+            ("train", sample_dir, "--model", "lrcn", "--height", "1000000", "--width", "1000000"),
+            "input_shape must have at most 1,073,741,824 numbers",
+        ),
         (("train", sample_dir, "--model", "lrcn", "--frames", "0"), "input_shape must be four positive"),
         (("train", sample_dir, "--epochs", "3"), "epochs must be left out with 'auto'"),
         (("train", sample_dir, "--group-by", "("), "group_by must be a regular expression"),

@@ -1,7 +1,7 @@
 """The models, one family per file; importing this package registers them all."""
 
 from harkeras.models._blocks import set_batch_norm_momentum, speed_up_groups
-from harkeras.models._registry import create_model, list_models
+from harkeras.models._registry import check_options, create_model, describe_unknown, list_models
 from harkeras.models._structure import plot_model_structure
 from harkeras.models._table import count_multiply_adds, model_table
 from harkeras.models.c3d import create_c3d_model
@@ -36,6 +36,7 @@ from harkeras.models.two_stream import create_two_stream_model
 from harkeras.models.video_transformer import create_video_transformer_model
 
 __all__ = [
+    "check_options",
     "count_multiply_adds",
     "create_c3d_model",
     "create_cnn_lstm_model",
@@ -64,6 +65,7 @@ __all__ = [
     "create_two_stream_model",
     "create_vgg16_model",
     "create_video_transformer_model",
+    "describe_unknown",
     "inflate",
     "list_models",
     "model_table",

@@ -9,6 +9,9 @@ import keras
 import numpy as np
 from keras import Model, layers, ops
 
+# Of a clip: as float32, 4 GB. What is larger is a slip of the pen, and ends somewhere inside TensorFlow.
+_MOST_NUMBERS = 2**30
+
 
 def clip_input(num_classes: int, input_shape: tuple[int, ...], *, smallest: int) -> keras.KerasTensor:
     """Check a builder's first two arguments and make the input of a model that classifies clips.
@@ -30,6 +33,8 @@ def clip_input(num_classes: int, input_shape: tuple[int, ...], *, smallest: int)
         raise ValueError(
             f"input_shape must be four positive integers (frames, height, width, channels), got {input_shape}"
         )
+    if math.prod(input_shape) > _MOST_NUMBERS:
+        raise ValueError(f"input_shape must have at most {_MOST_NUMBERS:,} numbers, got {tuple(input_shape)}")
     if min(input_shape[1:3]) < smallest:
         raise ValueError(
             f"input_shape must be at least {smallest} x {smallest} pixels, got {tuple(input_shape)}"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 
@@ -68,18 +70,43 @@ def create_model(name: str, num_classes: int, input_shape: tuple[int, ...] | Non
             arguments.
     """
     if name not in _BUILDERS:
-        raise ValueError(
-            f"name must be one of {', '.join(list_models() + list_models('images'))}, got {name!r}"
-        )
-    known = list(inspect.signature(_BUILDERS[name]).parameters)[2:]
-    unknown = options.keys() - set(known)
-    if unknown:
-        raise ValueError(
-            f"options of {name} must be among {', '.join(known)}, got {', '.join(sorted(unknown))}"
-        )
+        raise ValueError(describe_unknown(name, list_models() + list_models("images")))
+    check_options(name, options)
     if input_shape is not None:
         options["input_shape"] = tuple(input_shape)
     return _BUILDERS[name](num_classes, **options)
+
+
+def describe_unknown(name: str, names: Sequence[str]) -> str:
+    """Say which names there are, and which of them may have been meant."""
+    close = difflib.get_close_matches(name, names, 1)
+    meant = f"; did you mean {close[0]!r}?" if close else ""
+    return f"name must be one of {', '.join(names)}, got {name!r}{meant}"
+
+
+def check_options(name: str, options: dict[str, Any]) -> None:
+    """Raise ValueError if the builder of a model has no such options, or values of another type."""
+    parameters = list(inspect.signature(_BUILDERS[name]).parameters.values())[2:]
+    known = {parameter.name: parameter.default for parameter in parameters}
+    unknown = sorted(options.keys() - known.keys())
+    if unknown:
+        raise ValueError(f"options of {name} must be among {', '.join(known)}, got {', '.join(unknown)}")
+    for option, value in options.items():
+        default = known[option]
+        if default is not None and not _is_like(value, default):
+            raise ValueError(f"option {option} of {name} must be a value such as {default!r}, got {value!r}")
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Whether a value is of the kind of another: a number, a text, or as many numbers."""
+    if isinstance(default, tuple):
+        return isinstance(value, tuple | list) and all(_is_like(each, default[0]) for each in value)
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    for kind in (Integral, Real, str):
+        if isinstance(default, kind):
+            return isinstance(value, kind)
+    return True
 
 
 def source_of(name: str) -> tuple[str, str]:

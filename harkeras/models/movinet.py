@@ -78,7 +78,7 @@ _VARIANTS = {
 
 @register("movinet", paper="Kondratyuk et al., CVPR 2021")
 def create_movinet_model(
-    num_classes, input_shape=None, *, variant="a0", causal=False, width=1, dropout=0.5, stochastic_depth=0.2
+    num_classes, input_shape=None, *, variant="a0", causal=False, width=1.0, dropout=0.5, stochastic_depth=0.2
 ):
     """Build MoViNet for whole clips, uncompiled, with random weights.
 
@@ -108,7 +108,7 @@ def create_movinet_model(
     return speed_up_groups(Model(clip, output, name="movinet"))
 
 
-def create_movinet_stream_model(num_classes, input_shape=None, *, variant="a0", width=1):
+def create_movinet_stream_model(num_classes, input_shape=None, *, variant="a0", width=1.0):
     """Build the causal MoViNet that takes a video chunk by chunk and hands its memory on; for prediction.
 
     Its weights are those of `create_movinet_model(..., causal=True)`, in the same order.
