@@ -46,8 +46,8 @@ def untouched() -> Iterator[None]:
 def _kept_random_state() -> Iterator[None]:
     python, legacy_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  it is to be left alone
     of_keras = {name: global_state.get_global_attribute(name) for name in _SEEDS}
-    tensorflow = _tensorflow_context()
-    of_tensorflow = tensorflow and (tensorflow._seed, tensorflow._rng)
+    of_tensorflow = vars(_tensorflow_context()) if keras.backend.backend() == "tensorflow" else {}
+    seeds = {name: of_tensorflow[name] for name in ("_seed", "_rng") if name in of_tensorflow}
     try:
         yield
     finally:
@@ -55,14 +55,12 @@ def _kept_random_state() -> Iterator[None]:
         np.random.set_state(legacy_numpy)  # noqa: NPY002
         for name, value in of_keras.items():
             global_state.set_global_attribute(name, value)
-        if tensorflow:
-            tensorflow._seed, tensorflow._rng = of_tensorflow
+        of_tensorflow.pop("_rng", None)  # there is none before the first seed
+        of_tensorflow.update(seeds)
 
 
 def _tensorflow_context():
-    """Return the object that holds TensorFlow's global seed, or None with another backend."""
-    if keras.backend.backend() != "tensorflow":
-        return None
+    """Return the object that holds TensorFlow's global seed."""
     from tensorflow.python.eager import context
 
     return context.context()
