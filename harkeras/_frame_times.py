@@ -44,9 +44,9 @@ def join_pieces(
         are in order.
     """
     offsets, offset, last, in_order = [], 0, None, True
-    for before, time, after in zip([None, *times[:-1]], times, [*times[1:], None], strict=True):
+    for before, time, after in zip([None, *times], times, [*times[1:], None], strict=False):
         if time is not None:
-            if _is_stray(before, time, after, longest):
+            if _is_stray(before, time, after, period):
                 offsets.append(None)
                 in_order = False
                 continue
@@ -59,11 +59,11 @@ def join_pieces(
     return offsets, in_order
 
 
-def _is_stray(before: int | None, time: int, after: int | None, longest: int) -> bool:
-    """Whether a time alone is wrong: its neighbors follow each other without it."""
+def _is_stray(before: int | None, time: int, after: int | None, period: int) -> bool:
+    """Whether a time alone is wrong: those around it follow each other without it."""
     if before is None or after is None:
         return False
-    return 0 < after - before <= longest and not before <= time <= after
+    return 0 < after - before <= 3 * period and not before <= time <= after
 
 
 def increasing_times(times: Sequence[int | None], period: int, longest: int, shortest: int) -> np.ndarray:
