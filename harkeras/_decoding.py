@@ -1,13 +1,17 @@
-"""The inside of `harkeras.video`: when the frames of a file are on screen, and the way to their pixels."""
+"""The inside of `harkeras.video`: an open file, when its frames are on screen, and the way to their pixels.
+
+Packets say quickly when frames are shown and where decoding can start, and most files tell the truth. What
+can be checked is checked, before decoding and on the way. A file that is found to be wrong is decoded once
+from its start to its end, and what came out counts.
+"""
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
-from fractions import Fraction
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -15,21 +19,35 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
+from harkeras._packets import Packets, read_packets, sane
+from harkeras._pixels import displayed_size, to_rgb
+from harkeras._scans import Scan, ScanCache, piece_offsets, scan_frames, scan_packets
+
+# Larger frames are refused: a damaged header could ask for gigabytes. 8K has 33 million pixels. For still
+# more, set `harkeras._decoding.MAX_PIXELS` before reading.
+MAX_PIXELS = 2**26
 # A jump to a key frame costs about as much as decoding this many frames.
 _JUMP_COST_FRAMES = 8
-# A frame counts as on screen at its own time, whatever the rounding of seconds.
-ROUNDING_SECONDS = 1e-6
+
+_scans = ScanCache()
 
 
 class VideoError(RuntimeError):
     """A video that cannot be decoded. The message names the file."""
 
 
+class _FalseKeyError(Exception):
+    """Decoding cannot start where the container says."""
+
+
+class _FalseTimesError(Exception):
+    """Frames do not come at the times that their packets promised."""
+
+
 class Source:
     """An open video file: when its frames are on screen, and the way to their pixels.
 
-    Times are ticks of `base` seconds. `ticks` (int64, ascending) says when each frame appears, `end` when the
-    last one goes, and `keys` at which frames decoding can start.
+    `scan` says when. It changes if decoding shows that the packets were wrong.
     """
 
     def __init__(self, video: str | os.PathLike, threads: int = 1):
@@ -37,27 +55,36 @@ class Source:
         if not self.path.is_file():
             folder = " (it is a folder)" if self.path.is_dir() else ""
             raise FileNotFoundError(f"no video file at {self.path}{folder}")
-        if not self.path.stat().st_size:
+        status = self.path.stat()
+        if not status.st_size:
             raise VideoError(f"{self.path}: the file is empty")
-        self._reformatter = VideoReformatter()
-        self._threads = threads
-        self.ticks = np.empty(0, np.int64)
-        self._open()
+        self._cache_key = (str(self.path.absolute()), status.st_size, status.st_mtime_ns)
+        self._reformatter, self._threads = VideoReformatter(), threads
+        self._size: tuple[int, int] | None = None
+        self._errors, self._is_cut = 0, False
+        self._open(threads)
         try:
-            self._scan()
+            self.scan = _scans.get(self._cache_key)
+            self._read_times() if self.scan is None else self._warn()
         except BaseException:
             self.close()
             raise
 
+    @property
+    def ticks(self) -> np.ndarray:
+        return self.scan.ticks
+
     def close(self) -> None:
         self._container.close()
 
-    def _open(self) -> None:
+    def _open(self, threads: int) -> None:
+        limit = {"max_pixels": str(MAX_PIXELS)}
         try:
             # An absolute path is never taken for an address such as "concat:clip.mp4".
-            self._container = av.open(str(self.path.absolute()))
-        except (av.error.FFmpegError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or error
+            path = str(self.path.absolute())
+            self._container = av.open(path, metadata_errors="replace", options=limit)
+        except av.error.FFmpegError as error:
+            reason = error.strerror or error
             raise VideoError(f"{self.path}: not a video that can be read, or cut off ({reason})") from error
         for stream in self._container.streams.video:
             if stream.codec_context and not stream.disposition & Disposition.attached_pic:
@@ -66,148 +93,231 @@ class Source:
         else:
             self.close()
             raise VideoError(f"{self.path}: the file holds no video stream")
-        self.stream.codec_context.thread_count = self._threads
-        self.stream.codec_context.thread_type = "NONE" if self._threads == 1 else "AUTO"
+        context = self.stream.codec_context
+        if context.width * context.height > MAX_PIXELS:
+            self.close()
+            raise self._too_large(f"{context.height} x {context.width}")
+        context.options = limit
+        self._pixel_aspect = self.stream.sample_aspect_ratio
+        context.thread_count = threads
+        context.thread_type = "NONE" if threads == 1 else "AUTO"
 
-    def _scan(self) -> None:
-        """Read the times of the frames from the packets, without decoding."""
-        self.base, self._by_order = self.stream.time_base, False
-        ticks, keys, duration, count = [], [], 0, 0
-        for packet in self._demux():
-            count += packet.size > 0
-            if packet.size and not packet.is_discard:
-                ticks.append(packet.pts)
-                keys += [packet.pts] if packet.is_keyframe else []
-                duration = packet.duration or 0
-        if not ticks or None in ticks or len(set(ticks)) < len(ticks):
-            self.count()
-            return
-        if count < self.stream.frames:
-            self.warn(count, self.stream.frames)
-        # AVI holds no presentation times. Where FFmpeg does not see its B-frames (H.264, and MPEG-4 packed as
-        # in UCF's clips), frames bear wrong times but come in the right order.
-        if "avi" in self._container.format.name and self.stream.codec_context.has_b_frames:
-            self._by_order = ticks == sorted(ticks)
-        self._set_times(sorted(ticks), [] if self._by_order else keys, duration)
+    # Times
+
+    def _read_times(self) -> None:
+        packets = self._read_packets()
+        scan = scan_packets(self.stream, packets)
+        self._count(packets) if scan is None else self._keep(scan)
 
     def count(self) -> None:
-        """Take the times from the frames that decode: slow, but right for damaged and untimed files."""
-        promised, self._by_order = len(self.ticks), True
-        ticks = [frame.pts for packet in self._packets(None) for frame in self._decode_packet(packet)]
-        if not ticks:
+        """Take the times from the frames that decode: slow, but right for damaged and untrue files."""
+        self._reopen()
+        self._count(self._read_packets())
+
+    def _read_packets(self) -> Packets:
+        packets = read_packets(self._demux(), self.stream.codec_context.name)
+        packets.lost = int(self._is_cut)
+        packets.pictures += packets.lost
+        if not packets.ticks:
             raise self.undecodable()
-        if len(ticks) < promised:
-            self.warn(len(ticks), promised)
-        if None in ticks or any(before >= after for before, after in pairwise(ticks)):
-            ticks, self.base = range(len(ticks)), 1 / self._rate
-        self._set_times(ticks, [], 0)
+        return packets
 
-    def _set_times(self, ticks: Sequence[int], keys: list[int], last_duration: int) -> None:
-        self.ticks = np.array(ticks, np.int64)
-        if not last_duration:
-            last_duration = np.median(np.diff(self.ticks)) if len(ticks) > 1 else 1 / self._rate / self.base
-        self.end = int(self.ticks[-1]) + max(round(last_duration), 1)
-        self.keys = np.unique(np.array([self.ticks[0], *keys]))
+    def _count(self, packets: Packets) -> None:
+        self._reopen(threads=1)
+        offsets, times, self._errors = piece_offsets(self.stream, packets), [], 0
+        for packet, tick, offset in zip(self._demux(), packets.ticks, offsets, strict=False):
+            packet.pts = None if tick is None or offset is None else tick + offset
+            times += [sane(frame.pts) for frame in self._decode_packet(packet)]
+        times += [sane(frame.pts) for frame in self._decode_packet(None)]
+        if not times:
+            raise self.undecodable()
+        packets.lost += self._errors
+        self._keep(scan_frames(self.stream, packets, times))
 
-    @property
-    def rounding_ticks(self) -> float:
-        return ROUNDING_SECONDS / float(self.base)
+    def _keep(self, scan: Scan) -> None:
+        self.scan = scan
+        _scans.put(self._cache_key, scan)
+        self._warn()
 
-    @property
-    def _rate(self) -> Fraction:
-        return self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
+    def _warn(self) -> None:
+        if self.scan.damage:
+            warnings.warn(f"{self.path}: {self.scan.damage}", stacklevel=3)
 
-    def span(self, start_seconds: float | None, end_seconds: float | None) -> tuple[float, float]:
-        """Return the half-open range in ticks, checked."""
-        base, first = float(self.base), float(self.ticks[0])
-        duration = (self.end - first) * base
-        start = 0.0 if start_seconds is None else start_seconds
-        stop = duration if end_seconds is None else end_seconds
-        if not 0 <= start < duration:
-            raise ValueError(f"start_seconds must lie in the video, 0 to {duration:.3f}, got {start_seconds}")
-        if not stop > start:
-            raise ValueError(f"end_seconds must be greater than start_seconds ({start}), got {end_seconds}")
-        return first + start / base, first + min(stop, duration) / base
+    def read_spread(
+        self,
+        frames: int,
+        start_seconds: float | None,
+        end_seconds: float | None,
+        read: Callable[[np.ndarray], dict[int, np.ndarray]],
+    ) -> np.ndarray:
+        """Read the images of the frames that `spread` chooses, anew if decoding shows that times were wrong.
 
-    def on_screen(self, ticks: np.ndarray | float) -> np.ndarray:
-        """For each time, return the tick of the frame that is on screen then."""
-        return self.ticks[np.searchsorted(self.ticks, ticks + self.rounding_ticks, side="right") - 1]
+        Args:
+            frames: Number of images T.
+            start_seconds: Start of the range.
+            end_seconds: End of the range.
+            read: Function of ticks that returns the image at each of them, as far as they decode.
 
-    def spread(self, frames: int, start_seconds: float | None, end_seconds: float | None) -> np.ndarray:
-        """Return the ticks of the frames on screen at the middles of `frames` equal parts of the range."""
-        start, stop = self.span(start_seconds, end_seconds)
-        return self.on_screen(start + (stop - start) * (np.arange(frames) + 0.5) / frames)
+        Returns:
+            The images, one behind the other: (T, ...).
+        """
+        for _ in range(2):
+            ticks = self.scan.spread(frames, start_seconds, end_seconds)
+            images = read(ticks)
+            if images.keys() >= set(ticks.tolist()):
+                return np.stack([images[tick] for tick in ticks.tolist()])
+        raise self.undecodable()
+
+    # Frames
 
     def decode(self, ticks: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Yield (tick, frame) for ascending ticks as far as they decode; jump to key frames if that pays."""
-        keys = self.keys[np.searchsorted(self.keys, ticks, side="right") - 1]
+        """Yield (tick, frame) for ascending ticks as far as they decode; jump to key frames if that pays.
+
+        Where a key frame turns out to be none, decoding starts anew at the first frame. Where frames do not
+        come as promised, they are counted, `self.ticks` changes, and what is left comes at its new times.
+        """
+        last = None
+        try:
+            for tick, frame in self._decode_runs(ticks):
+                if tick == self.ticks[0]:
+                    self._size = self._displayed_size(frame)
+                yield tick, frame
+                last = tick
+            return
+        except _FalseKeyError:
+            self.scan = replace(self.scan, keys=self.ticks[:1])
+            _scans.put(self._cache_key, self.scan)
+        except _FalseTimesError:
+            self.count()
+            ticks = np.unique(self.scan.on_screen(ticks))
+        yield from self.decode(ticks if last is None else ticks[ticks > last])
+
+    def _decode_runs(self, ticks: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
+        if not len(ticks):
+            return
+        starts = self.scan.keys
+        keys = starts[np.searchsorted(starts, ticks, side="right") - 1]
         frames_to_key = np.searchsorted(self.ticks, keys[1:]) - np.searchsorted(self.ticks, ticks[:-1])
         jumps = np.flatnonzero(frames_to_key > _JUMP_COST_FRAMES) + 1
         for run, key in zip(np.split(ticks, jumps), keys[[0, *jumps]].tolist(), strict=True):
-            yield from self._decode_run(run.tolist(), key)
+            decode = self._decode_by_order if self.scan.by_order else self._decode_from
+            yield from decode(run.tolist(), key)
 
-    def _decode_run(self, run: list[int], key: int) -> Iterator[tuple[int, av.VideoFrame]]:
+    def _decode_by_order(self, run: list[int], key: int) -> Iterator[tuple[int, av.VideoFrame]]:
+        """Decode from the start and count, up to the last wanted frame."""
+        wanted, ticks = set(run), iter(self.ticks.tolist())
+        self._reopen(threads=1)  # with threads, a damaged file may give other frames each time
+        for frame in self._frames(self._demux()):
+            tick = next(ticks, None)
+            if tick in wanted:
+                yield tick, frame
+            if tick is None or tick >= run[-1]:
+                return
+
+    def _decode_from(self, run: list[int], key: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decode on from a key frame, leaving out unwanted frames that no other frame needs."""
-        context, wanted, order = self.stream.codec_context, set(run), iter(self.ticks.tolist())
-        jumped = key > self.ticks[0]
-        for packet in self._packets(key):
-            needed = self._by_order or packet.pts in wanted
-            context.skip_frame = "DEFAULT" if needed else "NONREF"
-            for frame in self._decode_packet(packet):
-                tick = next(order, None) if self._by_order else frame.pts
-                if tick in wanted and not (jumped and frame.is_corrupt):
-                    yield tick, frame
-                if tick is None or tick >= run[-1]:
-                    return
+        wanted, last, jumped = set(run), None, key > self.ticks[0]
+        for frame in self._frames(self._packets(key), wanted):
+            tick = frame.pts
+            if tick is None or (last is not None and tick <= last):
+                raise _FalseTimesError
+            if tick < key and jumped:
+                continue  # of the group of pictures before
+            if last is None and jumped and (tick != key or not frame.key_frame):
+                raise _FalseKeyError
+            if frame.is_corrupt and jumped:
+                raise _FalseKeyError
+            last = tick
+            if tick in wanted:
+                wanted.remove(tick)
+                yield tick, frame
+            if tick >= run[-1]:
+                break
+        if wanted:
+            raise _FalseKeyError if jumped else _FalseTimesError
 
-    def _packets(self, key: int | None) -> Iterator[av.Packet]:
+    def _packets(self, key: int) -> Iterator[av.Packet]:
         """Yield the packets from a key frame on, or from the start where the file cannot be entered there."""
-        if not self._by_order:
-            with suppress(av.error.FFmpegError):
-                self._container.seek(key, stream=self.stream)
-                self.stream.codec_context.flush_buffers()
-                packets = self._demux()
-                first = next(packets, None)
-                if first is not None and first.pts is not None and first.pts <= key:
-                    yield first
-                    yield from packets
-                    return
-        self.close()
-        self._open()
+        with suppress(av.error.FFmpegError):
+            self._container.seek(key, stream=self.stream)
+            self.stream.codec_context.flush_buffers()
+            packets = self._demux()
+            first = next(packets, None)
+            if first is not None and first.pts is not None and first.pts <= key:
+                yield first
+                yield from packets
+                return
+        self._reopen()
         yield from self._demux()
 
+    def _frames(
+        self, packets: Iterator[av.Packet], wanted: set[int] | None = None
+    ) -> Iterator[av.VideoFrame]:
+        """Decode packets; of frames that no other frame needs, only those that are wanted, all by default."""
+        for packet in packets:
+            needed = wanted is None or packet.pts in wanted
+            self.stream.codec_context.skip_frame = "DEFAULT" if needed else "NONREF"
+            yield from self._decode_packet(packet)
+        yield from self._decode_packet(None)
+
+    def _reopen(self, threads: int | None = None) -> None:
+        self.close()
+        self._open(self._threads if threads is None else threads)
+
     def _demux(self) -> Iterator[av.Packet]:
+        """Yield the packets that hold something; an empty one repeats a frame in AVI, or is the end."""
+        held = None
         with suppress(av.error.FFmpegError):  # cut off in the middle: what came before counts
-            yield from self._container.demux(self.stream)
+            for packet in filter(lambda packet: packet.size, self._container.demux(self.stream)):
+                if held is not None:
+                    yield held
+                held = packet
+        # Half a packet at the end of a cut file is left out: decoding it would lose whole frames before it.
+        self._is_cut = held is not None and held.is_corrupt
+        if held is not None and not self._is_cut:
+            yield held
 
-    def _decode_packet(self, packet: av.Packet) -> list[av.VideoFrame]:
-        if packet.is_corrupt:
-            return []  # half a packet at the end of a cut file: decoding it would lose whole frames before it
+    def _decode_packet(self, packet: av.Packet | None) -> list[av.VideoFrame]:
         try:
-            return self.stream.codec_context.decode(packet if packet.size else None)
+            return self.stream.codec_context.decode(packet)
         except av.error.FFmpegError:
-            return []  # a damaged packet: the frames around it count
+            self._errors += 1
+            return []  # the frames around a damaged packet count
 
-    def displayed_size(self, frame: av.VideoFrame) -> tuple[int, int]:
-        """Return height and width of an upright frame in pixels."""
-        turned = frame.rotation % 180
-        return (frame.width, frame.height) if turned else (frame.height, frame.width)
+    # Pixels
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the video as displayed, in pixels: those of its first frame."""
+        if self._size is None:
+            with closing(Source(self.path)) as other:
+                for _ in other.decode(other.ticks[:1]):
+                    self._size = other._size
+        if self._size is None:
+            raise self.undecodable()
+        return self._size
+
+    def _displayed_size(self, frame: av.VideoFrame) -> tuple[int, int]:
+        height, width = displayed_size(frame, self._pixel_aspect)
+        if height * width > MAX_PIXELS:
+            raise self._too_large(f"{height} x {width}")
+        return height, width
 
     def to_rgb(self, frame: av.VideoFrame, height: int | None, width: int | None) -> np.ndarray:
-        """Convert to uint8 RGB (H, W, 3), upright, in one pass with the resizing."""
-        turns = round(frame.rotation / 90) % 4  # counter-clockwise quarter turns that make it upright
-        if turns % 2:
-            height, width = width, height
-        width, height = width or frame.width, height or frame.height
-        # Averaging over areas is for making pictures smaller, and slow where they are not.
-        scaling = "BILINEAR" if (width, height) == (frame.width, frame.height) else "AREA"
-        image = self._reformatter.reformat(frame, width, height, "rgb24", interpolation=scaling, threads=1)
-        image = image.to_ndarray()
-        return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+        """Convert to uint8 RGB (H, W, 3), upright, in one pass with the resizing; `size` is the default."""
+        if height is None or width is None:
+            whole = self.size
+            height, width = height or whole[0], width or whole[1]
+        return to_rgb(frame, height, width, self._reformatter)
 
     def undecodable(self) -> VideoError:
+        context = self.stream.codec_context
+        if not context.width * context.height:  # what FFmpeg leaves of a size beyond the limit
+            return self._too_large("unknown size")
         return VideoError(f"{self.path}: no frame could be decoded")
 
-    def warn(self, found: int, promised: int) -> None:
-        message = f"{self.path}: cut off or damaged, {found} of {promised} frames could be read"
-        warnings.warn(message, stacklevel=3)
+    def _too_large(self, size: str) -> VideoError:
+        return VideoError(
+            f"{self.path}: frames of {size} are not decoded: more than {MAX_PIXELS} pixels need a higher "
+            "harkeras._decoding.MAX_PIXELS"
+        )

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from harkeras._annotation_formats import READERS, Annotation, VideoFolder, find_format
 from harkeras._clip_index import ClipIndex, class_of
-from harkeras._decoding import ROUNDING_SECONDS, Source
+from harkeras._decoding import Source
+from harkeras._scans import ROUNDING_SECONDS
 from harkeras.video import Frame, VideoError, VideoInfo, write_frames
 from harkeras.youtube import DownloadError, download_youtube_videos, is_url
 
@@ -224,9 +225,8 @@ def _cut_video(
 def _cut(
     annotation: Annotation, source: Source, index: ClipIndex, report: _Report, tolerance_seconds, fps
 ) -> None:
-    end, first, base = annotation.end_seconds, source.ticks[0], float(source.base)
-    duration = (source.end - first) * base
-    seconds = (source.ticks - first) * base + ROUNDING_SECONDS
+    end, scan = annotation.end_seconds, source.scan
+    duration, seconds = scan.end_seconds, scan.seconds + ROUNDING_SECONDS
     ticks = source.ticks[(seconds >= annotation.start_seconds) & (seconds < end)]
     if end > duration + tolerance_seconds:
         return report.leave_out(annotation, f"it ends behind the video, which ends at {duration:.3f} s")
@@ -235,7 +235,7 @@ def _cut(
     if end > duration + 1 / fps:  # less is rounding
         report.doubt(annotation, f"cut short at {duration:.3f} s, where the video ends", bad=True)
     frames = (
-        Frame(float(tick - first) * base, source.to_rgb(frame, None, None))
+        Frame(float((tick - scan.zero) * scan.base), source.to_rgb(frame, None, None))
         for tick, frame in source.decode(ticks)
     )
     try:

@@ -107,13 +107,14 @@ def flow_extraction(
             raise ValueError(f"{name} must be at least 1, got {value}")
     _calculator(method)  # before the long work
     with closing(Source(video)) as source:
-        for _ in range(2):
-            ticks = source.spread(frames, start_seconds, end_seconds)
-            images = _read(source, ticks, FlowStack(height, width, fields=fields, method=method), streams)
-            if images.keys() >= set(ticks.tolist()):
-                break
-            source.count()  # the packets promised frames that do not decode
-    return np.stack([images[tick] for tick in ticks.tolist()])
+        return source.read_spread(
+            frames,
+            start_seconds,
+            end_seconds,
+            lambda ticks: _read(
+                source, ticks, FlowStack(height, width, fields=fields, method=method), streams
+            ),
+        )
 
 
 def read_clip(
@@ -143,7 +144,7 @@ def _read(source: Source, ticks: np.ndarray, stack: FlowStack, streams: Streams)
     index_of = {tick: index for index, tick in enumerate(source.ticks.tolist())}
     needed = stack.frames_needed(np.isin(source.ticks, ticks))
     for tick, frame in source.decode(source.ticks[needed]):
-        stack.push(source.to_rgb(frame, *flow_size(*source.displayed_size(frame))), index_of[tick])
+        stack.push(source.to_rgb(frame, *flow_size(*source.size)), index_of[tick])
         if tick in wanted:
             image = None if streams == "flow" else source.to_rgb(frame, stack.height, stack.width)
             images[tick] = stack.beside(image)

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from harkeras._decoding import ROUNDING_SECONDS
+from harkeras._scans import ROUNDING_SECONDS
 from harkeras.decisions import Window
 from harkeras.recipe import Recipe
 

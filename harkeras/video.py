@@ -90,23 +90,22 @@ class VideoInfo:
             VideoError: If it holds no video that can be decoded.
         """
         with closing(Source(video)) as source:
-            _, first = next(source.decode(source.ticks), (None, None))
-            if first is None:
-                raise source.undecodable()
-            height, width = source.displayed_size(first)
-            duration, count = float((source.end - source.ticks[0]) * source.base), len(source.ticks)
+            next(source.decode(source.ticks), None)  # the first frame tells the size
+            height, width = source.size
+            scan, count = source.scan, len(source.ticks)
+            shown = scan.end_seconds - float(scan.seconds[0])
             # The header's rate is exact, but means nothing where the rate varies.
             rate = source.stream.average_rate
-            constant = rate and abs(rate * duration / count - 1) < 0.01
+            constant = rate and abs(rate * shown / count - 1) < 0.01
             return cls(
                 path=Path(video),
                 width=width,
                 height=height,
-                fps=float(rate) if constant else count / duration,
+                fps=float(rate) if constant else count / shown,
                 frame_count=count,
-                duration_seconds=duration,
+                duration_seconds=scan.end_seconds,
                 codec=source.stream.codec_context.name,
-                frame_seconds=(source.ticks - source.ticks[0]) * float(source.base),
+                frame_seconds=scan.seconds,
             )
 
 
@@ -151,13 +150,12 @@ def frames_extraction(
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     with closing(Source(video)) as source:
-        for _ in range(2):
-            ticks = source.spread(frames, start_seconds, end_seconds)
-            images = {tick: source.to_rgb(frame, height, width) for tick, frame in source.decode(ticks)}
-            if images.keys() >= set(ticks.tolist()):
-                break
-            source.count()  # the packets promised frames that do not decode
-        clip = np.stack([images[tick] for tick in ticks.tolist()])
+        clip = source.read_spread(
+            frames,
+            start_seconds,
+            end_seconds,
+            lambda ticks: {t: source.to_rgb(frame, height, width) for t, frame in source.decode(ticks)},
+        )
     return clip.astype(np.float32) / 255 if normalize else clip
 
 
@@ -206,20 +204,9 @@ def iter_decoded(
     if every_seconds is not None and not every_seconds > 0:
         raise ValueError(f"every_seconds must be positive, got {every_seconds}")
     with closing(Source(video, threads=0)) as source:
-        start, stop = source.span(start_seconds, end_seconds)
-        if every_seconds is None:
-            ticks = source.ticks[source.ticks < stop - source.rounding_ticks]
-            ticks = ticks[ticks >= source.on_screen(start)]
-        else:
-            step = every_seconds / float(source.base)
-            ticks = np.unique(source.on_screen(np.arange(start, stop - source.rounding_ticks, step)))
-        count = 0
-        for count, (tick, frame) in enumerate(source.decode(ticks), 1):  # noqa: B007
-            yield DecodedFrame(float((tick - source.ticks[0]) * source.base), frame, source)
-        if not count:
-            raise source.undecodable()
-        if count < len(ticks):
-            source.warn(count, len(ticks))
+        for tick, frame in source.decode(source.scan.every(every_seconds, start_seconds, end_seconds)):
+            scan = source.scan
+            yield DecodedFrame(float((tick - scan.zero) * scan.base), frame, source)
 
 
 class DecodedFrame:
@@ -233,8 +220,8 @@ class DecodedFrame:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels as displayed."""
-        return self._source.displayed_size(self._frame)
+        """Height and width of the video in pixels as displayed; a single frame may be stored in another."""
+        return self._source.size
 
     def rgb(self, height: int | None = None, width: int | None = None) -> np.ndarray:
         """Return uint8 RGB (H, W, 3) in the given size, upright; as displayed by default."""

@@ -181,11 +181,11 @@ class TestFramesExtraction:
             assert indices_in(frames_extraction(video, 10, end_seconds=1)) == list(range(10))
             assert np.allclose(VideoInfo.read(video).frame_seconds, np.array(ticks) / 1000)
 
-    def test_huge_gap_in_time(self, make_video, indices_in):
-        ticks = [0, 40, 80, 86_400_000, 86_400_040]
-        video = make_video("day.mkv", range(5), ticks=ticks, time_base=Fraction(1, 1000))
+    def test_long_pause(self, make_video, indices_in):
+        ticks = [0, 40, 80, 480_000, 480_040]
+        video = make_video("pause.mkv", range(5), ticks=ticks, time_base=Fraction(1, 1000))
         assert indices_in(frames_extraction(video, 3)) == [2, 2, 2]
-        assert indices_in(frames_extraction(video, 2, start_seconds=86_400)) == [3, 4]
+        assert indices_in(frames_extraction(video, 2, start_seconds=480)) == [3, 4]
 
     def test_normalize(self, make_video):
         video = make_video()

@@ -1,0 +1,57 @@
+"""A decoded frame -> RGB pixels as a player shows them: upright, in the right shape, in the right colors."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.sidedata.sidedata import Type
+from av.video.reformatter import Colorspace, VideoReformatter
+
+# Matrices of H.273 that FFmpeg's scaler refuses, and what FFmpeg's own programs take instead: BT.2020 for its
+# form with constant luminance, and for the others (YCgCo, ICtCp, and what is rarer) BT.601.
+_REPLACED_MATRICES = {8: Colorspace.ITU601, 10: 9} | dict.fromkeys(range(11, 18), Colorspace.ITU601)
+# No camera has pixels that are longer than this; a damaged header may.
+_LONGEST_PIXEL = 4
+
+
+def displayed_size(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> tuple[int, int]:
+    """Return height and width of a frame as a player shows it: upright, with square pixels.
+
+    Args:
+        frame: The frame.
+        pixel_aspect: Width of a pixel by its height; None for square ones.
+    """
+    height, width = frame.height, frame.width
+    if pixel_aspect and 1 / _LONGEST_PIXEL <= pixel_aspect <= _LONGEST_PIXEL:
+        width = max(round(width * pixel_aspect), 1)
+    return (width, height) if _orientation(frame)[0] else (height, width)
+
+
+def to_rgb(frame: av.VideoFrame, height: int, width: int, reformatter: VideoReformatter) -> np.ndarray:
+    """Convert a frame to uint8 RGB (H, W, 3), upright, in one pass with the resizing."""
+    transposed, mirrored, flipped = _orientation(frame)
+    if transposed:
+        height, width = width, height
+    if frame.colorspace in _REPLACED_MATRICES:
+        frame.colorspace = _REPLACED_MATRICES[frame.colorspace]
+    # Averaging over areas is for making pictures smaller, and slow where they are not.
+    scaling = "BILINEAR" if (width, height) == (frame.width, frame.height) else "AREA"
+    image = reformatter.reformat(frame, width, height, "rgb24", interpolation=scaling, threads=1).to_ndarray()
+    if not (transposed or mirrored or flipped):
+        return image
+    image = image.swapaxes(0, 1) if transposed else image
+    return np.ascontiguousarray(image[:: -1 if flipped else 1, :: -1 if mirrored else 1])
+
+
+def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
+    """Return how a frame becomes upright: whether to swap its axes, then to mirror it, then to flip it."""
+    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    if data is None:
+        return False, False, False
+    # A point (x, y) of the stored picture is shown at (a x + c y, b x + d y).
+    a, b, _, c, d = np.frombuffer(data, np.int32)[:5].tolist()
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        return True, c < 0, b < 0
+    return False, a < 0, d < 0
