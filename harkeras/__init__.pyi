@@ -27,7 +27,7 @@ from .calibration import (
 from .comparison import Contestant, compare, plot_comparison
 from .cross_validation import CrossValidation, cross_validate, cross_validate_auto
 from .datasets import Dataset, create_dataset, median_clip_seconds, plot_clips
-from .evaluation import Evaluation, evaluate, plot_confusion_matrix, plot_metric
+from .evaluation import Evaluation, evaluate
 from .feature_table import FeatureTable, read_feature_table
 from .features import backbone_features, frame_encoder
 from .fine_tuning import fine_tune
@@ -72,6 +72,7 @@ from .models import (
     set_batch_norm_momentum,
     speed_up_groups,
 )
+from .plots import plot_confusion_matrix, plot_metric
 from .prediction import (
     ActionPrediction,
     Segment,

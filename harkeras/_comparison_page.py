@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from harkeras._files import write_text
-from harkeras.evaluation import plot_confusion_matrix
+from harkeras.plots import plot_confusion_matrix
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Comparison of models</title><style> body {{ font-family:

@@ -17,12 +17,22 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 from keras import ops
+from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
 from harkeras.calibration import fit_temperature
 from harkeras.feature_table import FeatureTable, Input
 from harkeras.features import PARTS, frame_encoder, keep_parts, part_sizes
-from harkeras.heads import HEADS, STATISTICS, Space, average_heads, create_head, fit_head, join, statistics_of
+from harkeras.heads import (
+    HEADS,
+    STATISTICS,
+    average_heads,
+    create_head,
+    fit_head,
+    fit_regressions,
+    join,
+    statistics_of,
+)
 from harkeras.recipe import Recipe, read_channels
 from harkeras.splits import list_folds
 
@@ -204,12 +214,9 @@ def _try_statistics(name, given, parts, values, labels, inner, num_classes) -> T
     numbers = statistics_of(create_head(name, num_classes, values.shape[1:]), values)
     said = np.full((len(STRENGTHS), len(labels), num_classes), 1 / num_classes)
     for train, test in inner:
-        space = Space(numbers[train])
-        turned, tested = space.turn(numbers[train]), space.turn(numbers[test])
-        for each, strength in zip(said, STRENGTHS, strict=True):
-            found = space.regression(turned, labels[train], strength)
-            each[test] = 0
-            each[np.ix_(test, found.classes_)] = found.predict_proba(tested)
+        fitted = fit_regressions(numbers[train], labels[train], num_classes, STRENGTHS)
+        for each, (kernel, bias) in zip(said, fitted, strict=True):
+            each[test] = softmax(numbers[test] @ kernel + bias, axis=1)
     trials = [
         _score(given, (parts,), (name,), (strength,), each, labels)
         for each, strength in zip(said, STRENGTHS, strict=True)

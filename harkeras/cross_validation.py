@@ -15,8 +15,9 @@ from sklearn.metrics import confusion_matrix, f1_score
 
 from harkeras.auto import head_features, train_auto
 from harkeras.datasets import Dataset
-from harkeras.evaluation import Evaluation, bootstrap_interval, evaluate, measure_latency, wilson_interval
+from harkeras.evaluation import Evaluation, evaluate, measure_latency
 from harkeras.feature_table import FeatureTable
+from harkeras.intervals import clustered_interval, wilson_interval
 from harkeras.splits import Split, list_folds, read_groups, split_by_files
 from harkeras.training import train
 
@@ -61,8 +62,8 @@ class CrossValidation:
 
     @property
     def group_interval(self) -> tuple[float, float]:
-        """The 95 % bootstrap interval over whole sources."""
-        return bootstrap_interval(self.labels == self.named, self.groups)
+        """The 95 % interval that takes into account how alike the clips of a source are."""
+        return clustered_interval(self.labels == self.named, self.groups)
 
     @property
     def macro_f1(self) -> float:

@@ -11,12 +11,14 @@ An LSTM or temporal convolutions can also tell what came first, and need more cl
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 from keras import Model, layers, ops
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from harkeras._keras_state import seeded
@@ -136,7 +138,7 @@ def fit_head(
     if head.name in STATISTICS:
         numbers = statistics_of(head, features)
         with threadpool_limits(1):
-            kernel, bias = Space(numbers).solve(numbers, labels, head.output_shape[-1], strength)
+            ((kernel, bias),) = fit_regressions(numbers, labels, head.output_shape[-1], [strength])
         head.get_layer("probabilities").set_weights([kernel.astype(np.float32), bias.astype(np.float32)])
         return head
     with seeded(seed):  # Keras draws weights, dropout and order from its global generators
@@ -171,48 +173,45 @@ def statistics_of(head: Model, features: np.ndarray) -> np.ndarray:
     return np.concatenate([ops.convert_to_numpy(seen(features[i : i + 64])) for i in starts])
 
 
-class Space:
-    """Where a logistic regression on few clips of many numbers is quick: as many axes as there are clips.
+def fit_regressions(
+    numbers: np.ndarray, labels: np.ndarray, num_classes: int, strengths: Sequence[float]
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Fit logistic regressions to standardized numbers, and return them as softmax layers on the numbers.
 
-    Each number is standardised, and all are divided by the root of how many they are, so that one strength
-    means the same for any head. The best weights are sums of clips, hence turning the numbers onto the axes
-    that the clips span (an eigenvalue problem) loses nothing.
+    Each strength is divided by how many numbers there are, so that one means the same for any head.
 
     Args:
         numbers: float (N, D), of the training clips.
+        labels: int (N,), their classes.
+        num_classes: Number of classes; those without a clip are never named.
+        strengths: Inverse of the regularization, for each regression.
+
+    Returns:
+        For each strength the kernel (D, num_classes) and the bias (num_classes,), float64.
     """
-
-    def __init__(self, numbers: np.ndarray):
-        """Find the axes."""
-        numbers = numbers.astype(np.float64)
-        self.mean = numbers.mean(axis=0)
-        self.scale = np.sqrt(numbers.shape[1]) * np.maximum(numbers.std(axis=0), 1e-6)
-        standard = (numbers - self.mean) / self.scale
-        values, vectors = np.linalg.eigh(standard @ standard.T)
-        kept = values > 1e-9 * values[-1]
-        self.axes = standard.T @ (vectors[:, kept] / np.sqrt(values[kept]))  # (D, at most N)
-
-    def turn(self, numbers: np.ndarray) -> np.ndarray:
-        """(N, D) -> (N, axes)."""
-        return (numbers - self.mean) / self.scale @ self.axes
-
-    def regression(self, turned: np.ndarray, labels: np.ndarray, strength: float) -> LogisticRegression:
-        """Fit a regression on the axes."""
+    scaler = StandardScaler()
+    standard = scaler.fit_transform(numbers.astype(np.float64))
+    axes = None
+    if standard.shape[0] < standard.shape[1]:
+        # The best weights are sums of clips: on axes that the clips span, which are fewer, nothing is lost.
+        axes = np.linalg.qr(standard.T)[0]  # (D, N)
+        standard = standard @ axes
+    fitted = []
+    for strength in strengths:
+        regression = LogisticRegression(C=strength / numbers.shape[1], tol=1e-5, max_iter=1000)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # the last digits of weights do not matter
-            return LogisticRegression(C=strength, max_iter=1000).fit(turned, labels)
-
-    def solve(self, numbers, labels, num_classes: int, strength: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the weights of a softmax layer on the numbers as they are: (D, classes) and (classes,)."""
-        found = self.regression(self.turn(numbers), labels, strength)
-        weights, offsets = found.coef_, found.intercept_
-        if len(found.classes_) == 2:  # one logit, for the second class
+            regression.fit(standard, labels)
+        weights, offsets = regression.coef_, regression.intercept_
+        if len(regression.classes_) == 2:  # one logit, for the second class
             weights, offsets = np.concatenate([-weights, weights]) / 2, np.append(-offsets, offsets) / 2
-        kernel, bias = np.zeros((len(self.mean), num_classes)), np.full(num_classes, -1e3)
-        kernel[:, found.classes_] = (self.axes @ weights.T) / self.scale[:, None]
-        bias[found.classes_] = offsets
-        bias -= self.mean @ kernel
-        return kernel, bias
+        kernel, bias = np.zeros((numbers.shape[1], num_classes)), np.full(num_classes, -1e3)
+        kernel[:, regression.classes_] = (weights.T if axes is None else axes @ weights.T) / scaler.scale_[
+            :, None
+        ]
+        bias[regression.classes_] = offsets
+        fitted.append((kernel, bias - scaler.mean_ @ kernel))
+    return fitted
 
 
 def average_heads(heads: list[Model], places: list[list[slice]], width: int) -> Model:

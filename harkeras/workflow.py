@@ -19,11 +19,12 @@ from harkeras._files import check_target, content_digest, write_text, written_wh
 from harkeras._keras_state import seeded
 from harkeras.auto import check_weights, head_features, split_options, train_auto
 from harkeras.datasets import load_folder
-from harkeras.evaluation import Evaluation, evaluate, measure_latency, plot_confusion_matrix, plot_metric
+from harkeras.evaluation import Evaluation, evaluate, measure_latency
 from harkeras.feature_table import read_feature_table
 from harkeras.flow import FlowMethod
 from harkeras.folders import ClipFolder, read_folder
 from harkeras.models import check_options, create_model, describe_unknown, list_models
+from harkeras.plots import plot_confusion_matrix, plot_metric
 from harkeras.recipe import TrainingRecord, read_channels
 from harkeras.saving import load_model, save_model
 from harkeras.sources import warn_if_unknown

@@ -1,17 +1,14 @@
 from dataclasses import replace
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from sklearn.metrics import precision_recall_fscore_support
 
-from harkeras.evaluation import (
-    bootstrap_interval,
-    evaluate,
-    measure_latency,
-    plot_confusion_matrix,
-    plot_metric,
-    wilson_interval,
-)
+from harkeras.datasets import Dataset
+from harkeras.evaluation import evaluate, measure_latency
+from harkeras.intervals import clustered_interval
 
 CLASSES = ("Fall", "Run", "Wave")
 
@@ -31,21 +28,16 @@ def clips(named):
     return features
 
 
+LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2])
+NAMED = np.array([0, 0, 0, 1, 1, 1, 0, 1])
+
+
 @pytest.fixture
-def history():
-    history = keras.callbacks.History()
-    history.history = {"loss": [3.0, 2.0, 1.0], "val_loss": [3.0, 2.5, 2.6]}
-    return history
+def evaluation(model):
+    return evaluate(model, clips(NAMED), LABELS, classes=CLASSES, split="by source video")
 
 
 class TestEvaluate:
-    LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 2])
-    NAMED = np.array([0, 0, 0, 1, 1, 1, 0, 1])
-
-    @pytest.fixture
-    def evaluation(self, model):
-        return evaluate(model, clips(self.NAMED), self.LABELS, classes=CLASSES, split="by source video")
-
     def test_scores(self, evaluation):
         assert evaluation.accuracy == 5 / 8
         assert evaluation.confusion.tolist() == [[3, 1, 0], [1, 2, 0], [0, 1, 0]]
@@ -54,7 +46,7 @@ class TestEvaluate:
         assert evaluation.f1.tolist() == pytest.approx([3 / 4, 4 / 7, 0])
         assert evaluation.support.tolist() == [4, 3, 1]
         assert evaluation.loss == pytest.approx(-(5 * np.log(0.8) + 3 * np.log(0.1)) / 8)
-        assert evaluation.probabilities == pytest.approx(clips(self.NAMED)[:, 0, 0, 0] / 10)
+        assert evaluation.probabilities == pytest.approx(clips(NAMED)[:, 0, 0, 0] / 10)
 
     @pytest.mark.parametrize(("hits", "interval"), [(98, (0.724, 0.864)), (113, (0.866, 0.961))])
     def test_wilson_interval(self, model, hits, interval):
@@ -69,7 +61,7 @@ class TestEvaluate:
 
     @pytest.mark.parametrize("batch_size", [1, 3, 8, 100])
     def test_batch_size_changes_nothing(self, model, evaluation, batch_size):
-        other = evaluate(model, clips(self.NAMED), self.LABELS, classes=CLASSES, batch_size=batch_size)
+        other = evaluate(model, clips(NAMED), LABELS, classes=CLASSES, batch_size=batch_size)
         assert np.array_equal(other.probabilities, evaluation.probabilities)
 
     def test_report(self, evaluation):
@@ -81,6 +73,7 @@ class TestEvaluate:
             "accuracy 0.625 on 8 clips (95 % interval 0.306 to 0.863; "
             "naming the commonest class gives 0.500)",
             "mean class accuracy 0.472, macro F1 0.440",
+            "only one or two test clips of Wave: their lines say little",
             f"expected calibration error {evaluation.calibration_error:.3f}",
             "split: by source video",
         ]
@@ -100,14 +93,61 @@ class TestEvaluate:
         )
         assert ", top-5 accuracy 0.833" in str(evaluation)
 
+    def test_no_hit(self, model):
+        """The report counts clips and names the classes without any; nothing is divided by 0."""
+        evaluation = evaluate(model, clips([2, 2, 2]), [0, 0, 0], classes=CLASSES, groups=list("aab"))
+        assert evaluation.support.tolist() == [3, 0, 0]
+        assert evaluation.confusion.tolist() == [[0, 0, 3], [0, 0, 0], [0, 0, 0]]
+        assert (evaluation.accuracy, evaluation.mean_class_accuracy, evaluation.macro_f1) == (0, 0, 0)
+        assert str(evaluation).splitlines()[:4] == [
+            "class  precision  recall     F1  clips",
+            "Fall        0.00    0.00   0.00      3",
+            "Run            -       -      -      0",
+            "Wave        0.00       -      -      0",
+        ]
+        assert "no test clip of Run, Wave: how well these are named is not known" in str(evaluation)
+        assert "macro F1 0.000 of the 1 classes that occur" in str(evaluation)
+        assert "naming the commonest class gives 1.000" in str(evaluation)
+
+    def test_scores_are_those_of_scikit_learn(self, model):
+        rng = np.random.default_rng(0)
+        labels, named = rng.integers(0, 3, 50), rng.integers(0, 2, 50)
+        evaluation = evaluate(model, clips(named), labels, classes=CLASSES)
+        expected = precision_recall_fscore_support(labels, named, labels=range(3), zero_division=0)
+        for mine, theirs in zip(("precision", "recall", "f1", "support"), expected, strict=True):
+            np.testing.assert_allclose(getattr(evaluation, mine), theirs)
+
+    def test_a_data_set_brings_what_it_knows(self, model, evaluation):
+        paths = [Path(f"v_{CLASSES[label]}_g0{row % 3}_c0{row}.mp4") for row, label in enumerate(LABELS)]
+        data = Dataset(clips(NAMED), LABELS, paths, classes=CLASSES)
+        data.split_words = "by source video"
+        scored = evaluate(model, data)
+        assert str(scored).replace(f"{str(scored).splitlines()[5]}\n", "") == str(evaluation)
+        assert scored.group_interval == clustered_interval(LABELS == NAMED, data.groups)
+        with pytest.raises(ValueError, match="labels must not come beside a data set"):
+            evaluate(model, data, LABELS)
+        with pytest.raises(ValueError, match="classes is missing"):
+            evaluate(model, clips(NAMED), LABELS)
+        with pytest.raises(ValueError, match="labels is missing"):
+            evaluate(model, clips(NAMED), classes=CLASSES)
+
+    def test_report_of_400_classes(self):
+        said = np.eye(400, dtype=np.float32)[np.arange(300)]
+        clip = keras.Input((1, 1, 1, 400))
+        model = keras.Model(clip, keras.layers.Reshape((400,))(clip))
+        classes = [f"class {i}" for i in range(400)]
+        lines = str(evaluate(model, said.reshape(300, 1, 1, 1, 400), np.arange(300), classes=classes))
+        assert max(map(len, lines.splitlines())) < 300
+        assert "class 309 and 90 more classes: how well these are named is not known" in lines
+
     def test_certain_and_wrong_has_a_finite_loss(self, model):
         features = np.array([10, 0, 0], np.uint8).reshape(1, 1, 1, 1, 3)
         assert evaluate(model, features, [1], classes=CLASSES).loss == pytest.approx(-np.log(1e-7))
 
     def test_memory_mapped(self, model, tmp_path, evaluation):
-        np.save(tmp_path / "clips.npy", clips(self.NAMED))
+        np.save(tmp_path / "clips.npy", clips(NAMED))
         features = np.load(tmp_path / "clips.npy", mmap_mode="r")
-        other = evaluate(model, features, self.LABELS, classes=CLASSES)
+        other = evaluate(model, features, LABELS, classes=CLASSES)
         assert np.array_equal(other.confusion, evaluation.confusion)
 
     @pytest.mark.parametrize(
@@ -124,39 +164,7 @@ class TestEvaluate:
             evaluate(model, clips(np.array(named, int)), labels, classes=classes)
 
 
-class TestPlots:
-    def test_metric(self, history, tmp_path):
-        figure = plot_metric(history, "loss", "val_loss", "Total loss")
-        (axes,) = figure.axes
-        assert axes.get_title() == "Total loss"
-        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["loss", "val_loss"]
-        assert [line.get_ydata().tolist() for line in axes.lines] == list(history.history.values())
-        assert [line.get_xdata().tolist() for line in axes.lines] == [[1, 2, 3]] * 2
-        figure.savefig(tmp_path / "metric.png")
-
-    def test_unknown_metric(self, history):
-        with pytest.raises(ValueError, match="metric must be one of loss, val_loss, got 'accuracy'"):
-            plot_metric(history, "loss", "accuracy", "")
-
-    def test_confusion(self, tmp_path):
-        confusion = np.array([[3, 1, 0], [1, 2, 0], [0, 0, 0]])
-        figure = plot_confusion_matrix(confusion.tolist(), CLASSES, "Fights")
-        axes = figure.axes[0]
-        assert axes.get_title() == "Fights"
-        texts = {text.get_position(): text.get_text() for text in axes.texts}
-        assert texts[1, 0] == "1"  # one clip of Fall (row 0) was named Run (column 1)
-        assert [text.get_text() for text in axes.get_yticklabels()] == list(CLASSES)
-        shares = axes.images[0].get_array()
-        assert shares[0].tolist() == [0.75, 0.25, 0]
-        assert shares[2].tolist() == [0, 0, 0]
-        figure.savefig(tmp_path / "confusion.png")
-
-    def test_confusion_of_other_classes(self):
-        with pytest.raises(ValueError, match=r"confusion must be 2 x 2, got \(3, 3\)"):
-            plot_confusion_matrix(np.eye(3), ("a", "b"))
-
-
-class TestScores(TestEvaluate):
+class TestScores:
     def test_top_k(self, evaluation):
         assert evaluation.top_k(1) == evaluation.accuracy
         assert evaluation.top_k(1) <= evaluation.top_k(2) <= evaluation.top_k(3) == 1
@@ -166,22 +174,6 @@ class TestScores(TestEvaluate):
     def test_classes_count_alike(self, evaluation):
         assert evaluation.mean_class_accuracy == pytest.approx(evaluation.recall.mean())
         assert evaluation.macro_f1 == pytest.approx(evaluation.f1.mean())
-
-    def test_whole_groups_are_drawn(self):
-        """With 10 sources all right or all wrong, 100 clips say as much as 10."""
-        groups = np.repeat(np.arange(10), 10)
-        low, high = bootstrap_interval(groups < 7, groups)
-        assert (low, high) == pytest.approx((0.4, 1.0), abs=0.11)
-        alone = bootstrap_interval(groups < 7, np.arange(100))
-        assert alone == pytest.approx((0.61, 0.79), abs=0.03)
-        assert bootstrap_interval(groups < 7, groups) == (low, high)
-        with pytest.raises(ValueError, match="groups must be one per clip, got 3 and 2 clips"):
-            bootstrap_interval(np.ones(2, bool), np.arange(3))
-
-    def test_a_perfect_score_is_no_certainty(self):
-        groups = np.repeat(np.arange(6), 10)
-        assert bootstrap_interval(np.ones(60, bool), groups) == wilson_interval(6, 6)
-        assert bootstrap_interval(np.zeros(60, bool), groups) == wilson_interval(0, 6)
 
     def test_report_with_groups(self):
         clip = keras.Input((1, 2, 2, 3))

@@ -1,16 +1,28 @@
 """Features of frames, computed once and kept; heads on them; both joined to one model."""
 
 import os
+import time
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
 
 from harkeras import features as module
 from harkeras.features import backbone_features, frame_encoder, keep_parts, part_sizes
 from harkeras.flow import read_clip
-from harkeras.heads import HEADS, average_heads, create_head, fit_head, join, statistics_of
+from harkeras.heads import (
+    HEADS,
+    average_heads,
+    create_head,
+    fit_head,
+    fit_regressions,
+    join,
+    statistics_of,
+)
 from harkeras.streaming import split_per_frame
 
 
@@ -203,16 +215,35 @@ def test_statistics_have_finite_gradients_where_nothing_changes():
     assert np.isfinite(tape.gradient(loss, features)).all()
 
 
-def test_the_dense_layer_is_the_regression():
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.preprocessing import StandardScaler
-
-    features, labels = make_features(3)
-    head = fit_head(create_head("mean_std", 3, (6, 12)), features, labels, strength=24.0)
+@pytest.mark.parametrize(("count", "size"), [(20, 40), (300, 12)])
+@pytest.mark.parametrize(("classes", "strength"), [(2, 1.0), (3, 10.0), (3, 100.0)])
+def test_the_dense_layer_is_the_regression(count, size, classes, strength):
+    """With fewer clips than numbers, and with more: scikit-learn's on the standardized numbers themselves."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(count) % classes
+    features = rng.normal(size=(count, 6, size)) * np.exp(rng.normal(size=size)) + 5
+    features[..., 0] += labels[:, None]
+    features[..., 1] = 3.0  # a number that never changes
+    features = features.astype(np.float32)
+    head = create_head("mean_std", classes, (6, size))
+    fit_head(head, features, labels, strength=strength)
     numbers = statistics_of(head, features)
-    standard = StandardScaler().fit_transform(numbers)
-    theirs = LogisticRegression(C=1.0, max_iter=1000, tol=1e-6).fit(standard, labels).predict_proba(standard)
-    np.testing.assert_allclose(head.predict(features, verbose=0), theirs, atol=2e-3)
+    standard = StandardScaler().fit_transform(numbers.astype(np.float64))
+    regression = LogisticRegression(C=strength / (2 * size), max_iter=10000, tol=1e-8).fit(standard, labels)
+    theirs = regression.predict_proba(standard)
+    np.testing.assert_allclose(head.predict(features, verbose=0), theirs, atol=1e-3)
+
+
+def test_many_clips_take_little_time():
+    """5,000 clips of 300 numbers: the regression costs what the numbers cost, not the cube of the clips."""
+    numbers, labels = np.random.default_rng(0).normal(size=(5000, 300)), np.arange(5000) % 3
+    durations = []
+    for count in (1250, 5000):
+        start = time.process_time()
+        with threadpool_limits(1):
+            fit_regressions(numbers[:count], labels[:count], 3, [1.0])
+        durations.append(time.process_time() - start)
+    assert durations[1] < 16 * max(durations[0], 0.02)  # four times the clips; cubic, it would be 64
 
 
 def test_a_class_that_is_missing_in_training_is_never_named():

@@ -14,6 +14,7 @@ PACKAGE = Path(harkeras.__file__).parent
 LEVELS = [
     ["_files", "_text", "_group_balance", "_keras_state", "_configs", "_frame_times", "_packets", "_pixels"],
     ["sources", "_scans"],
+    ["intervals", "plots"],
     [
         "_annotation_formats",
         "_clip_cache",

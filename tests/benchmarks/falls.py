@@ -38,8 +38,8 @@ from harkeras.annotations import Annotation, cut_clips, read_annotations
 from harkeras.auto import head_features, train_auto
 from harkeras.calibration import tune_threshold
 from harkeras.decisions import Decider, Window
-from harkeras.evaluation import wilson_interval
 from harkeras.feature_table import read_feature_table
+from harkeras.intervals import wilson_interval
 from harkeras.prediction import predict_on_video
 from harkeras.video import VideoInfo
 

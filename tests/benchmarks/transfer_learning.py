@@ -21,10 +21,10 @@ import numpy as np
 
 from harkeras.auto import head_features, train_auto
 from harkeras.datasets import create_dataset, list_classes, list_videos
-from harkeras.evaluation import wilson_interval
 from harkeras.feature_table import read_feature_table
 from harkeras.fine_tuning import fine_tune
 from harkeras.heads import HEADS, STATISTICS, create_head, fit_head
+from harkeras.intervals import wilson_interval
 from harkeras.models import create_lrcn_model
 from harkeras.splits import list_folds, read_groups
 
