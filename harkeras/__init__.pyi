@@ -95,7 +95,8 @@ from .samples import SAMPLE_CLASSES, create_sample_dataset, create_sample_video
 from .saving import load_model, read_recipe, save_model
 from .schedules import cosine_schedule, plateau_schedule, step_schedule
 from .sources import Sources, find_sources, read_groups
-from .splits import list_official_splits, split_at_random, split_by_files, split_by_group
+from .split_lists import list_official_splits, split_by_files
+from .splits import split_at_random, split_by_group
 from .streaming import ActionStream
 from .training import train
 from .video import Frame, VideoError, VideoInfo, VideoWriter, frames_extraction, iter_frames

@@ -25,6 +25,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
+from joblib import cpu_count
 from keras import Model, layers, ops
 from tqdm.auto import tqdm
 
@@ -166,7 +167,7 @@ def backbone_features(
         VideoError: With `strict`, if a clip cannot be read.
         OSError: If the weights cannot be had, or the cache cannot be written, for instance on a full disk.
     """
-    workers = os.cpu_count() if workers is None else workers
+    workers = cpu_count() if workers is None else workers
     for name, value in (("frames", frames), ("workers", workers)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")

@@ -25,6 +25,7 @@ from xml.etree import ElementTree
 
 import cv2
 import numpy as np
+from joblib import cpu_count
 from tqdm.auto import tqdm
 
 from harkeras.video import VideoError
@@ -118,7 +119,7 @@ def create_image_dataset(
             read.
         VideoError: With `strict`, if a picture or its box cannot be read.
     """
-    workers = os.cpu_count() if workers is None else workers
+    workers = cpu_count() if workers is None else workers
     for name, value in (("height", height), ("width", width), ("workers", workers)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")

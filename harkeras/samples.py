@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, cpu_count, delayed
 from tqdm import tqdm
 
 from harkeras._figures import ANGLES, Scene, create_scene, forward_kinematics, render_figure
@@ -82,7 +82,7 @@ def create_sample_dataset(
         for clip in range(1, clips_per_group + 1)
     ]
     # Threads are enough: drawing and encoding happen outside Python's global lock.
-    parallel = Parallel(n_jobs=workers or os.cpu_count(), prefer="threads", return_as="generator_unordered")
+    parallel = Parallel(n_jobs=workers or cpu_count(), prefer="threads", return_as="generator_unordered")
     written = parallel(delayed(_write_clip)(*clip) for clip in clips)
     for _ in tqdm(written, "Rendering", total=len(clips), unit="clip"):
         pass

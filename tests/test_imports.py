@@ -13,7 +13,7 @@ PACKAGE = Path(harkeras.__file__).parent
 # Modules of a level do not import each other; those of `models/` have a rule of their own below.
 LEVELS = [
     ["_files", "_text", "_group_balance", "_keras_state", "_configs", "_frame_times", "_packets", "_pixels"],
-    ["sources", "_scans"],
+    ["sources", "split_lists", "_scans"],
     ["intervals", "plots"],
     [
         "_annotation_formats",

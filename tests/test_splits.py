@@ -7,13 +7,8 @@ import pytest
 from hypothesis import given, settings, strategies
 
 from harkeras.sources import read_groups
-from harkeras.splits import (
-    list_official_splits,
-    split_at_random,
-    split_by_files,
-    split_by_group,
-    split_rows_by_group,
-)
+from harkeras.split_lists import list_official_splits, split_by_files
+from harkeras.splits import split_at_random, split_by_group, split_rows_by_group
 
 CLASSES = ("Run", "Walk", "Wave")
 
