@@ -76,8 +76,8 @@ def raw_probabilities(
 
     Args:
         model: The model.
-        features: Clips (N, T, H, W, C), read batch by batch; or a `ClipDataset`, whose clips are decoded ahead,
-            in parallel, and go through the model in batches, whichever videos they are of.
+        features: Clips (N, T, H, W, C), read batch by batch; or a `ClipDataset`, whose clips are decoded
+            ahead, in parallel, and go through the model in batches, whichever videos they are of.
         batch_size: Clips per step.
 
     Returns:

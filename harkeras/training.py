@@ -254,6 +254,9 @@ def _fit(model: keras.Model, stopper: Stopper, held_out, epochs: int, callbacks,
                 f"{len(stopper.logs)}",
                 stacklevel=3,
             )
+        for each in callbacks:
+            if isinstance(each, TqdmCallback):
+                each.on_train_end()  # or the bar is drawn once more, behind the error
         cause = stopper.batches.error or (held_out and held_out.error)
         if cause and isinstance(error, Exception):
             raise cause from None
