@@ -28,11 +28,9 @@ def plain_config(name: str, value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     if isinstance(value, Mapping):
-        of_object = (
-            "trainable" in value or "learning_rate" in value
-        )  # of a Keras object, whose name is a count
-        items = (item for item in value.items() if not (of_object and item[0] == "name"))
-        return {str(key): plain_config(name, each) for key, each in items}
+        # The name of a Keras object is a count of those made before.
+        named = {"trainable", "learning_rate"} & value.keys()
+        return {str(k): plain_config(name, v) for k, v in value.items() if not (named and k == "name")}
     if isinstance(value, list | tuple):
         return [plain_config(name, each) for each in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):

@@ -7,13 +7,15 @@ import math
 import os
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 
+from harkeras._files import written_whole
 from harkeras.batches import Batches
-from harkeras.schedules import Schedule
+from harkeras.schedules import Logs
 
 
 class Stopper(keras.callbacks.EarlyStopping):
@@ -24,7 +26,7 @@ class Stopper(keras.callbacks.EarlyStopping):
         monitor: str,
         patience: int,
         batches: Batches,
-        schedule: Schedule | None,
+        schedule: Callable[[int, Logs], float] | None,
         path: str | os.PathLike | None,
         settings: dict,
     ):
@@ -41,16 +43,17 @@ class Stopper(keras.callbacks.EarlyStopping):
         try:
             with zipfile.ZipFile(self.path) as file:
                 state = json.loads(file.read("state.json"))
-                self._check(state["settings"])
-                best_weights = _read_arrays(file, "best.npz")
+                settings, logs = state["settings"], state["logs"]
+                resumed = {key: state[key] for key in ("best", "best_epoch", "wait")}
+                resumed["best_weights"] = _read_arrays(file, "best.npz")
                 variables = _read_arrays(file, "last.npz")
-        except (zipfile.BadZipFile, KeyError, IsADirectoryError) as error:
+        except Exception as error:  # it may be any file, and zipfile and numpy have a dozen errors for damage
             raise ValueError(f"resume must name a file that train() wrote, got {self.path}") from error
+        self._check(settings)
         for variable, value in zip(_variables(model), variables, strict=True):
             variable.assign(value)
-        self.logs = state["logs"]
-        self._resumed = {key: state[key] for key in ("best", "best_epoch", "wait")}
-        self._resumed["best_weights"] = best_weights
+        self.logs, self._resumed = logs, resumed
+        self.best_weights, self.best_epoch = resumed["best_weights"], resumed["best_epoch"]
 
     def _check(self, settings: dict) -> None:
         differing = [name for name, value in self.settings.items() if settings.get(name) != value]
@@ -97,16 +100,10 @@ class Stopper(keras.callbacks.EarlyStopping):
     def _write(self) -> None:
         state = {"settings": self.settings, "logs": self.logs}
         state |= {"best": float(self.best), "best_epoch": self.best_epoch, "wait": self.wait}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self.path.with_name(f".{self.path.name}.part")  # Ctrl-C may come at any moment
-        try:
-            with zipfile.ZipFile(partial, "w") as file:
-                file.writestr("state.json", json.dumps(state))
-                _write_arrays(file, "best.npz", self.best_weights)
-                _write_arrays(file, "last.npz", [variable.numpy() for variable in _variables(self.model)])
-            partial.replace(self.path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with written_whole(self.path) as partial, zipfile.ZipFile(partial, "w") as file:
+            file.writestr("state.json", json.dumps(state))
+            _write_arrays(file, "best.npz", self.best_weights)
+            _write_arrays(file, "last.npz", [np.asarray(variable) for variable in _variables(self.model)])
 
     def history(self, model: keras.Model) -> keras.callbacks.History:
         """Return all epochs as Keras does, those before a resumption included."""

@@ -74,7 +74,8 @@ def calibrate(
     if recipe is None:
         raise ValueError("model must have a recipe: pass one that went through train() or load_model()")
     features, labels, _ = unpack_clips(model, features, labels)
-    temperature = fit_temperature(labels, raw_probabilities(model, features, batch_size=batch_size))
+    rows, probabilities = raw_probabilities(model, features, batch_size=batch_size)
+    temperature = fit_temperature(labels[rows], probabilities)
     if recipe.thresholds and abs(np.log(temperature / recipe.temperature)) > 0.01:
         warnings.warn(
             f"the thresholds of {', '.join(recipe.thresholds)} were tuned at the temperature "

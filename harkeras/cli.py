@@ -467,9 +467,10 @@ def main() -> None:
     logger.handlers, logger.level = [logging.StreamHandler()], logging.INFO
     try:
         app(prog_name="harkeras")
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # what typer makes of Ctrl-C, in silence
+            print("interrupted", file=sys.stderr)
+        raise
     except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)

@@ -147,7 +147,7 @@ def evaluate(
     *,
     classes: Sequence[str] | None = None,
     groups: np.ndarray | None = None,
-    split: str = "",
+    split: str | None = None,
     batch_size: int = 16,
 ) -> Evaluation:
     """Score a model on clips, one prediction per clip.
@@ -158,13 +158,14 @@ def evaluate(
         model: The model.
         features: Clips (N, T, H, W, C), as `create_dataset` gives them, that the model was not trained on; a
             `Dataset`, which brings its labels, classes, groups and the words of its split; or a
-            `ClipDataset`, which brings its labels, and whose scores are averaged over its clips per video.
+            `ClipDataset`, which brings its labels, and whose scores are averaged over its clips per video; of
+            the latter, videos that cannot be read are left out with a warning.
         labels: int (N,), their classes, if they are no data set.
         classes: Names of the classes; those of the model's recipe or of the data set by default.
         groups: (N,), the source of each clip, for an interval over whole sources.
         split: How the clips were chosen, in words, such as "by source video, 12 of 46 sources"; for the
-            report.
-        batch_size: Clips per step; without meaning for a `ClipDataset`.
+            report; those of the `Dataset` by default.
+        batch_size: Clips per step.
 
     Returns:
         `Evaluation`; `print` it for the table.
@@ -172,11 +173,17 @@ def evaluate(
     Raises:
         ValueError: If there is no clip, labels come beside a data set or are missing, or clips, labels,
             classes and model do not fit together.
+        VideoError: If no video of a `ClipDataset` can be read, or, where it is strict, if any cannot.
     """
     if isinstance(features, Dataset):
-        groups, split = features.groups if groups is None else groups, split or features.split_words
+        groups = features.groups if groups is None else groups
+        split = features.split_words if split is None else split
     features, labels, classes = unpack_clips(model, features, labels, classes)
-    probabilities, named = name_clips(model, features, batch_size=batch_size)
+    if groups is not None and len(groups) != len(labels):
+        raise ValueError(f"groups must be one per clip, got {len(groups)} and {len(labels)} clips")
+    rows, probabilities = raw_probabilities(model, features, batch_size=batch_size)
+    probabilities, named = _by_recipe(model, probabilities)
+    labels, groups = labels[rows], None if groups is None else np.asarray(groups)[rows]
     confusion = confusion_matrix(labels, named, labels=np.arange(len(classes)))
     right, support = np.diag(confusion), confusion.sum(axis=1)
     hits = int(right.sum())
@@ -197,7 +204,7 @@ def evaluate(
         f1=2 * right / np.maximum(confusion.sum(axis=0) + support, 1),
         support=support,
         confusion=confusion,
-        split=split,
+        split=split or "",
     )
 
 
@@ -226,15 +233,18 @@ def measure_latency(
 
 
 def name_clips(
-    model: keras.Model, features: np.ndarray | ClipDataset, *, batch_size: int = 16
+    model: keras.Model, features: np.ndarray, *, batch_size: int = 16
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return what a model says of clips, by the temperature and the tuned thresholds of its recipe, if any.
 
     Returns:
-        Probabilities float32 (N, classes), averaged over the clips of each video of a `ClipDataset`, and the
-        named classes int (N,).
+        Probabilities float32 (N, classes), and the named classes int (N,).
     """
-    probabilities = raw_probabilities(model, features, batch_size=batch_size)  # (N, K, classes)
+    return _by_recipe(model, raw_probabilities(model, features, batch_size=batch_size)[1])
+
+
+def _by_recipe(model: keras.Model, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Apply the recipe to (N, K, classes): return the means over K, float32 (N, classes), and int (N,)."""
     recipe = getattr(model, "recipe", None)
     if recipe is None:
         probabilities = probabilities.mean(axis=1)

@@ -15,17 +15,17 @@ import keras
 import numpy as np
 
 from harkeras.batches import ClipDataset
-from harkeras.schedules import Schedule
-from harkeras.training import train
+from harkeras.datasets import Dataset
+from harkeras.training import LearningRate, train
 
 
 def fine_tune(
     model: keras.Model,
-    features: np.ndarray | ClipDataset,
+    features: np.ndarray | Dataset | ClipDataset,
     labels: np.ndarray | None = None,
     *,
     last_layers: int = 10,
-    learning_rate: float | Schedule = 1e-4,
+    learning_rate: LearningRate = 1e-4,
     backbone_factor: float = 0.1,
     epochs: int = 10,
     patience: int = 3,
@@ -43,30 +43,36 @@ def fine_tune(
         backbone_factor: The learning rate of the backbone is this times that of the head.
         epochs: Passes over the clips, at most.
         patience: Epochs without a better validation loss after which to stop.
-        **training: Further arguments of `train`, such as `classes`, `groups` and `augment`.
+        **training: Further arguments of `train`, such as `groups` and `augment`, but for `optimizer`. Of
+            arrays, classes, streams and length of the clips are those of the model's recipe by default.
 
     Returns:
         `keras.callbacks.History`. Afterwards the backbone is frozen again, so that `train` would change the
         head alone. Temperature and thresholds of the recipe are gone: what the model says has changed.
 
     Raises:
-        ValueError: If the model has no backbone, a number is out of its range, or `train` refuses.
+        ValueError: If the model has no backbone, a number is out of its range, an optimizer is given, or
+            `train` refuses.
         RuntimeError: If the loss is not a number in the first epoch; the model is then as it was.
     """
     if last_layers < 1:
         raise ValueError(f"last_layers must be at least 1, got {last_layers}")
     if not 0 < backbone_factor <= 1:
         raise ValueError(f"backbone_factor must lie in 0 to 1, 0 excluded, got {backbone_factor}")
-    backbone, recipe, before = find_backbone(model), getattr(model, "recipe", None), model.get_weights()
+    if "optimizer" in training:
+        raise ValueError(
+            "optimizer must be left out: head and backbone learn at two rates, which are Adam's; set "
+            "learning_rate and backbone_factor"
+        )
+    backbone, recipe = find_backbone(model), getattr(model, "recipe", None)
     options = {"epochs": epochs, "patience": patience, "learning_rate": learning_rate}
-    if recipe is not None:
-        options |= {"clip_seconds": recipe.clip_seconds, "flow_method": recipe.flow_method}
+    if recipe is not None and not isinstance(features, Dataset | ClipDataset):
+        options |= {
+            name: getattr(recipe, name) for name in ("classes", "streams", "clip_seconds", "flow_method")
+        }
     optimizer = TwoRates(release(backbone, last_layers), backbone_factor)
     try:
         return train(model, features, labels, optimizer=optimizer, **options | training)
-    except BaseException:
-        model.set_weights(before)
-        raise
     finally:
         backbone[0].trainable = False
         if model.compiled and model.optimizer is optimizer:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
+from itertools import islice
 from typing import NamedTuple
 
 import keras
 import numpy as np
 
 from harkeras.batches import ClipDataset
-from harkeras.datasets import Dataset
+from harkeras.datasets import Dataset, in_order
 from harkeras.saving import check_clips
+from harkeras.video import VideoError
 
 
 class LabeledClips(NamedTuple):
@@ -45,10 +48,17 @@ def unpack_clips(
         if labels is not None:
             raise ValueError("labels must not come beside a data set, which has its own")
         labels = features.labels
+    elif not hasattr(features, "shape") or not hasattr(features, "dtype"):
+        raise ValueError(
+            f"features must be an array, a Dataset or a ClipDataset, got {type(features).__name__}; for a "
+            "tf.data set, compile the model and call its `fit` and `evaluate`"
+        )
     elif labels is None:
         raise ValueError("labels is missing: the classes of the clips, int (N,)")
     if isinstance(features, Dataset):
-        features, classes = features.features, features.classes if classes is None else classes
+        if classes is not None and tuple(classes) != features.classes:
+            raise ValueError(f"classes must be the data set's, {features.classes}, got {tuple(classes)}")
+        features, classes = features.features, features.classes
     if classes is None:
         if recipe is None:
             raise ValueError("classes is missing: the model has no recipe that names them")
@@ -61,20 +71,41 @@ def unpack_clips(
 
 def raw_probabilities(
     model: keras.Model, features: np.ndarray | ClipDataset, *, batch_size: int = 16
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Return what a model says by itself, without the temperature of its recipe.
 
     Args:
         model: The model.
-        features: Clips (N, T, H, W, C), read batch by batch; or a `ClipDataset`, read video by video.
-        batch_size: Clips per step; without meaning for a `ClipDataset`.
+        features: Clips (N, T, H, W, C), read batch by batch; or a `ClipDataset`, whose clips are decoded
+            ahead, in parallel, and go through the model in batches, whichever videos they are of.
+        batch_size: Clips per step.
 
     Returns:
-        float32 (N, K, classes), for each of the K clips per video of a `ClipDataset`; else K is 1.
+        The rows of the N clips that were scored, all but the videos that cannot be read; and float32 (N, K,
+        classes), for each of the K clips per video of a `ClipDataset`; else K is 1.
+
+    Raises:
+        VideoError: If no video of a `ClipDataset` can be read, or, where it is strict, if any cannot.
     """
     if isinstance(features, ClipDataset):
-        clips = (features.read_all(row) for row in range(len(features.labels)))
-        return np.stack([np.asarray(model.predict_on_batch(each)) for each in clips])
+        return _of_videos(model, features, batch_size)
     starts = range(0, features.shape[0], batch_size)
     batches = (np.asarray(features[i : i + batch_size]) for i in starts)
-    return np.concatenate([np.asarray(model.predict_on_batch(clips)) for clips in batches])[:, None]
+    probabilities = np.concatenate([np.asarray(model.predict_on_batch(clips)) for clips in batches])
+    return np.arange(len(probabilities)), probabilities[:, None]
+
+
+def _of_videos(model: keras.Model, videos: ClipDataset, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
+    shape = len(videos.labels), len(videos.places), model.output_shape[-1]
+    probabilities = np.full(shape, np.nan, np.float32)
+    wanted = [(row, number) for row in range(shape[0]) for number in range(shape[1])]
+    clips = in_order(lambda key: videos.try_to_read(key[0], videos.places[key[1]]), wanted, videos.threads)
+    with closing(clips):
+        readable = ((key, clip) for key, clip in zip(wanted, clips, strict=True) if clip is not None)
+        while batch := list(islice(readable, batch_size)):
+            keys, pixels = zip(*batch, strict=True)
+            probabilities[tuple(np.transpose(keys))] = model.predict_on_batch(np.stack(pixels))
+    rows = np.array([row for row in range(shape[0]) if row not in videos.unreadable], int)
+    if not len(rows):
+        raise VideoError(f"no video can be read, the first of {shape[0]}: {videos.unreadable[0]}")
+    return rows, probabilities[rows]

@@ -3,41 +3,47 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import warnings
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from tqdm.keras import TqdmCallback
 
+from harkeras._configs import plain_config
+from harkeras._files import content_digest
+from harkeras._recipe_of_clips import agreed, clip_recipe
 from harkeras._stopping import Stopper
 from harkeras.batches import Augmentation, Batches, ClipDataset, Sampling, class_weights
+from harkeras.datasets import Dataset
 from harkeras.flow import FlowMethod
-from harkeras.recipe import DEFAULT_CLIP_SECONDS, Recipe, read_channels
-from harkeras.saving import check_clips
-from harkeras.schedules import Schedule, step_schedule
+from harkeras.recipe import Recipe, Streams
+from harkeras.schedules import Logs
+from harkeras.scoring import unpack_clips
 from harkeras.splits import split_at_random, split_rows_by_group
 
 Loss = Literal["cross_entropy", "focal"]
+LearningRate = float | Callable[[int, Logs], float] | keras.optimizers.schedules.LearningRateSchedule
 
 
 def train(
     model: keras.Model,
-    features: np.ndarray | ClipDataset,
+    features: np.ndarray | Dataset | ClipDataset,
     labels: np.ndarray | None = None,
     *,
-    classes: Sequence[str],
+    classes: Sequence[str] | None = None,
     groups: np.ndarray | None = None,
-    clip_seconds: float = DEFAULT_CLIP_SECONDS,
-    flow_method: FlowMethod = "dis",
+    streams: Streams | None = None,
+    clip_seconds: float | None = None,
+    flow_method: FlowMethod | None = None,
     epochs: int = 50,
-    batch_size: int = 4,
+    batch_size: int | None = None,
     patience: int = 10,
     validation_split: float = 0.2,
-    learning_rate: float | Schedule | None = None,
+    learning_rate: LearningRate | None = None,
     optimizer: keras.optimizers.Optimizer | None = None,
     loss: Loss = "cross_entropy",
     label_smoothing: float = 0.0,
@@ -45,38 +51,45 @@ def train(
     sampling: Sampling = "natural",
     mixup: float = 0.0,
     augment: Augmentation | None = None,
-    seed: int = 27,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    seed: int | None = None,
     resume: str | os.PathLike | None = None,
     verbose: bool = True,
 ) -> keras.callbacks.History:
     """Train a model until its validation loss stops falling, and keep the best weights.
 
-    A model that is not compiled, or is given an optimizer, is compiled with it and the loss. Ctrl-C ends the
-    training, not the program: the model then has the best weights so far, and a recipe, and can be evaluated
-    and saved.
+    The model is compiled with the loss that is asked for here; whoever has a loss of his own compiles and
+    calls `fit`. If training is cut short, by Ctrl-C or an error, the model has the best weights so far and a
+    recipe, or, in the first epoch, the weights from before; then the error goes on to the caller.
 
     The seed covers the validation rows, the order of clips and all that is drawn for them. For the same
-    result in every run, also call `keras.utils.set_random_seed` before building the model: it draws the
-    weights and the dropout.
+    result in every run on a machine, also call `keras.utils.set_random_seed` before building the model: it
+    draws the weights and the dropout. With another number of cores TensorFlow adds in another order, and the
+    weights differ.
 
     Args:
         model: The model; it is changed in place, and gets the attribute `recipe`.
-        features: Clips (N, T, H, W, C), as `create_dataset` gives them, also memory-mapped; images (N, H, W,
-            3); or a `ClipDataset`, which brings its labels, flow method and length of clips.
-        labels: int (N,), their classes.
-        classes: Names of the classes, for the recipe.
-        groups: (N,), the source of each clip, so that validation clips come from unseen sources; a random
-            choice without.
-        clip_seconds: Median duration of the clips, for the recipe: the window to see in a long video.
-        flow_method: How the flow in the clips was computed, for the recipe.
+        features: A `Dataset`, which brings all that is known of its clips; clips (N, T, H, W, C) in an array,
+            also a memory-mapped one; images (N, H, W, C); joints (N, T, K, 2 or 3); or a `ClipDataset`, which
+            brings its labels.
+        labels: int (N,), the classes of an array.
+        classes: Names of the classes, for the recipe; those of a `Dataset`, or of the recipe that the model
+            has already, by default.
+        groups: (N,), the source of each clip, so that validation clips come from unseen sources; those of a
+            `Dataset`, or else a random choice, by default.
+        streams: What the clips of an array hold, for the recipe: "rgb", "gray", "flow", "rgb+flow" or "pose".
+            Without it, uint8 of 3 channels is RGB, of 1 channel gray; floats (N, T, K, 2 or 3) are joints.
+        clip_seconds: Median duration of the clips, for the recipe: the window to see in a long video. What a
+            data set knows, or 4, by default.
+        flow_method: How the flow in an array was computed, for the recipe; "dis" by default.
         epochs: Number of passes over the clips, at most.
-        batch_size: Clips per step.
+        batch_size: Clips per step; that of a `ClipDataset`, or 4, by default.
         patience: Epochs without a better validation loss after which to stop.
         validation_split: Share of the clips to validate on; with 0, the training loss decides.
-        learning_rate: Learning rate of the optimizer, or a schedule of `harkeras.schedules`; 0.001 by
-            default, or what the model was compiled with.
-        optimizer: A Keras optimizer; Adam by default, or what the model was compiled with. One that has
-            trained another model starts anew, with the same settings.
+        learning_rate: Learning rate of the optimizer, a schedule of `harkeras.schedules`, or one of Keras;
+            that of the optimizer by default.
+        optimizer: A Keras optimizer. By default one of the kind and settings that the model was compiled
+            with, or Adam at 0.001. It starts anew, whatever it has trained before.
         loss: "focal" (Lin et al., ICCV 2017, gamma 2) counts clips that are named right by far for little,
             which helps rare classes where the common ones are easy.
         label_smoothing: Share of each label that is spread over all classes, in [0, 1); 0.1 is common.
@@ -86,137 +99,191 @@ def train(
         mixup: Mix clips and their labels in pairs, by weights from Beta(mixup, mixup) (Zhang et al., ICLR
             2018); 0.2 is common, 0 is none.
         augment: Function that changes training clips at random, see `harkeras.augment`.
-        seed: Seed of all that is drawn here.
+        callbacks: Keras's, such as `keras.callbacks.CSVLogger`, called after those of this function.
+        seed: Seed of all that is drawn here; that of a `ClipDataset`, or 27, by default.
         resume: File that keeps the state of the training after each epoch. If it exists, training goes on
-            from there, to the same result as without the interruption; when training ends by itself, it is
-            removed. Of the settings, only `epochs` may differ.
+            from there, to the same result as without the interruption. It stays when training has ended, when
+            the same call returns the same result at once: remove it when the model is saved. Clips and
+            settings must be the same, but for `epochs`.
         verbose: Whether to show a progress bar.
 
     Returns:
-        `keras.callbacks.History`, resumed epochs included.
+        `keras.callbacks.History`, resumed epochs included; after an interruption, it is `model.history`.
 
     Raises:
-        ValueError: If clips, labels, classes and model do not fit together, a number is out of its range, a
-            compiled model meets another loss or mixup, or `resume` is of another training.
+        ValueError: If clips, labels, classes and model do not fit together, a number is out of its range,
+            something is said twice and differently, `resume` is of another training, or of a schedule or an
+            augmentation that do not say what they were made of.
         RuntimeError: If the loss is not a number in the first epoch; later, training ends with a warning and
             the best weights.
+        VideoError: If a `ClipDataset` cannot go on.
         OSError: If the state cannot be written, for instance on a full disk; the one before remains.
     """
-    if isinstance(features, ClipDataset):
-        labels, flow_method = features.labels, features.flow_method
-        clip_seconds = features.clip_seconds or clip_seconds
-    labels = check_clips(model, features, labels, classes)
-    if groups is not None and len(groups) != len(labels):
-        raise ValueError(f"groups must be as many as clips, got {len(groups)} and {len(labels)}")
-    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    recipe = _recipe(classes, features.shape, clip_seconds, flow_method)
-    training, validation = _validation_rows(labels, groups, validation_split, seed)
-    if sampling not in ("natural", "balanced"):
-        raise ValueError(f"sampling must be 'natural' or 'balanced', got {sampling!r}")
-    if class_weight == "balanced":
-        class_weight = class_weights(labels[training], len(classes))
-    if class_weight is not None and class_weight.keys() != set(range(len(classes))):
-        raise ValueError(f"class_weight must have the keys 0 to {len(classes) - 1}, got {class_weight}")
-    schedule = step_schedule(learning_rate, ()) if isinstance(learning_rate, float | int) else learning_rate
-    soft = _compile(model, optimizer, loss, label_smoothing, mixup)
-    if schedule is not None:
-        model.optimizer.learning_rate = schedule(0, [])
-    targets = np.eye(len(classes), dtype=np.float32)[labels] if soft else labels
+    batch_size, seed = _batch_size_and_seed(features, batch_size, seed)
+    chosen = {"epochs": epochs, "batch_size": batch_size, "patience": patience, "loss": loss, "mixup": mixup}
+    chosen |= {"validation_split": validation_split, "label_smoothing": label_smoothing, "sampling": sampling}
+    check_options(chosen)
+    clips = unpack_clips(model, features, labels, classes)
+    if groups is None and isinstance(features, Dataset):
+        groups = features.groups
+    if groups is not None and len(groups) != len(clips.labels):
+        raise ValueError(f"groups must be as many as clips, got {len(groups)} and {len(clips.labels)}")
+    about = {"streams": streams, "clip_seconds": clip_seconds, "flow_method": flow_method}
+    recipe = clip_recipe(features, clips.classes, **about)
+    training, validation = _validation_rows(clips.labels, groups, validation_split, seed)
+    class_weight = _class_weight(class_weight, clips.labels[training], len(clips.classes))
+    soft = bool(loss == "focal" or label_smoothing or mixup)
+    _compile(model, _optimizer(model, optimizer, learning_rate), loss, label_smoothing, soft)
+    targets = np.eye(len(clips.classes), dtype=np.float32)[clips.labels] if soft else clips.labels
     drawn = {"seed": seed, "sampling": sampling, "mixup": mixup, "augment": augment}
-    batches = Batches(features, targets, training, batch_size, **drawn, weights=class_weight)
-    settings = {
-        "classes": list(classes),
-        "clips": list(features.shape),
-        "labels and validation clips": _digest(labels, validation),
-        "model": [list(weight.shape) for weight in model.weights],
-        "optimizer": {key: value for key, value in model.optimizer.get_config().items() if key != "name"},
-        "batch_size": batch_size,
-        "patience": patience,
-        "seed": seed,
-        "loss": [
-            loss,
-            label_smoothing,
-            sampling,
-            mixup,
-            augment is not None,
-            list((class_weight or {}).values()),
-        ],
-    }
-    monitor = "val_loss" if len(validation) else "loss"
-    stopper = Stopper(monitor, patience, batches, schedule, resume, settings)
-    stopper.resume(model)
-    held_out = (
-        Batches(features, targets, validation, batch_size, weights=class_weight) if len(validation) else None
+    batches = Batches(clips.features, targets, training, batch_size, **drawn, weights=class_weight)
+    held_out = None
+    if len(validation):
+        held_out = Batches(clips.features, targets, validation, batch_size, weights=class_weight)
+    schedule = learning_rate if _counts_epochs(learning_rate) else None
+    settings = {}
+    if resume is not None:
+        drawn |= {"label_smoothing": label_smoothing, "class_weight": class_weight, "loss": loss}
+        settings = _settings(model, clips, validation, drawn, schedule, batch_size, patience)
+    stopper = Stopper("val_loss" if held_out else "loss", patience, batches, schedule, resume, settings)
+    bar = [TqdmCallback(epochs, verbose=0)] if verbose else []
+    _fit(model, stopper, held_out, epochs, [stopper, *bar, *callbacks], recipe)
+    return model.history
+
+
+def check_options(options: dict[str, Any]) -> None:
+    """Raise ValueError for those of `train`'s arguments that can be judged without clips or a model."""
+    known = inspect.signature(train).parameters
+    unknown = sorted(options.keys() - known.keys())
+    if unknown:
+        raise ValueError(f"options of train must be among {', '.join(known)}, got {', '.join(unknown)}")
+    options = {name: each.default for name, each in known.items()} | options
+    for name in ("epochs", "batch_size", "patience"):
+        if options[name] is not None and options[name] < 1:
+            raise ValueError(f"{name} must be at least 1, got {options[name]}")
+    if not 0 <= options["validation_split"] < 1:
+        raise ValueError(
+            f"validation_split must be 0 or lie between 0 and 1, got {options['validation_split']}"
+        )
+    for name, choices in (("loss", ("cross_entropy", "focal")), ("sampling", ("natural", "balanced"))):
+        if options[name] not in choices:
+            raise ValueError(f"{name} must be {choices[0]!r} or {choices[1]!r}, got {options[name]!r}")
+    if not 0 <= options["label_smoothing"] < 1:
+        raise ValueError(f"label_smoothing must lie in 0 to 1, 1 excluded, got {options['label_smoothing']}")
+    if options["mixup"] < 0:
+        raise ValueError(f"mixup must not be negative, got {options['mixup']}")
+
+
+def _batch_size_and_seed(features, batch_size: int | None, seed: int | None) -> tuple[int, int]:
+    """Return what the call, a `ClipDataset` or neither says of both."""
+    default = 4
+    if isinstance(features, ClipDataset):
+        batch_size = agreed("batch_size", batch_size, features.asked_batch_size, "ClipDataset")
+        seed = agreed("seed", seed, features.seed, "ClipDataset")
+        default = features.batch_size
+    return default if batch_size is None else batch_size, 27 if seed is None else seed
+
+
+def _class_weight(class_weight, labels: np.ndarray, num_classes: int) -> dict[int, float] | None:
+    if class_weight == "balanced":
+        return class_weights(labels, num_classes)
+    if class_weight is not None and class_weight.keys() != set(range(num_classes)):
+        raise ValueError(f"class_weight must have the keys 0 to {num_classes - 1}, got {class_weight}")
+    return class_weight
+
+
+def _counts_epochs(learning_rate: LearningRate | None) -> bool:
+    """Whether it is a function of the epoch, not a number or a schedule of Keras, which counts steps."""
+    return callable(learning_rate) and not isinstance(
+        learning_rate, keras.optimizers.schedules.LearningRateSchedule
     )
+
+
+def _optimizer(model: keras.Model, optimizer, learning_rate: LearningRate | None):
+    """Return an optimizer that starts anew, with the learning rate of the first epoch."""
+    if optimizer is None:
+        optimizer = model.optimizer if model.compiled else keras.optimizers.Adam()
+    if optimizer.built:
+        optimizer = type(optimizer).from_config(optimizer.get_config())
+    if _counts_epochs(learning_rate):
+        learning_rate = learning_rate(0, [])
+    if learning_rate is not None:
+        try:
+            optimizer.learning_rate = learning_rate
+        except TypeError as error:
+            raise ValueError(
+                f"learning_rate is a schedule in the optimizer, got {learning_rate!r}: say it once"
+            ) from error
+    return optimizer
+
+
+def _compile(model: keras.Model, optimizer, loss: Loss, label_smoothing: float, soft: bool) -> None:
+    """Compile a model, with a loss that takes labels (B, classes) in floats if `soft`, else integers (B,)."""
+    if loss == "focal":
+        function = keras.losses.CategoricalFocalCrossentropy(alpha=1.0, label_smoothing=label_smoothing)
+    elif soft:
+        function = keras.losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
+    else:
+        function = "sparse_categorical_crossentropy"
+    model.compile(optimizer, loss=function, metrics=["accuracy"])
+
+
+def _fit(model: keras.Model, stopper: Stopper, held_out, epochs: int, callbacks, recipe: Recipe) -> None:
+    """Let Keras train; whatever happens, the best weights so far, or those from before, are in place."""
+    before = model.get_weights()
     try:
+        stopper.resume(model)
         model.fit(
-            batches,
+            stopper.batches,
             validation_data=held_out,
             epochs=stopper.last_epoch(epochs),
             initial_epoch=len(stopper.logs),
             shuffle=False,  # Batches has shuffled; Keras would draw from Python's global random numbers
-            callbacks=[stopper, *([TqdmCallback(epochs, verbose=0)] if verbose else [])],
+            callbacks=callbacks,
             verbose=0,
         )
-    except KeyboardInterrupt:
-        kept = "the unfinished first epoch"
-        if stopper.best_weights is not None:
-            model.set_weights(stopper.best_weights)
-            kept = f"epoch {stopper.best_epoch + 1} of {len(stopper.logs)}"
-        warnings.warn(f"training was interrupted; the model has the weights of {kept}", stacklevel=2)
-    else:
-        if resume is not None:
-            Path(resume).unlink(missing_ok=True)
-    model.recipe = recipe
-    return stopper.history(model)
-
-
-def _recipe(
-    classes: Sequence[str], shape: Sequence[int], clip_seconds: float, flow_method: FlowMethod
-) -> Recipe:
-    """Make the recipe for clips (N, T, H, W, C) or images (N, H, W, C), which are clips of one frame."""
-    *frames, height, width, channels = shape[1:]
-    facts = (*(frames or [1]), height, width, clip_seconds)
-    streams, flow_fields = read_channels(channels)
-    return Recipe(tuple(classes), *facts, streams=streams, flow_fields=flow_fields, flow_method=flow_method)
-
-
-def _compile(model: keras.Model, optimizer, loss: Loss, label_smoothing: float, mixup: float) -> bool:
-    """Compile the model if need be, and return whether its loss takes float labels (B, classes)."""
-    if loss not in ("cross_entropy", "focal"):
-        raise ValueError(f"loss must be 'cross_entropy' or 'focal', got {loss!r}")
-    if not 0 <= label_smoothing < 1:
-        raise ValueError(f"label_smoothing must lie in 0 to 1, 1 excluded, got {label_smoothing}")
-    if mixup < 0:
-        raise ValueError(f"mixup must not be negative, got {mixup}")
-    soft = bool(loss == "focal" or label_smoothing or mixup)
-    if model.compiled and optimizer is None:
-        if soft:
-            raise ValueError(
-                "loss, label_smoothing and mixup need a model that is not compiled, or an optimizer: it has "
-                "a loss already"
+    except BaseException as error:
+        best = stopper.best_weights
+        model.set_weights(before if best is None else best)
+        if best is not None:
+            model.recipe = recipe
+            stopper.history(model)
+        if best is not None and isinstance(error, KeyboardInterrupt):
+            warnings.warn(
+                f"training was interrupted; the model has the weights of epoch {stopper.best_epoch + 1} of "
+                f"{len(stopper.logs)}",
+                stacklevel=3,
             )
-        return False
-    if optimizer is not None and optimizer.built:
-        optimizer = type(optimizer).from_config(optimizer.get_config())
-    losses = keras.losses
-    if loss == "focal":
-        function = losses.CategoricalFocalCrossentropy(alpha=1.0, label_smoothing=label_smoothing)
-    elif soft:
-        function = losses.CategoricalCrossentropy(label_smoothing=label_smoothing)
-    else:
-        function = "sparse_categorical_crossentropy"
-    model.compile(optimizer or keras.optimizers.Adam(), loss=function, metrics=["accuracy"])
-    return soft
+        for each in callbacks:
+            if isinstance(each, TqdmCallback):
+                each.on_train_end()  # or the bar is drawn once more, behind the error
+        cause = stopper.batches.error or (held_out and held_out.error)
+        if cause and isinstance(error, Exception):
+            raise cause from None
+        raise
+    model.recipe = recipe
+    stopper.history(model)
+
+
+def _settings(model, clips, validation, drawn: dict, schedule, batch_size: int, patience: int) -> dict:
+    """Return what must be the same for a training to go on, as JSON can hold it."""
+    optimizer = {key: value for key, value in model.optimizer.get_config().items() if key != "name"}
+    return {
+        "classes": list(clips.classes),
+        "clips": [list(clips.features.shape), _digest_of_clips(clips.features)],
+        "labels and validation clips": _digest(clips.labels, validation),
+        "model": [list(weight.shape) for weight in model.weights],
+        "optimizer": plain_config("optimizer", optimizer),
+        "learning_rate": plain_config("learning_rate", schedule),
+        "batch_size": batch_size,
+        "patience": patience,
+        **{name: plain_config(name, value) for name, value in drawn.items()},
+    }
 
 
 def _validation_rows(labels, groups, validation_split: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     if validation_split == 0:
         return np.arange(len(labels)), np.arange(0)
-    if not 0 < validation_split < 1:
-        raise ValueError(f"validation_split must be 0 or lie between 0 and 1, got {validation_split}")
     if groups is None:
         return split_at_random(labels, labels, test_size=validation_split, seed=seed)
     return split_rows_by_group(labels, np.asarray(groups), test_size=validation_split, seed=seed)
@@ -224,3 +291,18 @@ def _validation_rows(labels, groups, validation_split: float, seed: int) -> tupl
 
 def _digest(*arrays: np.ndarray) -> str:
     return hashlib.sha256(b"|".join(array.astype(np.int64).tobytes() for array in arrays)).hexdigest()
+
+
+def _digest_of_clips(features) -> str:
+    """Tell clips from others by all that is in them, read a few at a time."""
+    digest = hashlib.sha256()
+    if isinstance(features, ClipDataset):
+        cut = [features.streams, features.flow_method, features.clip_seconds]
+        digest.update(repr(cut).encode())
+        for path in features.video_paths:
+            digest.update(content_digest(path).encode() if path.is_file() else b"missing")
+    else:
+        digest.update(str(features.dtype).encode())
+        for start in range(0, features.shape[0], 64):
+            digest.update(np.ascontiguousarray(features[start : start + 64]))
+    return digest.hexdigest()

@@ -197,17 +197,24 @@ def _train_network(network, folder, splitting, shape, flow_method, cache, worker
     folder = _only(folder, dataset.video_paths)
     train_rows, test_rows, words = splitting.of(folder)
     train_set, test_set = dataset[train_rows], dataset[test_rows]
-    history = train(
-        network,
-        train_set.features,
-        train_set.labels,
-        classes=folder.classes,
-        groups=None if splitting.split == "random" else train_set.groups,
-        clip_seconds=train_set.clip_seconds,
-        flow_method=flow_method,
-        seed=splitting.seed,
-        **training,
-    )
+    try:
+        history = train(
+            network,
+            train_set.features,
+            train_set.labels,
+            classes=folder.classes,
+            groups=None if splitting.split == "random" else train_set.groups,
+            streams=streams,
+            clip_seconds=train_set.clip_seconds,
+            flow_method=flow_method,
+            seed=splitting.seed,
+            **training,
+        )
+    except KeyboardInterrupt:
+        if getattr(network, "recipe", None) is None:  # in the first epoch: there is nothing to keep
+            raise
+        history = network.history
+        training.pop("resume", None)  # its file stays, so that the training may go on
     evaluation = evaluate(
         network,
         test_set.features,

@@ -32,7 +32,7 @@ LEVELS = [
     ["splits", "leakage", "saving", "weights", "streaming", "batches"],
     ["annotations", "datasets", "images"],
     ["scoring"],
-    ["_stopping", "calibration", "features", "heads", "pretrained"],
+    ["_stopping", "_recipe_of_clips", "calibration", "features", "heads", "pretrained"],
     ["feature_table", "training", "evaluation", "prediction", "live", "export"],
     ["auto", "fine_tuning", "probing", "_comparison_page"],
     ["cross_validation", "workflow"],

@@ -1,6 +1,8 @@
 """What the library builds and seeds on the way leaves the caller's process as it was."""
 
 import random
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -90,6 +92,20 @@ def test_it_is_undone_after_an_error():
     with pytest.raises(ZeroDivisionError), seeded(9):
         1 / 0  # noqa: B018
     assert random.random() == expected
+
+
+@pytest.mark.slow
+def test_a_process_without_a_seed_stays_without():
+    code = """
+import random, tensorflow as tf
+from harkeras._keras_state import seeded
+with seeded(3):
+    pass
+print(random.random(), float(tf.random.normal(())))"""
+    command = [sys.executable, "-c", code]
+    runs = [subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)]
+    assert runs[0].split()[0] != runs[1].split()[0]
+    assert runs[0].split()[1] != runs[1].split()[1]
 
 
 def test_no_weights_leaves_none_to_be_made_later():

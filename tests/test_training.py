@@ -1,3 +1,4 @@
+import csv
 import json
 import resource
 import subprocess
@@ -13,13 +14,16 @@ import tensorflow as tf
 import harkeras._stopping
 import harkeras.batches
 import harkeras.training
-from harkeras.datasets import create_dataset
+from harkeras._recipe_of_clips import clip_recipe
+from harkeras.augment import HorizontalFlip, Pepper
+from harkeras.datasets import Dataset, create_dataset
 from harkeras.evaluation import evaluate
-from harkeras.models import create_lrcn_model, set_batch_norm_momentum
+from harkeras.models import create_lrcn_model, create_pose_lstm_model, set_batch_norm_momentum
 from harkeras.recipe import Recipe
 from harkeras.saving import load_model, save_model
-from harkeras.schedules import cosine_schedule, step_schedule
-from harkeras.splits import read_groups, split_by_group
+from harkeras.schedules import Schedule, cosine_schedule, step_schedule
+from harkeras.sources import Sources
+from harkeras.splits import split_by_group
 from harkeras.training import train
 from harkeras.video import VideoWriter
 
@@ -102,8 +106,8 @@ def interrupt(monkeypatch, *, epoch, batch=None):
 def train_interrupted(monkeypatch, *args, epoch, batch=None, warning="interrupted", **options):
     with monkeypatch.context() as patch:
         interrupt(patch, epoch=epoch, batch=batch)
-        with pytest.warns(UserWarning, match=warning):
-            return train(*args, **options)
+        with pytest.warns(UserWarning, match=warning), pytest.raises(KeyboardInterrupt):
+            train(*args, **options)
 
 
 def same_weights(one, other):
@@ -127,10 +131,20 @@ class TestTrain:
         assert isinstance(model.optimizer, keras.optimizers.Adam)
         assert float(model.optimizer.learning_rate) == pytest.approx(0.02)
         model = make_model()
-        model.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
-        history = train(model, *clips[:2], epochs=1, **FAST)
+        model.compile(keras.optimizers.SGD(0.5), "mse")
+        train(model, *clips[:2], epochs=1, **FAST)
         assert isinstance(model.optimizer, keras.optimizers.SGD)
-        assert set(history.history) == {"loss", "val_loss"}
+        assert float(model.optimizer.learning_rate) == 0.5
+        assert model.loss == "sparse_categorical_crossentropy"
+
+    def test_again_with_another_loss(self, clips, make_model):
+        """As when a cell of a notebook is run again, or the next one has other settings."""
+        model = make_model()
+        for options in ({"loss": "focal"}, {"loss": "focal"}, {}, {"mixup": 0.2}, {"loss": "cross_entropy"}):
+            history = train(model, *clips[:2], epochs=1, **FAST, **options)
+            assert set(history.history) == {"loss", "accuracy", "val_loss", "val_accuracy"}
+            assert np.isfinite(history.history["val_loss"]).all()
+        assert model.loss == "sparse_categorical_crossentropy"
 
     def test_an_optimizer_compiles_anew(self, clips, make_model):
         model = make_model()
@@ -152,9 +166,7 @@ class TestTrain:
 
         model, good = make_model(), make_model()
 
-        def rate(epoch, logs):
-            return 1e-3 if epoch < 2 else float("nan")
-
+        rate = Schedule(_nan_in_the_third)
         state = tmp_path / "state"
         with pytest.warns(UserWarning, match=r"loss is nan in epoch 3: .* has the weights of epoch [12]$"):
             history = train(model, *clips[:2], epochs=5, learning_rate=rate, resume=state, **FAST)
@@ -290,17 +302,26 @@ class TestWaysToTrain:
         for key in ("loss", "val_loss"):
             assert half.history[key][0] == pytest.approx(plain.history[key][0] / 2, rel=1e-3)
 
-    def test_a_compiled_model_keeps_its_loss(self, clips, make_model):
-        model = make_model()
-        model.compile(keras.optimizers.SGD(0.5), "sparse_categorical_crossentropy")
-        with pytest.raises(
-            ValueError, match="loss, label_smoothing and mixup need a model that is not compiled"
+    def test_schedules_of_keras_count_steps(self, clips, make_model):
+        decay = keras.optimizers.schedules.PiecewiseConstantDecay([3, 5], [0.1, 0.01, 0.001])
+        for options in (
+            {"learning_rate": decay},
+            {"optimizer": keras.optimizers.SGD(decay)},
+            {"optimizer": keras.optimizers.SGD(), "learning_rate": decay},
         ):
-            train(model, *clips[:2], **FAST, mixup=0.2)
-        train(model, *clips[:2], **FAST, epochs=1)
-        assert float(model.optimizer.learning_rate) == 0.5
-        train(model, *clips[:2], **FAST, epochs=1, learning_rate=0.25)
-        assert float(model.optimizer.learning_rate) == 0.25
+            model = make_model()
+            train(model, *clips[:2], **FAST, epochs=2, **options)  # 3 steps each
+            assert float(model.optimizer.learning_rate) == pytest.approx(0.001)
+        with pytest.raises(
+            ValueError, match=r"learning_rate is a schedule in the optimizer, got 0\.1: say it"
+        ):
+            train(model, *clips[:2], **FAST, learning_rate=0.1)
+
+    def test_callbacks(self, clips, make_model, tmp_path):
+        log = keras.callbacks.CSVLogger(tmp_path / "log.csv")
+        history = train(make_model(), *clips[:2], **FAST, epochs=3, callbacks=[log])
+        rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+        assert [float(row["val_loss"]) for row in rows] == pytest.approx(history.history["val_loss"])
 
     def test_schedule_sets_the_rate_of_each_epoch(self, clips, make_model, monkeypatch):
         rates = []
@@ -324,6 +345,130 @@ class TestWaysToTrain:
         assert history.history == expected.history
 
 
+def _nan_in_the_third(epoch, logs):
+    return 1e-3 if epoch < 2 else float("nan")
+
+
+class TestWhatItIsGiven:
+    """Arrays, data sets, and what they know."""
+
+    def test_a_dataset_brings_all_that_it_knows(self, clips, make_model, spied, tmp_path, monkeypatch):
+        features, labels, groups = clips
+        paths = [tmp_path / f"{i}.mp4" for i in range(24)]
+        sources = Sources(np.array([f"g{group}" for group in groups]), "by hand")
+        data = Dataset(features, labels, paths, classes=CLASSES, sources=sources)
+        data._clip_seconds = 2.5
+        model = make_model()
+        history = train(model, data, epochs=1, batch_size=8, verbose=False)
+        assert model.recipe == Recipe(CLASSES, *SHAPE[:3], clip_seconds=2.5)
+        expected = train(make_model(), features, labels, groups=sources.groups, epochs=1, **FAST)
+        assert history.history == expected.history
+        evaluation = evaluate(model, data)
+        assert evaluation.classes == CLASSES
+        assert evaluation.group_interval is not None
+        assert evaluation.loss == evaluate(model, features, labels, classes=CLASSES).loss
+        train(model, data, classes=list(CLASSES), clip_seconds=1.5, epochs=1, batch_size=8, verbose=False)
+        assert model.recipe.clip_seconds == 1.5
+        for options, message in (
+            ({"labels": labels}, "labels must not come beside a data set, which has its own"),
+            (
+                {"classes": ("a", "b")},
+                r"classes must be the data set's, \('dark', 'bright'\), got \('a', 'b'\)",
+            ),
+            ({"streams": "gray"}, "streams is 'rgb' in the Dataset, got 'gray': say it once"),
+            ({"flow_method": "tvl1"}, "flow_method is 'dis' in the Dataset, got 'tvl1': say it once"),
+        ):
+            with pytest.raises(ValueError, match=message):
+                train(make_model(), data, **options)
+        with pytest.raises(ValueError, match="labels must not come beside a data set"):
+            evaluate(model, data, labels)
+
+    @pytest.mark.parametrize(
+        ("shape", "dtype", "streams", "expected"),
+        [
+            ((2, 4, 5, 3), np.uint8, None, ("rgb", 0)),
+            ((2, 4, 5, 1), np.uint8, None, ("gray", 0)),
+            ((4, 5, 3), np.uint8, None, ("rgb", 0)),
+            ((2, 4, 5, 4), np.uint8, "flow", ("flow", 2)),
+            ((2, 4, 5, 5), np.uint8, "rgb+flow", ("rgb+flow", 1)),
+            ((2, 4, 5, 3), np.float32, "rgb", ("rgb", 0)),
+        ],
+    )
+    def test_streams_of_arrays(self, shape, dtype, streams, expected):
+        features = np.full((4, *shape), 9, dtype)
+        recipe = clip_recipe(features, CLASSES, streams=streams)
+        assert (recipe.streams, recipe.flow_fields) == expected
+        assert recipe.clip_shape[-3:] == shape[-3:]
+        assert not recipe.normalize
+
+    @pytest.mark.parametrize(
+        ("shape", "dtype"),
+        [
+            ((2, 4, 5, 4), np.uint8),
+            ((2, 4, 5, 2), np.uint8),
+            ((2, 4, 5, 5), np.uint8),
+            ((2, 4, 5, 20), np.uint8),
+            ((2, 4, 5, 3), np.float32),
+            ((12, 15, 4), np.float32),
+            ((12, 15, 2), np.uint8),
+            ((7,), np.float32),
+        ],
+    )
+    def test_streams_that_cannot_be_told(self, shape, dtype):
+        with pytest.raises(ValueError, match=r"streams must say what the clips hold: 'rgb', 'gray', 'flow'"):
+            clip_recipe(np.zeros((4, *shape), dtype), CLASSES)
+
+    @pytest.mark.parametrize(
+        ("shape", "streams"),
+        [
+            ((2, 4, 5, 4), "rgb"),
+            ((2, 4, 5, 3), "flow"),
+            ((2, 4, 5, 4), "rgb+flow"),
+            ((2, 4, 5, 3), "pose"),
+            ((2, 4, 5, 3), "gray"),
+            ((7,), "rgb"),
+        ],
+    )
+    def test_streams_that_do_not_fit(self, shape, streams):
+        with pytest.raises(ValueError, match=r"for streams 'pose'|has another number of channels than"):
+            clip_recipe(np.zeros((4, *shape), np.uint8), CLASSES, streams=streams)
+
+    def test_pixels_between_0_and_1(self):
+        features = np.random.default_rng(0).random((4, *SHAPE), np.float32)
+        assert clip_recipe(features, CLASSES, streams="rgb").normalize
+        assert not clip_recipe(255 * features, CLASSES, streams="rgb").normalize
+
+    @pytest.mark.parametrize("coordinates", [2, 3])
+    def test_joints(self, tmp_path, coordinates):
+        shape, labels = (6, 5, coordinates), np.arange(12) % 2
+        joints = np.random.default_rng(0).normal(size=(12, *shape)).astype(np.float32)
+        tf.config.run_functions_eagerly(True)
+        model = create_pose_lstm_model(2, shape, filters=4, units=4)
+        train(model, joints, labels, epochs=1, clip_seconds=1, **FAST)
+        assert model.recipe.streams == "pose"
+        assert model.recipe.clip_shape == shape
+        assert (model.recipe.height, model.recipe.width) == (None, None)
+        loaded = load_model(save_model(model, tmp_path))
+        assert loaded.recipe == model.recipe
+        assert evaluate(loaded, joints, labels).loss == pytest.approx(
+            evaluate(model, joints, labels).loss, abs=1e-5
+        )
+
+    def test_what_is_no_set_of_clips(self, clips, make_model):
+        features, labels, _ = clips
+        for given in (tf.data.Dataset.from_tensor_slices((features, labels)), list(features), None):
+            with pytest.raises(
+                ValueError, match="features must be an array, a Dataset or a ClipDataset, got"
+            ):
+                train(make_model(), given, labels, **FAST)
+            with pytest.raises(
+                ValueError, match="features must be an array, a Dataset or a ClipDataset, got"
+            ):
+                evaluate(make_model(), given, labels, classes=CLASSES)
+        with pytest.raises(ValueError, match="classes is missing"):
+            train(make_model(), features, labels)
+
+
 class TestInterruption:
     def test_leaves_the_best_weights_and_a_recipe(self, clips, make_model, monkeypatch, tmp_path):
         expected = make_model()
@@ -331,22 +476,36 @@ class TestInterruption:
         model = make_model()
         interrupt(monkeypatch, epoch=3, batch=1)
         best = int(np.argmin(history.history["val_loss"])) + 1
-        with pytest.warns(
-            UserWarning, match=f"was interrupted; the model has the weights of epoch {best} of 3"
-        ):
-            interrupted = train(model, *clips[:2], epochs=50, **FAST)
-        assert interrupted.history == history.history
+        message = f"was interrupted; the model has the weights of epoch {best} of 3"
+        with pytest.warns(UserWarning, match=message), pytest.raises(KeyboardInterrupt):
+            train(model, *clips[:2], epochs=50, **FAST)
+        assert model.history.history == history.history
         assert same_weights(model, expected)
         assert load_model(save_model(model, tmp_path)).recipe.classes == CLASSES
-        assert evaluate(model, *clips[:2], classes=CLASSES).accuracy >= 0
+        assert evaluate(model, *clips[:2]).loss == evaluate(expected, *clips[:2]).loss
 
     def test_in_the_first_epoch(self, clips, make_model, monkeypatch):
-        model = make_model()
+        """Nothing was learnt that would be worth keeping."""
+        model, untrained = make_model(), make_model()
         interrupt(monkeypatch, epoch=0, batch=1)
-        with pytest.warns(UserWarning, match="the model has the weights of the unfinished first epoch"):
-            history = train(model, *clips[:2], **FAST)
-        assert history.history == {}
-        assert evaluate(model, *clips[:2], classes=model.recipe.classes).accuracy >= 0
+        with pytest.raises(KeyboardInterrupt):
+            train(model, *clips[:2], **FAST)
+        assert same_weights(model, untrained)
+        assert not hasattr(model, "recipe")
+
+    def test_by_an_error(self, clips, make_model):
+        """It reaches the caller as what it is, and what was learnt stays."""
+
+        class Broken(Exception):
+            pass
+
+        def augment(clips, seed):
+            raise Broken
+
+        model, untrained = make_model(), make_model()
+        with pytest.raises(Broken):
+            train(model, *clips[:2], **FAST, augment=augment)
+        assert same_weights(model, untrained)
 
 
 class TestResume:
@@ -370,7 +529,7 @@ class TestResume:
         assert history.history == expected.history
         assert history.epoch == expected.epoch
         assert same_weights(model, whole)
-        assert not state.exists()
+        assert state.exists()
 
     def test_with_the_same_model_in_the_same_session(self, clips, make_model, monkeypatch, tmp_path):
         """As in a notebook: the cell is interrupted, and run again."""
@@ -392,28 +551,24 @@ class TestResume:
             train_interrupted(monkeypatch, model, *clips[:2], epoch=2, batch=0, **options)
         assert same_weights(*models)
 
-    def test_a_finished_training_is_not_trained_further(
-        self, clips, make_model, monkeypatch, tmp_path, spied
-    ):
-        """Killed after the state of the last epoch was written, and before it was removed."""
-        options = FAST | {"epochs": 30, "patience": 2, "learning_rate": 0.5, "resume": tmp_path / "state"}
+    @pytest.mark.parametrize("patient", [False, True])
+    def test_a_finished_training_is_not_trained_further(self, clips, make_model, tmp_path, spied, patient):
+        """Killed after the last epoch, and before the model was saved: the state is there."""
+        options = FAST | {"patience": 2, "learning_rate": 0.5, "resume": tmp_path / "state"}
+        options |= {"epochs": 30} if patient else {"epochs": 2}
         whole, model = make_model(), make_model()
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "unlink", lambda *args, **kwargs: None)
-            expected = train(whole, *clips[:2], **options)
-        assert len(expected.epoch) < 30
+        expected = train(whole, *clips[:2], **options)
+        assert (len(expected.epoch) < 30) if patient else (len(expected.epoch) == 2)
         spied.clear()
         history = train(model, *clips[:2], **options)
         assert not spied
         assert history.history == expected.history
         assert same_weights(model, whole)
-        assert not (tmp_path / "state").exists()
+        assert model.recipe == whole.recipe
 
-    def test_more_epochs(self, clips, make_model, monkeypatch, tmp_path):
+    def test_more_epochs(self, clips, make_model, tmp_path):
         expected = train(make_model(), *clips[:2], epochs=4, **FAST)
-        with monkeypatch.context() as patch:
-            patch.setattr(Path, "unlink", lambda *args, **kwargs: None)
-            train(make_model(), *clips[:2], epochs=2, resume=tmp_path / "state", **FAST)
+        train(make_model(), *clips[:2], epochs=2, resume=tmp_path / "state", **FAST)
         history = train(make_model(), *clips[:2], epochs=4, resume=tmp_path / "state", **FAST)
         assert history.history == expected.history
 
@@ -434,7 +589,10 @@ class TestResume:
         original = getattr(owner, moment)
         with monkeypatch.context() as patch:
             patch.setattr(owner, moment, interrupted)
-            with pytest.warns(UserWarning, match="weights of epoch . of 3"):
+            with (
+                pytest.warns(UserWarning, match="weights of epoch . of 3"),
+                pytest.raises(KeyboardInterrupt),
+            ):
                 train(make_model(), *clips[:2], epochs=4, resume=state, **FAST)
         assert list(tmp_path.iterdir()) == [state]
         with zipfile.ZipFile(state) as file:
@@ -469,6 +627,10 @@ class TestResumeRefused:
             ({"seed": 1}, "labels and validation clips, seed"),
             ({"patience": 3}, "patience"),
             ({"learning_rate": 0.1}, "optimizer"),
+            ({"learning_rate": step_schedule(1e-3, [5])}, "learning_rate"),
+            ({"augment": Pepper()}, "augment"),
+            ({"mixup": 0.2}, "mixup"),
+            ({"class_weight": "balanced"}, "class_weight"),
             ({"classes": ("low", "high")}, "classes"),
             ({"validation_split": 0.4}, "labels and validation clips"),
             ({"groups": np.arange(24) // 4}, "labels and validation clips"),
@@ -481,6 +643,47 @@ class TestResumeRefused:
         ):
             train(make_model(), *clips[:2], resume=state, **FAST | options)
         assert state.read_bytes() == before
+
+    @pytest.mark.parametrize(
+        ("one", "other", "named"),
+        [
+            ({"augment": Pepper()}, {"augment": Pepper((0, 0.5))}, "augment"),
+            ({"augment": Pepper()}, {"augment": HorizontalFlip()}, "augment"),
+            (
+                {"learning_rate": cosine_schedule(0.1, 5)},
+                {"learning_rate": cosine_schedule(0.1, 6)},
+                "learning_rate",
+            ),
+        ],
+    )
+    def test_another_schedule_or_augmentation(self, clips, make_model, tmp_path, one, other, named):
+        options = FAST | {"epochs": 1, "resume": tmp_path / "state"}
+        train(make_model(), *clips[:2], **options, **one)
+        with pytest.raises(ValueError, match=f"is of one with another {named}$"):
+            train(make_model(), *clips[:2], **options, **other)
+        train(make_model(), *clips[:2], **options, **one)
+
+    @pytest.mark.parametrize(
+        "options", [{"augment": lambda clips, seed: clips}, {"learning_rate": lambda epoch, logs: 0.1}]
+    )
+    def test_functions_that_could_not_be_told_from_others(self, clips, make_model, tmp_path, options):
+        with pytest.raises(
+            ValueError, match="must say what it was made of, so that it can be told from another"
+        ):
+            train(make_model(), *clips[:2], **FAST, resume=tmp_path / "state", **options)
+
+    def test_one_other_pixel(self, clips, make_model, state):
+        features = clips[0].copy()
+        features[17, 1, 2, 3, 1] ^= 1
+        with pytest.raises(ValueError, match=r"is of one with another clips$"):
+            train(make_model(), features, clips[1], resume=state, **FAST)
+
+    def test_damaged(self, clips, make_model, state):
+        whole, rng = state.read_bytes(), np.random.default_rng(0)
+        for size in rng.integers(0, len(whole), 20):
+            state.write_bytes(whole[:size])
+            with pytest.raises(ValueError, match=r"resume must name a file that train\(\) wrote, got"):
+                train(make_model(), *clips[:2], resume=state, **FAST)
 
     def test_other_clips_or_model(self, clips, make_model, state):
         features, labels, _ = clips
@@ -587,9 +790,10 @@ def test_learns_from_videos_which_way_a_block_moves(tmp_path):
                         frame = np.full((128, 128, 3), background, np.uint8)
                         frame[top : top + size, max(x, 0) : x + size] = colour
                         writer.write(frame)
-    features, labels, paths = create_dataset(tmp_path, frames=6)
+    data = create_dataset(tmp_path, frames=6)
+    features, labels, paths = data
     train_rows, test_rows = split_by_group(paths, labels)
-    groups = read_groups(paths)
+    groups = data.groups
     keras.utils.set_random_seed(27)
     model = create_lrcn_model(2, (6, 64, 64, 3))
     train(
