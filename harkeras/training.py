@@ -76,7 +76,7 @@ def train(
         classes: Names of the classes, for the recipe; those of a `Dataset`, or of the recipe that the model
             has already, by default.
         groups: (N,), the source of each clip, so that validation clips come from unseen sources; those of a
-            `Dataset`, or else a random choice, by default.
+            `Dataset`, if there are two, or else a random choice, by default.
         streams: What the clips of an array hold, for the recipe: "rgb", "gray", "flow", "rgb+flow" or "pose".
             Without it, uint8 of 3 channels is RGB, of 1 channel gray; floats (N, T, K, 2 or 3) are joints.
         clip_seconds: Median duration of the clips, for the recipe: the window to see in a long video. What a
@@ -124,7 +124,7 @@ def train(
     chosen |= {"validation_split": validation_split, "label_smoothing": label_smoothing, "sampling": sampling}
     check_options(chosen)
     clips = unpack_clips(model, features, labels, classes)
-    if groups is None and isinstance(features, Dataset):
+    if groups is None and isinstance(features, Dataset) and len(np.unique(features.groups)) > 1:
         groups = features.groups
     if groups is not None and len(groups) != len(clips.labels):
         raise ValueError(f"groups must be as many as clips, got {len(groups)} and {len(clips.labels)}")

@@ -198,32 +198,13 @@ def _train_network(network, folder, splitting, shape, flow_method, cache, worker
     train_rows, test_rows, words = splitting.of(folder)
     train_set, test_set = dataset[train_rows], dataset[test_rows]
     try:
-        history = train(
-            network,
-            train_set.features,
-            train_set.labels,
-            classes=folder.classes,
-            groups=None if splitting.split == "random" else train_set.groups,
-            streams=streams,
-            clip_seconds=train_set.clip_seconds,
-            flow_method=flow_method,
-            seed=splitting.seed,
-            **training,
-        )
+        history = train(network, train_set, seed=splitting.seed, **training)
     except KeyboardInterrupt:
         if getattr(network, "recipe", None) is None:  # in the first epoch: there is nothing to keep
             raise
         history = network.history
         training.pop("resume", None)  # its file stays, so that the training may go on
-    evaluation = evaluate(
-        network,
-        test_set.features,
-        test_set.labels,
-        classes=folder.classes,
-        groups=_known(folder, test_rows),
-        split=words,
-        batch_size=_batch_size(dataset.features),
-    )
+    evaluation = evaluate(network, test_set, split=words, batch_size=_batch_size(test_set.features))
     return network, folder, (train_rows, test_rows), evaluation, history, ""
 
 
@@ -369,15 +350,7 @@ def evaluate_on_folder(
         dataset = load_folder(folder, **loading, cache=cache)
         scored = {folder.video_paths[row] for row in rows}
         dataset = dataset[[row for row, path in enumerate(dataset.video_paths) if path in scored]]
-    evaluation = evaluate(
-        network,
-        dataset.features,
-        dataset.labels,
-        classes=recipe.classes,
-        groups=_known(_only(folder, dataset.video_paths), slice(None)),
-        split=words,
-        batch_size=_batch_size(dataset.features),
-    )
+    evaluation = evaluate(network, dataset, split=words, batch_size=_batch_size(dataset.features))
     return replace(evaluation, latency_seconds=measure_latency(network))
 
 
