@@ -25,8 +25,8 @@ from harkeras._annotation_formats import (
     to_label,
     to_seconds,
 )
-from harkeras._annotation_tables import Options, each_row
-from harkeras.video import VideoError, VideoInfo
+from harkeras._annotation_tables import Options, each_row, read_info
+from harkeras.video import VideoInfo
 
 
 class _Mark(NamedTuple):
@@ -148,7 +148,7 @@ def read_label_studio(path: Path, videos: VideoFolder, options: Options) -> Iter
     interface has as `frameRate`, which the export does not say: the task's `fps`, else `options.fps`, else
     the rate of the video.
     """
-    read_info = cache(_read_info)
+    info_of = cache(read_info)
     for task in read_json(path):
         source = f"{path.name} task {task.get('id') if isinstance(task, dict) else '?'}"
         try:
@@ -163,7 +163,7 @@ def read_label_studio(path: Path, videos: VideoFolder, options: Options) -> Iter
                 value = result["value"]
                 fps = task["data"].get("fps", options.fps) if "ranges" in value else None
                 if "ranges" in value and fps is None:
-                    fps = read_info(video).fps
+                    fps = info_of(video).fps
                 for label in value.get("timelinelabels", value.get("labels", ())):
                     for start, end in _label_studio_ranges(value, fps):
                         yield Annotation(video, start, end, to_label(label), source=source)
@@ -205,14 +205,14 @@ def read_cvat(path: Path, videos: VideoFolder, options: Options) -> Iterator[Ann
     video = videos.find_inside(root.findtext("meta//source") or "")
     first = int(root.findtext("meta//start_frame") or 0)
     step = int(re.sub(r"\D", "", root.findtext("meta//frame_filter") or "") or 1)
-    read_info = cache(_read_info)
+    info_of = cache(read_info)
     for track in root.iter("track"):
         source = f"{path.name} track {track.get('id')}"
         try:
             label = to_label(track.get("label"))
             for start, end in _visible(track):
                 seconds = [
-                    frame / options.fps if options.fps else _appears(frame, read_info(video))
+                    frame / options.fps if options.fps else _appears(frame, info_of(video))
                     for frame in (first + start * step, first + end * step)
                 ]
                 yield Annotation(video, *seconds, label, source=source)
@@ -237,18 +237,6 @@ def _visible(track: ElementTree.Element) -> Iterator[tuple[int, int]]:
 
 def _appears(frame: int, info: VideoInfo) -> float:
     return float(info.frame_seconds[frame]) if frame < info.frame_count else info.duration_seconds
-
-
-def _read_info(video: Path | str) -> VideoInfo:
-    """Read what a video is, to turn frames into seconds.
-
-    Raises:
-        ValueError: If it is not there or cannot be read.
-    """
-    try:
-        return VideoInfo.read(video)
-    except (OSError, VideoError) as error:
-        raise ValueError(f"numbers of frames become seconds only with the video, or fps: {error}") from error
 
 
 EXPORTS = {

@@ -19,6 +19,7 @@ from harkeras._annotation_formats import (
     to_seconds,
 )
 from harkeras._text import from_cell
+from harkeras.video import VideoError, VideoInfo
 
 _RANGE = re.compile(r"(\d+\.?\d*|\.\d+)(?:\s*to\s*|\s+)(\d+\.?\d*|\.\d+)")
 
@@ -64,8 +65,8 @@ def read_kinetics(path: Path, videos: VideoFolder, _options: Options) -> Iterato
         start, end = to_seconds(row["time_start"], "time_start"), to_seconds(row["time_end"], "time_end")
         label = to_label(row["label"])
         clip = videos.find_stem(f"{youtube_id}_{int(start):06d}_{int(end):06d}")
-        if clip is not None:
-            yield Annotation(clip, 0.0, end - start, label, source=source)
+        if clip is not None:  # all of it, as long as it is
+            yield Annotation(clip, 0.0, read_info(clip).duration_seconds, label, source=source)
         else:
             video = videos.find_stem(youtube_id) or f"https://www.youtube.com/watch?v={youtube_id}"
             yield Annotation(video, start, end, label, source=source)
@@ -149,6 +150,20 @@ def _rows(path: Path) -> Iterator[tuple[int, dict | csv.Error]]:
                     if delimiter == ";" and re.fullmatch(r"[\d:]*,\d+", row[column]):  # a decimal comma
                         row[column] = row[column].replace(",", ".")
             yield reader.line_num, row
+
+
+def read_info(video: Path | str) -> VideoInfo:
+    """Read how long a video is, and when its frames appear.
+
+    Raises:
+        ValueError: If it is not there or cannot be read.
+    """
+    try:
+        return VideoInfo.read(video)
+    except (OSError, VideoError) as error:
+        raise ValueError(
+            f"the range is known only with the video (numbers of frames: or fps): {error}"
+        ) from error
 
 
 TABLES = {"csv": read_plain, "gmdcsa": read_gmdcsa, "kinetics": read_kinetics}
