@@ -5,10 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import re
+import unicodedata
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 from harkeras._annotation_formats import Annotation
+from harkeras._files import locked, write_text
+from harkeras._text import from_cell, to_cell
 
 INDEX_NAME = "clips.csv"
 _FIELDS = ("clip", "video", "start_seconds", "end_seconds", "label", "person", "group_by")
@@ -17,8 +21,23 @@ _GROUPS = {"video": lambda row: row["video"], "person": lambda row: row["person"
 
 def class_of(label: str) -> str:
     """Spell a label as UCF does, "playing cricket" as "PlayingCricket"; empty without letters and digits."""
-    words = re.findall(r"[^\W_]+", re.sub(r"['’]", "", label))  # noqa: RUF001
-    return "".join(word[0].upper() + word[1:] for word in words)
+    label = re.sub(r"['’]", "", unicodedata.normalize("NFC", label))  # noqa: RUF001
+    # Marks belong to their letters: without them, words of Hindi or Thai are other words.
+    kinds = ((letter, unicodedata.category(letter)[0]) for letter in label)
+    words = "".join(letter if kind in "LMN" else " " for letter, kind in kinds).split()
+    name = "".join(word[0].upper() + word[1:] for word in words)
+    # No folder can be called so on Windows.
+    return f"{name}_" if re.fullmatch(r"con|prn|aux|nul|com\d|lpt\d", name, re.IGNORECASE) else name
+
+
+def find_collision(labels: Iterable[str]) -> tuple[str, str] | None:
+    """Return two labels that would share a folder, on some disk at least, where "Turn" is "turn"; or None."""
+    label_of: dict[str, str] = {}
+    for label in labels:
+        other = label_of.setdefault(class_of(label).casefold(), label)
+        if other != label:
+            return other, label
+    return None
 
 
 def _range_key(annotation: Annotation) -> tuple[float, float, str]:
@@ -31,17 +50,25 @@ class ClipIndex:
     A row is written before its clip, so that no clip is ever without one; a row whose clip is missing,
     because the run was interrupted, is cut again under the same name. Numbers of groups that other files in
     the folder bear are not used again.
+
+    Other processes may write into the folder at the same time: names are given under a lock, after what the
+    others have added has been read.
     """
 
     def __init__(self, folder: Path, group_by: str):
         self.folder, self.group_by = folder, group_by
         self._file = folder / INDEX_NAME
-        self._rows: dict[str, dict[tuple, dict[str, str]]] = defaultdict(dict)
-        self._groups: dict[str, int] = {}
-        self._clips: Counter = Counter()  # (class, group) -> highest number of a clip
         found = [re.search(r"_g(\d+)_", path.name) for path in folder.rglob("*_g*_*")]
-        self._last_group = max((int(match[1]) for match in found if match), default=0)
-        self._read()
+        self._foreign_group = max((int(match[1]) for match in found if match), default=0)
+        self._clear()
+        if self._file.exists():
+            with locked(self._file):
+                self._refresh()
+
+    @property
+    def labels(self) -> set[str]:
+        """The labels of all clips in the folder."""
+        return {label for rows in self._rows.values() for _, _, label in rows}
 
     def has(self, annotation: Annotation) -> bool:
         """Tell whether the clip of a range is finished."""
@@ -50,27 +77,20 @@ class ClipIndex:
 
     def path(self, annotation: Annotation) -> Path:
         """Return the clip of a range; where there is none yet, choose its name and write it down."""
-        rows, key = self._rows[annotation.video_key], _range_key(annotation)
-        if key not in rows:
-            start, end, label = key
-            row = {"video": annotation.video_key, "start_seconds": repr(start), "end_seconds": repr(end)}
-            row |= {"label": label, "person": annotation.person, "group_by": self.group_by}
-            group = self._groups.get(_GROUPS[self.group_by](row), self._last_group + 1)
-            name = class_of(label)
-            number = self._clips[name, group] + 1
-            row["clip"] = f"{name}/v_{name}_g{group:02d}_c{number:02d}.mp4"
-            self._keep(row)
-            if self._file.exists():
-                with self._file.open("a", newline="", encoding="utf-8") as file:
-                    csv.DictWriter(file, _FIELDS).writerow(row)
-            else:
-                self._save()
-        return self.folder / rows[key]["clip"]
+        video, key = annotation.video_key, _range_key(annotation)
+        if key not in self._rows[video]:
+            with locked(self._file):
+                self._refresh()
+                if key not in self._rows[video]:  # else another process has just done so
+                    self._add(annotation)
+        return self.folder / self._rows[video][key]["clip"]
 
     def forget(self, annotation: Annotation) -> None:
         """Take back the name of a clip that could not be written."""
-        del self._rows[annotation.video_key][_range_key(annotation)]
-        self._save()
+        with locked(self._file):
+            self._refresh()
+            if self._rows[annotation.video_key].pop(_range_key(annotation), None) is not None:
+                self._save()
 
     def others(self, video: str, annotations: list[Annotation]) -> list[str]:
         """Return the clips of a video that belong to none of these ranges."""
@@ -78,24 +98,66 @@ class ClipIndex:
         clips = [row["clip"] for key, row in self._rows[video].items() if key not in wanted]
         return [clip for clip in clips if (self.folder / clip).is_file()]
 
-    def _read(self) -> None:
+    def _add(self, annotation: Annotation) -> None:
+        start, end, label = _range_key(annotation)
+        row = {"video": annotation.video_key, "start_seconds": repr(start), "end_seconds": repr(end)}
+        row |= {"label": label, "person": annotation.person, "group_by": self.group_by}
+        group = self._groups.get(_GROUPS[self.group_by](row), self._last_group + 1)
+        name = class_of(label)
+        number = self._clips[name, group] + 1
+        row["clip"] = f"{name}/v_{name}_g{group:02d}_c{number:02d}.mp4"
+        self._keep(row)
         if not self._file.exists():
+            self._save()
             return
-        text = self._file.read_text(encoding="utf-8")
-        reader = csv.DictReader(io.StringIO(text, newline=""))
+        with self._file.open("a", newline="", encoding="utf-8") as file:
+            file.write(_to_csv([row]))
+        self._state = _state_of(self._file)
+
+    def _refresh(self) -> None:
+        """Read what other processes have added, or the whole file if one of them has written it anew."""
+        if not self._file.exists():
+            self._clear()
+            return
+        state = _state_of(self._file)
+        if state == self._state:
+            return
+        inode, size = self._state
+        grown = inode == state[0] and size < state[1]
+        if not grown:
+            self._clear()
+        with self._file.open("rb") as file:
+            file.seek(size if grown else 0)
+            lines, line_end, cut_off = file.read().rpartition(b"\n")
+        try:
+            self._take_over((lines + line_end).decode("utf-8-sig"), _FIELDS if grown else None)
+        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(
+                f"{self._file} is no list of clips that harkeras wrote; choose another folder"
+            ) from error
+        self._state = state
+        if cut_off:  # by a crash: the last row, which has no clip yet
+            self._save()
+
+    def _take_over(self, text: str, fields: tuple[str, ...] | None) -> None:
+        reader = csv.DictReader(io.StringIO(text, newline=""), fields)
         if tuple(reader.fieldnames or ()) != _FIELDS:
-            raise ValueError(f"{self._file} is no list of clips that harkeras wrote; choose another folder")
-        # A row that a crash cut off is the last one, and has no clip yet.
-        rows = [row for row in reader if row["group_by"] in _GROUPS]
-        for row in rows:
+            raise KeyError("other columns")
+        for cells in reader:
+            row = {name: from_cell(cell) for name, cell in cells.items()}
             if row["group_by"] != self.group_by:
                 raise ValueError(
                     f"group_by must be {row['group_by']!r} as for the clips in {self.folder}, got "
                     f"{self.group_by!r}; choose another folder for it"
                 )
             self._keep(row)
-        if not text.endswith("\n") or len(rows) < reader.line_num - 1:
-            self._save()
+
+    def _clear(self) -> None:
+        self._rows: dict[str, dict[tuple, dict[str, str]]] = defaultdict(dict)
+        self._groups: dict[str, int] = {}
+        self._clips: Counter = Counter()  # (class, group) -> highest number of a clip
+        self._last_group = self._foreign_group
+        self._state = (0, 0)
 
     def _keep(self, row: dict[str, str]) -> None:
         key = float(row["start_seconds"]), float(row["end_seconds"]), row["label"]
@@ -108,10 +170,20 @@ class ClipIndex:
 
     def _save(self) -> None:
         """Write the whole file anew."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = self._file.with_name(f".{INDEX_NAME}.part")
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, _FIELDS)
-            writer.writeheader()
-            writer.writerows(row for rows in self._rows.values() for row in rows.values())
-        partial.replace(self._file)
+        rows = [row for rows in self._rows.values() for row in rows.values()]
+        write_text(self._file, _to_csv(rows, header=True))
+        self._state = _state_of(self._file)
+
+
+def _to_csv(rows: list[dict[str, str]], header: bool = False) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, _FIELDS)
+    if header:
+        writer.writeheader()
+    writer.writerows({name: to_cell(cell) for name, cell in row.items()} for row in rows)
+    return text.getvalue()
+
+
+def _state_of(file: Path) -> tuple[int, int]:
+    entry = file.stat()
+    return entry.st_ino, entry.st_size

@@ -9,17 +9,23 @@ split: see `harkeras.splits`.
 from __future__ import annotations
 
 import csv
+import math
 import os
+import unicodedata
 import warnings
+from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 from tqdm import tqdm
 
-from harkeras._annotation_formats import READERS, Annotation, VideoFolder, find_format
-from harkeras._clip_index import ClipIndex, class_of
+from harkeras._annotation_exports import EXPORTS
+from harkeras._annotation_formats import Annotation, VideoFolder, find_format, shown, to_label
+from harkeras._annotation_tables import TABLES, Options
+from harkeras._clip_index import ClipIndex, class_of, find_collision
 from harkeras._decoding import Source
 from harkeras._scans import ROUNDING_SECONDS
 from harkeras.video import Frame, VideoError, VideoInfo, write_frames
@@ -29,32 +35,44 @@ __all__ = ["Annotation", "cut_clips", "read_annotations"]
 
 # Quality of the clips, for the next encoder or a network to look at: losses are not to be seen.
 _CRF = 18
+_READERS = TABLES | EXPORTS
 
 
 def read_annotations(
     path: str | os.PathLike,
     videos: str | os.PathLike | None = None,
     *,
-    format: Literal["auto", "vott", "csv", "kinetics", "gmdcsa"] = "auto",
+    format: Literal[
+        "auto", "csv", "kinetics", "gmdcsa", "vott", "activitynet", "label_studio", "cvat"
+    ] = "auto",
     end_tag: str = "dummy",
+    fps: float | None = None,
     strict: bool = False,
 ) -> list[Annotation]:
     """Read the time ranges of actions from a file.
 
-    - "vott": an export of VoTT 2, JSON or CSV. A tag on a frame opens a range; `end_tag` on a later frame
-      closes it and is not part of it. A frame may close one range and open the next.
     - "csv": a table with the columns `video`, `start_seconds`, `end_seconds`, `label`, in any order, and
-      `person` if wanted. A video may be a URL.
+      `person` if wanted; or, as Create ML calls them, `video`, `start`, `end`, `label`, also in JSON. A time
+      is seconds, or minutes and seconds (1:02.5). A video may be a URL.
     - "kinetics": a table with the columns `label`, `youtube_id`, `time_start`, `time_end`. Videos come from
-      YouTube, unless `videos` holds a file named after the id.
+      YouTube, unless the folder holds a file named after the id, or after id and range.
     - "gmdcsa": a table of the GMDCSA-24 falls such as `Subject 1/Fall.csv`, or the folder with the tables of
       all persons. The direction of a fall is left out: all are "Falling".
+    - "vott": an export of VoTT 2, JSON or CSV. A tag on a frame opens a range; `end_tag` on a later frame
+      closes it and is not part of it. A frame may close one range and open the next.
+    - "activitynet": ActivityNet's JSON.
+    - "label_studio": Label Studio's JSON, with labels on the timeline of a video.
+    - "cvat": CVAT's "CVAT for video 1.1", where a track is an action.
+
+    What a tool has exported may name videos in the folder only.
 
     Args:
         path: The file, or the folder of GMDCSA-24.
         videos: Folder with the videos, searched with its subfolders; by default the one that holds the file.
-        format: What the file is; "auto" looks at its columns.
+        format: What the file is; "auto" looks at its content.
         end_tag: For "vott": the tag that closes ranges.
+        fps: For "label_studio" and "cvat": frames per second that the numbers of frames count at, such as
+            Label Studio's `frameRate`; by default those of the video, which is opened for it.
         strict: Raise on the first row that makes no sense, instead of one warning that lists them all.
 
     Returns:
@@ -62,18 +80,22 @@ def read_annotations(
 
     Raises:
         FileNotFoundError: If there is no such file or folder, or no table in the folder.
-        ValueError: If the format is unknown or not that of the file; with `strict`, if a row makes no sense.
+        ValueError: If the format is unknown or not that of the file, or `fps` is not positive; with `strict`,
+            if a row makes no sense.
 
     Example:
         >>> annotations = read_annotations("ranges.csv", "recordings")
         >>> annotations[0][:4]
         (PosixPath('recordings/a.mp4'), 3.4, 6.0, 'Falling')
     """
-    if format != "auto" and format not in READERS:
-        raise ValueError(f"format must be auto or one of {', '.join(sorted(READERS))}, got {format!r}")
+    if format != "auto" and format not in _READERS:
+        raise ValueError(f"format must be auto or one of {', '.join(sorted(_READERS))}, got {format!r}")
+    if fps is not None and not 0 < fps < math.inf:
+        raise ValueError(f"fps must be positive, got {fps}")
+    options = Options(unicodedata.normalize("NFC", end_tag), fps)
     annotations, problems = [], []
     for table in _tables(Path(path), format):
-        for item in _read_table(table, videos, format, end_tag):
+        for item in _read_table(table, videos, format, options):
             if isinstance(item, Annotation):
                 annotations.append(item)
             elif strict:
@@ -96,7 +118,7 @@ def _tables(path: Path, format: str) -> list[Path]:
     return [path]
 
 
-def _read_table(table: Path, videos: str | os.PathLike | None, format: str, end_tag: str) -> list:
+def _read_table(table: Path, videos: str | os.PathLike | None, format: str, options: Options) -> list:
     try:
         format = find_format(table, format)
         folder = Path(videos) if videos is not None else table.parent
@@ -104,7 +126,7 @@ def _read_table(table: Path, videos: str | os.PathLike | None, format: str, end_
             folder = Path(os.path.normpath(table.parent / ".."))
         if not folder.is_dir():
             raise FileNotFoundError(f"no folder of videos at {folder}")
-        return list(READERS[format](table, VideoFolder(folder, search=videos is not None), end_tag))
+        return list(_READERS[format](table, VideoFolder(folder, search=videos is not None), options))
     except UnicodeDecodeError as error:
         raise ValueError(f"{table} is not text in UTF-8: {error}") from error
     except (ValueError, csv.Error) as error:
@@ -126,7 +148,7 @@ def cut_clips(
     their own size (odd sizes grow by one pixel), encoded anew as H.264 without sound. A class is its label in
     UCF's spelling: "playing cricket" becomes PlayingCricket. The file `clips.csv` in the folder says which
     range became which clip; thanks to it, a second run cuts only what is missing, and more annotations can be
-    added to the folder later. It is itself a table that `read_annotations` reads.
+    added to the folder later, also by two runs at once. It is itself a table that `read_annotations` reads.
 
     At the end, one warning lists by row what was left out (the video is missing or cannot be decoded; the
     range is reversed, empty, a double, or outside the video), and what was cut but wants a look (cut short at
@@ -145,18 +167,20 @@ def cut_clips(
         The clips of these ranges, new ones and those of earlier runs.
 
     Raises:
-        ValueError: If `group_by` or `tolerance_seconds` is out of range, a person is missing, or the folder's
-            clips were grouped otherwise; with `strict`, if a range is left out or cut short.
+        ValueError: If `group_by` or `tolerance_seconds` is out of range, a person is missing, the folder's
+            clips were grouped otherwise, or two labels would become one class; with `strict`, if a range is
+            left out or cut short.
         OSError: If a clip cannot be written. Finished clips stay.
 
     Example:
         >>> annotations = read_annotations("falls", format="gmdcsa")
         >>> clips = cut_clips(annotations, "data/falls", group_by="person")
     """
-    annotations = list(annotations)
+    annotations = [each._replace(label=unicodedata.normalize("NFC", each.label)) for each in annotations]
     _check(annotations, group_by, tolerance_seconds)
     index, report, clips = ClipIndex(Path(output_dir), group_by), _Report(len(annotations), strict), []
     ranges_of = _usable(annotations, report)
+    _check_classes(ranges_of, index)
     with tqdm(desc="Cutting", total=sum(map(len, ranges_of.values())), unit="clip") as bar:
         for video, ranges in ranges_of.items():
             missing = [annotation for annotation in ranges if not index.has(annotation)]
@@ -184,22 +208,44 @@ def _check(annotations: list[Annotation], group_by: str, tolerance_seconds: floa
 
 def _usable(annotations: list[Annotation], report: _Report) -> dict[str, list[Annotation]]:
     """Return the ranges of each video that may be cut; report the others."""
-    ranges_of: dict[str, list[Annotation]] = {}
+    ranges_of: dict[str, dict[tuple, Annotation]] = defaultdict(dict)
     for annotation in annotations:
-        start, end = annotation.start_seconds, annotation.end_seconds
-        ranges = ranges_of.setdefault(annotation.video_key, [])
-        same = [other for other in ranges if other[1:4] == annotation[1:4]]
-        if not class_of(annotation.label):
-            report.leave_out(annotation, "its label holds no letter or digit")
-        elif not start >= 0:
-            report.leave_out(annotation, "it starts before the video")
-        elif not end > start:
-            report.leave_out(annotation, "it is reversed" if end < start else "it is empty")
-        elif same:
-            report.leave_out(annotation, f"it is the same as {_name(same[0])}")
-        else:
-            ranges.append(annotation)
-    return ranges_of
+        problem = _problem(annotation)
+        if problem is None:
+            ranges, key = ranges_of[annotation.video_key], annotation[1:4]
+            if key not in ranges:
+                ranges[key] = annotation
+                continue
+            problem = f"it is the same as {_name(ranges[key])}"
+        report.leave_out(annotation, problem)
+    return {video: list(ranges.values()) for video, ranges in ranges_of.items()}
+
+
+def _problem(annotation: Annotation) -> str | None:
+    """Return why a range cannot be cut, as far as it can be told without its video."""
+    start, end = annotation.start_seconds, annotation.end_seconds
+    try:
+        to_label(annotation.label)
+        if not is_url(annotation.video_key):
+            Path(annotation.video_key).is_file()
+    except (ValueError, OSError) as error:  # a null byte in the name of the video, or one that is too long
+        return shown(error)
+    if not start >= 0:
+        return "it starts before the video"
+    if not end > start:
+        return "it is reversed" if end < start else "it is empty"
+    return None if end < math.inf else "it has no end"
+
+
+def _check_classes(ranges_of: dict[str, list[Annotation]], index: ClipIndex) -> None:
+    """Raise ValueError if clips of two labels would lie in one folder, where nothing tells them apart."""
+    labels = [annotation.label for ranges in ranges_of.values() for annotation in ranges]
+    if collision := find_collision([*sorted(index.labels), *dict.fromkeys(labels)]):
+        one, other = collision
+        raise ValueError(
+            f"labels must differ in letters or digits, not in case alone: {one!r} and {other!r} would be one "
+            f"class, {class_of(one)}; call one of them something else"
+        )
 
 
 def _cut_video(
@@ -211,14 +257,15 @@ def _cut_video(
         path = download_youtube_videos(video, download_dir).path if is_url(video) else Path(video)
         fps = VideoInfo.read(path).fps
         source = Source(path, threads=0)
-    except (FileNotFoundError, VideoError, DownloadError, ValueError) as error:
+    except (OSError, VideoError, DownloadError, ValueError) as error:
         for annotation in ranges:
             report.leave_out(annotation, str(error), annotation.source or None)
         bar.update(len(ranges))
         return
     with closing(source):
         for annotation in ranges:
-            _cut(annotation, source, index, report, tolerance_seconds, fps)
+            if not index.has(annotation):  # else another process has cut it meanwhile
+                _cut(annotation, source, index, report, tolerance_seconds, fps)
             bar.update()
 
 
@@ -226,10 +273,11 @@ def _cut(
     annotation: Annotation, source: Source, index: ClipIndex, report: _Report, tolerance_seconds, fps
 ) -> None:
     end, scan = annotation.end_seconds, source.scan
-    duration, seconds = scan.end_seconds, scan.seconds + ROUNDING_SECONDS
-    ticks = source.ticks[(seconds >= annotation.start_seconds) & (seconds < end)]
+    duration = scan.end_seconds
     if end > duration + tolerance_seconds:
         return report.leave_out(annotation, f"it ends behind the video, which ends at {duration:.3f} s")
+    bounds = np.array([annotation.start_seconds, end]) - ROUNDING_SECONDS
+    ticks = source.ticks[slice(*np.searchsorted(source.ticks, scan.zero + bounds / float(scan.base)))]
     if not len(ticks):
         return report.leave_out(annotation, f"no frame appears in it; the video ends at {duration:.3f} s")
     if end > duration + 1 / fps:  # less is rounding
@@ -248,12 +296,17 @@ def _cut(
 
 
 def _report_overlaps(ranges: list[Annotation], report: _Report) -> None:
-    for number, annotation in enumerate(ranges):
-        for other in ranges[:number]:
-            first = max(annotation.start_seconds, other.start_seconds)
-            if min(annotation.end_seconds, other.end_seconds) - first > ROUNDING_SECONDS:
-                where = "" if other.source == annotation.source else f" of {other.source}"
-                report.doubt(annotation, f"it overlaps {_range(other)}{where}")
+    """Report ranges that overlap, in pairs: each that begins while others last, and the longest of these."""
+    by_start = sorted(range(len(ranges)), key=lambda row: ranges[row].start_seconds)
+    longest, pairs = by_start[0] if by_start else 0, []
+    for row in by_start[1:]:
+        end = min(ranges[row].end_seconds, ranges[longest].end_seconds)
+        if end - ranges[row].start_seconds > ROUNDING_SECONDS:
+            pairs.append((max(row, longest), min(row, longest)))
+        longest = max(row, longest, key=lambda each: ranges[each].end_seconds)
+    for row, other in sorted(pairs):
+        where = "" if ranges[other].source == ranges[row].source else f" of {ranges[other].source}"
+        report.doubt(ranges[row], f"it overlaps {_range(ranges[other])}{where}")
 
 
 class _Report:
@@ -286,11 +339,11 @@ class _Report:
 
 
 def _name(annotation: Annotation) -> str:
-    return f"{annotation.source or annotation.video}, {_range(annotation)}"
+    return f"{shown(annotation.source or annotation.video)}, {_range(annotation)}"
 
 
 def _range(annotation: Annotation) -> str:
-    return f"{annotation.label} {annotation.start_seconds:g} to {annotation.end_seconds:g} s"
+    return f"{shown(annotation.label)} {annotation.start_seconds:g} to {annotation.end_seconds:g} s"
 
 
 def _list(headline: str, lines: list[str]) -> str:

@@ -19,6 +19,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from harkeras._asset_table import ASSETS, Asset
+from harkeras._files import locked, publish
 
 FOLDER_VARIABLE = "HARKERAS_ASSETS"
 _BLOCK = 1 << 20
@@ -134,13 +135,18 @@ def _digest(kind: str, file: Path) -> str:
 
 
 def _download(asset: Asset, target: Path, progress: bool) -> None:
-    """Download to `target`, which appears only when complete and right."""
+    """Download to `target`, which appears only when complete and right; one process at a time."""
+    with locked(target):
+        if not target.is_file():
+            _download_alone(asset, target, progress)
+
+
+def _download_alone(asset: Asset, target: Path, progress: bool) -> None:
     if asset.checksum is None:
         warnings.warn(
             f"{asset.file} was published without a checksum: it is used as it comes from {asset.url}",
-            stacklevel=4,
+            stacklevel=5,
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f"{target.name}.part")
     try:
         _fetch(asset, partial, progress)
@@ -155,7 +161,7 @@ def _download(asset: Asset, target: Path, progress: bool) -> None:
     except ValueError as error:
         partial.unlink()
         raise ValueError(f"what came from {asset.url} was refused and deleted: {error}") from error
-    partial.replace(target)
+    publish(partial, target)
 
 
 def _fetch(asset: Asset, partial: Path, progress: bool) -> None:

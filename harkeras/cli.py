@@ -401,16 +401,20 @@ def download(
 
 @app.command()
 def cut(
-    annotations: Annotated[Path, typer.Argument(help="Time ranges: VoTT, CSV, Kinetics, GMDCSA-24.")],
+    annotations: Annotated[Path, typer.Argument(help="Time ranges: CSV, or what a labeling tool exported.")],
     output_dir: Annotated[Path, typer.Argument(help="Folder for the clips, one folder per class.")],
     videos: Annotated[
         Path | None, typer.Option(help="Folder with the videos; the one of the annotations by default.")
     ] = None,
     file_format: Annotated[
-        Literal["auto", "vott", "csv", "kinetics", "gmdcsa"],
-        typer.Option("--format", help="What the annotations are; 'auto' looks at their columns."),
+        Literal["auto", "csv", "kinetics", "gmdcsa", "vott", "activitynet", "label_studio", "cvat"],
+        typer.Option("--format", help="What the annotations are; 'auto' looks at their content."),
     ] = "auto",
     end_tag: Annotated[str, typer.Option(help="For VoTT: the tag that closes a range.")] = "dummy",
+    fps: Annotated[
+        float | None,
+        typer.Option(help="For Label Studio and CVAT: the rate that their frame numbers count at."),
+    ] = None,
     group_by: Annotated[
         Literal["video", "person"], typer.Option(help="What the clips of one group share.")
     ] = "video",
@@ -426,7 +430,9 @@ def cut(
     """
     from harkeras.annotations import cut_clips, read_annotations
 
-    ranges = read_annotations(annotations, videos, format=file_format, end_tag=end_tag, strict=strict)
+    ranges = read_annotations(
+        annotations, videos, format=file_format, end_tag=end_tag, fps=fps, strict=strict
+    )
     clips = cut_clips(
         ranges,
         output_dir,

@@ -19,6 +19,8 @@ from urllib.parse import urlsplit
 
 from tqdm import tqdm
 
+from harkeras._files import publish
+
 _SIGN_IN = "pass cookies='cookies.txt' (exported from a signed-in browser) or cookies_from_browser='firefox'"
 _LATER = "the broadcast is not over; try again when it is"
 # What yt-dlp's message contains -> what happened, and what to do. The first match wins.
@@ -33,10 +35,24 @@ _REASONS = {
     r"permission denied|read-only": "the folder cannot be written to; choose another output_dir",
     r"cookies? database|load cookies|netscape": "the cookies cannot be read; export a Netscape cookies file",
     r"not a bot|captcha": f"the site wants to see that you are not a bot; {_SIGN_IN}",
-    r"rate.limited|http error 429": "the site has had too many requests from here; try again in an hour",
+    r"rate.limit|too many requests|http error 429": (
+        f"the site has had too many requests from here; try again in an hour, or {_SIGN_IN}"
+    ),
     r"confirm your age|age.restricted|inappropriate": f"the video is age-restricted; {_SIGN_IN}",
-    r"members.only|requires payment": f"the video is for paying members; if you are one, {_SIGN_IN}",
+    r"members.only|for members|requires payment|subscri(be|ption)|premium|purchase": (
+        f"the video is for paying members; if you are one, {_SIGN_IN}"
+    ),
     r"private": f"the video is private; if its owner lets you see it, {_SIGN_IN}",
+    r"sign in|log in|login|logged.in|registered users|requires authentication|account (is needed|auth)": (
+        f"the site shows the video to those who have signed in; {_SIGN_IN}"
+    ),
+    r"on this app|latest version of youtube": (
+        "the site does not answer this version of yt-dlp any more; `pip install -U 'yt-dlp[default]'`"
+    ),
+    r"file is empty|empty (media )?response": (
+        "the site sent nothing; `pip install -U 'yt-dlp[default]'` and try again"
+    ),
+    r"password": "the video is protected by a password; ask its owner for the file",
     r"your country|your location|geo.?restrict": "the video is blocked in this country; choose another one",
     r"live event|premiere|not currently live": _LATER,
     r"\bdrm\b": "the video is protected against copying (DRM); choose another one",
@@ -269,10 +285,13 @@ def _fit(file, max_height, start_seconds, end_seconds, progress):
 def _place(file, folder, stem):
     for number in range(1, 10_000):
         target = folder / (f"{stem}_{number}{file.suffix}" if number > 1 else f"{stem}{file.suffix}")
-        if not target.exists():
-            return file.replace(target)
-        if target.is_file() and filecmp.cmp(file, target, shallow=False):
-            return target
+        try:
+            os.close(os.open(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY))  # the name is ours from now on
+        except FileExistsError:
+            if target.is_file() and filecmp.cmp(file, target, shallow=False):
+                return target
+        else:
+            return publish(file, target)
     raise FileExistsError(f"{folder} holds too many files named {stem}")
 
 

@@ -4,7 +4,10 @@ import csv
 import http.server
 import json
 import shutil
+import subprocess
+import sys
 import threading
+import time
 import warnings
 from functools import partial
 from itertools import islice
@@ -15,6 +18,8 @@ import pytest
 
 from harkeras import Annotation, VideoInfo, cut_clips, iter_frames, list_videos, read_annotations, read_groups
 from harkeras.youtube import DownloadedVideo, DownloadError
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -244,13 +249,17 @@ def test_refuses_files_that_are_no_annotations(write, tmp_path):
         read_annotations(tmp_path)
     with pytest.raises(FileNotFoundError, match="no folder of videos at"):
         read_annotations(write("video,start_seconds,end_seconds,label\n"), tmp_path / "none")
-    with pytest.raises(ValueError, match=r"columns must be video, .* \(csv\); or .*; got who, when"):
+    with pytest.raises(
+        ValueError, match=r"columns who, when are of no known table; read are a table with the "
+    ):
         read_annotations(write("who,when\n"))
     with pytest.raises(ValueError, match=r"columns must be label, youtube_id, .* \(kinetics\); got label"):
         read_annotations(write("label\n"), format="kinetics")
-    with pytest.raises(ValueError, match="format must be auto or one of csv, gmdcsa, kinetics, vott"):
+    with pytest.raises(ValueError, match="format must be auto or one of activitynet, csv, cvat, gmdcsa, kin"):
         read_annotations(write("label\n"), format="xml")
-    with pytest.raises(ValueError, match="no 'assets' in it"):
+    with pytest.raises(
+        ValueError, match=r"old\.json: JSON with the keys frames is of no known tool; read are a"
+    ):
         read_annotations(write({"frames": {}}, "old.json"))
     with pytest.raises(ValueError, match=r"broken\.json: Expecting"):
         read_annotations(write("{", "broken.json"))
@@ -394,7 +403,7 @@ def test_bad_ranges_are_reported_by_row_and_the_others_cut(write, make_video, tm
         ({"end_seconds": 0.1}, "reversed"),
         ({"video": "none.mp4"}, r"no video file at none\.mp4"),
         ({"end_seconds": 3.0}, "cut short"),
-        ({"label": "-"}, "its label holds no letter or digit"),
+        ({"label": "-"}, "label must hold a letter or digit"),
         ({"start_seconds": float("nan")}, "it starts before the video"),
     ],
 )
@@ -452,7 +461,7 @@ def test_an_interrupted_run_leaves_no_broken_clip(make_video, tmp_path, monkeypa
     monkeypatch.setitem(cut_clips.__globals__, "write_frames", interrupted)
     with pytest.raises(KeyboardInterrupt):
         cut_clips(annotations, out)
-    assert sorted(path.name for path in out.rglob("*.*")) == ["clips.csv", "v_Falling_g01_c01.mp4"]
+    assert sorted(path.name for path in out.rglob("[!.]*.*")) == ["clips.csv", "v_Falling_g01_c01.mp4"]
     index = out / "clips.csv"
     index.write_text(index.read_text()[:-9])  # as if the machine had stopped while it was written
     clips = cut_clips(annotations, out)
@@ -471,6 +480,130 @@ def test_clips_of_others_are_left_alone(make_video, tmp_path):
     (out / "clips.csv").write_text("a,b\n")
     with pytest.raises(ValueError, match="is no list of clips that harkeras wrote"):
         cut_clips([Annotation(video, 0, 1, "Falling")], out)
+
+
+def index_rows(out):
+    return list(csv.DictReader((out / "clips.csv").open(newline="", encoding="utf-8")))
+
+
+@pytest.mark.parametrize(
+    "labels", [("turn (+)", "turn (-)"), ("Falling", "falling"), ("turn", "turn."), ("a b", "a_b")]
+)
+def test_labels_that_would_be_one_class_are_refused_before_anything_is_cut(make_video, tmp_path, labels):
+    video, out = make_video("a.mp4"), tmp_path / "out"
+    annotations = [Annotation(video, n, n + 0.4, label) for n, label in enumerate(labels)]
+    with pytest.raises(ValueError, match=r"labels must differ .* would be one class") as caught:
+        cut_clips(annotations, out)
+    assert all(repr(label) in str(caught.value) for label in labels)
+    assert not out.exists()
+    cut_clips(annotations[:1], out)  # the same in two runs
+    with pytest.raises(ValueError, match=r"labels must differ .* would be one class"):
+        cut_clips(annotations[1:], out)
+
+
+def test_two_spellings_of_a_letter_are_one_label(make_video, tmp_path):
+    video = make_video("a.mp4")
+    composed, apart = Annotation(video, 0, 0.4, "st\u00fcrzen"), Annotation(video, 1, 1.4, "stu\u0308rzen")
+    clips = cut_clips([composed, apart], tmp_path / "out")
+    assert [clip.parent.name for clip in clips] == ["St\u00fcrzen"] * 2
+    assert cut_clips([apart, composed], tmp_path / "out") == clips[::-1]
+    assert len(index_rows(tmp_path / "out")) == 2
+
+
+def test_rows_that_nothing_can_be_made_of_cost_no_other(make_video, tmp_path):
+    good = Annotation(make_video("a.mp4"), 0, 0.4, "Falling")
+    bad = [
+        good._replace(video="a\0.mp4"),
+        good._replace(video="v" * 5000 + ".mp4"),
+        good._replace(label="l" * 300),
+        good._replace(label="fall\0ing"),
+        good._replace(start_seconds=float("inf")),
+        good._replace(end_seconds=float("inf")),
+        good._replace(end_seconds=float("nan")),
+        good._replace(start_seconds=1e308, end_seconds=1.1e308),
+    ]
+    clips, lines = cut_quietly([*bad, good], tmp_path / "out")
+    assert [clip.name for clip in clips] == ["v_Falling_g01_c01.mp4"]
+    assert lines[0] == "8 of 9 ranges were left out:"
+    assert len(lines) == 9
+    assert all(len(line) < 500 and line.isprintable() for line in lines)
+
+
+def test_a_label_is_no_formula_in_the_index(make_video, tmp_path):
+    video, label = make_video("a.mp4"), "=cmd|' /C calc'!A0"
+    annotation = Annotation(video, 0, 0.4, label, "@me")
+    (clip,) = cut_clips([annotation], tmp_path / "out", group_by="person")
+    (row,) = index_rows(tmp_path / "out")
+    assert row["label"] == "'" + label
+    assert row["person"] == "'@me"
+    assert cut_clips([annotation], tmp_path / "out", group_by="person") == [clip]
+    assert len(index_rows(tmp_path / "out")) == 1
+    (again,) = read_annotations(tmp_path / "out" / "clips.csv")
+    assert again[:5] == annotation[:5]
+
+
+CUT = """
+import sys, warnings
+from harkeras import Annotation, cut_clips
+warnings.simplefilter("ignore")
+out, videos, start, step = sys.argv[1], sys.argv[2].split(","), int(sys.argv[3]), int(sys.argv[4])
+ranges = [(video, n) for n in range(6) for video in videos]
+cut_clips([Annotation(video, 0.4 * n, 0.4 * n + 0.4, "Falling") for video, n in ranges][start::step], out)
+"""
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("shared", [False, True], ids=["parts", "the same"])
+def test_several_processes_cut_into_one_folder(make_video, tmp_path, indices, processes, shared):
+    videos, out = [make_video(f"{name}.mp4") for name in "abc"], tmp_path / "out"
+    names = ",".join(map(str, videos))
+    parts = [(0, 1)] * processes if shared else [(number, processes) for number in range(processes)]
+    command = [sys.executable, "-c", CUT, str(out), names]
+    running = [subprocess.Popen([*command, str(start), str(step)], cwd=ROOT) for start, step in parts]
+    assert [process.wait(120) for process in running] == [0] * processes
+    rows = index_rows(out)
+    assert len(rows) == len({row["clip"] for row in rows}) == 18
+    assert len({(row["video"], row["start_seconds"]) for row in rows}) == 18
+    group_of = {(row["video"], row["clip"].split("_")[2]) for row in rows}
+    assert len(group_of) == len({group for _, group in group_of}) == 3
+    assert sorted(path.name for path in (out / "Falling").iterdir()) == sorted(
+        row["clip"].split("/")[1] for row in rows
+    )
+    for row in rows:
+        first = round(float(row["start_seconds"]) * 25)
+        assert indices(out / row["clip"]) == list(range(first, first + 10))
+
+
+def test_a_process_that_is_killed_keeps_what_is_whole(make_video, tmp_path, indices):
+    videos, out = [make_video(f"{name}.mp4") for name in "abc"], tmp_path / "out"
+    command = [sys.executable, "-c", CUT, str(out), ",".join(map(str, videos)), "0", "1"]
+    for count in (1, 5, 9):
+        process = subprocess.Popen(command, cwd=ROOT)
+        deadline = time.monotonic() + 60
+        while len(list(out.glob("Falling/v_*.mp4"))) < count and time.monotonic() < deadline:
+            time.sleep(0.002)
+        process.kill()
+        process.wait()
+    clips = cut_clips(
+        [Annotation(video, 0.4 * n, 0.4 * n + 0.4, "Falling") for n in range(6) for video in videos], out
+    )
+    assert len({clip.name for clip in clips}) == len(index_rows(out)) == 18
+    for number, clip in enumerate(sorted(clips)):
+        assert len(indices(clip)) == 10, (number, clip)
+
+
+def test_ten_thousand_ranges_of_a_video(make_video, tmp_path, monkeypatch):
+    """Their number was squared: 12 s before the first clip was cut, and 23 s to look for overlaps."""
+    video = make_video("a.mp4")
+    monkeypatch.setitem(cut_clips.__globals__, "_cut_video", lambda *_arguments: None)
+
+    def seconds(count):
+        annotations = [Annotation(video, n / 1e5, n / 1e5 + 1, "Falling") for n in range(count)]
+        start = time.perf_counter()
+        cut_clips(annotations, tmp_path / "out")
+        return time.perf_counter() - start
+
+    assert seconds(10_000) < 30 * max(seconds(1000), 0.02)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@ import hashlib
 import http.server
 import re
 import threading
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -87,7 +89,7 @@ class TestDownload:
             assert path == cache / "weights.bin"
             assert path.read_bytes() == CONTENT
         assert server.asked == [None]
-        assert [file.name for file in cache.iterdir()] == ["weights.bin"]
+        assert [file.name for file in cache.glob("[!.]*")] == ["weights.bin"]
 
     def test_says_how_far_it_is(self, add, cache, capsys):
         add()
@@ -115,6 +117,15 @@ class TestDownload:
         assert assets.find_asset("weights", progress=False).read_bytes() == CONTENT
         assert server.asked == [f"bytes={len(CONTENT)}-"]
 
+    def test_several_at_once_are_one(self, add, cache, server):
+        add(checksum=SHA256)
+        with warnings.catch_warnings(), ThreadPoolExecutor(4) as pool:
+            warnings.simplefilter("ignore")  # of those that wait
+            paths = list(pool.map(lambda _: assets.find_asset("weights", progress=False), range(4)))
+        assert set(paths) == {cache / "weights.bin"}
+        assert paths[0].read_bytes() == CONTENT
+        assert server.asked == [None]
+
     def test_of_a_wrong_file_is_refused(self, add, cache, server):
         add(checksum="sha256:" + "0" * 64)
         got = hashlib.sha256(CONTENT).hexdigest()
@@ -122,7 +133,7 @@ class TestDownload:
             ValueError, match=rf"refused and deleted: .*\(sha256\) must be 0{{64}}, got {got}"
         ):
             assets.find_asset("weights", progress=False)
-        assert not list(cache.iterdir())
+        assert not list(cache.glob("[!.]*"))
 
     def test_without_a_checksum_warns(self, add, cache):
         add(checksum=None)

@@ -4,6 +4,7 @@ import socket
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -13,6 +14,7 @@ from harkeras.youtube import (
     DownloadError,
     _explain,
     _file_stem,
+    _place,
     download_youtube_videos,
     is_url,
 )
@@ -410,6 +412,26 @@ GONE, BLOCKED, LATER, MEMBERS = (
     "broadcast is not over",
     "paying members",
 )
+
+
+def test_files_of_one_name_are_all_kept(tmp_path):
+    """Two downloads may end at the same moment; each tries the names of the other."""
+    folder = tmp_path / "videos"
+    folder.mkdir()
+
+    def place(number):
+        file = tmp_path / f"{number}.mp4"
+        file.write_bytes(b"%d" % (number % 8))
+        return _place(file, folder, "video")
+
+    with ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(place, range(8)))
+    assert len(set(paths)) == 8
+    assert sorted(path.read_bytes() for path in paths) == [b"%d" % number for number in range(8)]
+    assert place(3) == paths[3]  # an equal file is kept
+
+
+SIGN_IN = "shows the video to those who have signed in; pass cookies"
 SAYINGS = [
     ("Private video. Sign in if you've been granted access to this video", "is private; if its owner"),
     ("Video unavailable. This video is private", "is private; if its owner"),
@@ -434,6 +456,21 @@ SAYINGS = [
     ("The channel is not currently live", LATER),
     ("This content isn't available, try again later. The session has been rate-limited", "too many requests"),
     ("This video is DRM protected", r"\(DRM\)"),
+    ("Please sign in. Use --cookies-from-browser or --cookies for the authentication.", SIGN_IN),
+    ("You need to log in to access this content. Use --cookies", SIGN_IN),
+    ("This video is only available for registered users. Use --username and --password", SIGN_IN),
+    ("NSFW tweet requires authentication. Use --cookies", SIGN_IN),
+    ("This video is only available for premium users", MEMBERS),
+    ("Requested content is not available, rate-limit reached or login required", "too many requests"),
+    ("You have exceeded the rate limit. Try again later", "too many requests"),
+    ("HTTP Error 429: Too Many Requests", "too many requests"),
+    (
+        "The following content is not available on this app. Watch on the latest version of YouTube.",
+        "this version of yt-dlp any more; `pip install -U",
+    ),
+    ("The downloaded file is empty", "sent nothing; `pip install -U"),
+    ("Instagram sent an empty media response. Check if this post is accessible", "sent nothing"),
+    ("This video is protected by a password, use the --video-password option", "by a password; ask its"),
     ("Incomplete YouTube ID abc. URL https://youtu.be/abc looks truncated.", "finds no video there"),
     ("Some new trouble", "Some new trouble; sites change often, so try `pip install -U 'yt-dlp"),
 ]

@@ -1,0 +1,392 @@
+"""Files of time ranges are known by their content; one bad row costs no other."""
+
+import json
+import time
+import unicodedata
+import warnings
+from pathlib import Path
+
+import pytest
+
+from harkeras import VideoInfo, read_annotations
+from harkeras._annotation_formats import VideoFolder, find_format, to_label, to_seconds
+from harkeras._clip_index import class_of, find_collision
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Write a file of annotations and return its path."""
+
+    def write_file(content, name="ranges.csv"):
+        path = tmp_path / name
+        path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+        return path
+
+    return write_file
+
+
+def read(*arguments, **options):
+    """Return (name of the video, start, end, label) of each range, and the lines about rows left out."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        annotations = read_annotations(*arguments, **options)
+    lines = [line.strip() for item in caught for line in str(item.message).splitlines()[1:]]
+    return [(Path(item.video).name, *item[1:4]) for item in annotations], lines
+
+
+ACTIVITYNET = {
+    "version": "VERSION 1.3",
+    "taxonomy": [],
+    "database": {
+        "abcdefghijk": {
+            "duration": 82.73,
+            "subset": "training",
+            "resolution": "1920x1080",
+            "url": "https://www.youtube.com/watch?v=abcdefghijk",
+            "annotations": [
+                {"segment": [6.195, 77.269], "label": "Drinking coffee"},
+                {"segment": ["x", 3], "label": "Drinking coffee"},
+                {"label": "Drinking coffee"},
+            ],
+        },
+        "lmnopqrstuv": {
+            "url": "https://www.youtube.com/watch?v=lmnopqrstuv",
+            "annotations": [{"segment": [0, 2], "label": "Polo"}],
+        },
+        "without": {"subset": "testing"},
+    },
+}
+
+
+def label_studio(video, *results, **data):
+    return {
+        "id": 7,
+        "data": {"video": video, **data},
+        "annotations": [{"id": 1, "was_cancelled": False, "result": list(results)}],
+        "predictions": [],
+        "project": 1,
+    }
+
+
+def on_timeline(start, end, *labels):
+    value = {"ranges": [{"start": start, "end": end}], "timelinelabels": list(labels)}
+    return {"value": value, "id": "x", "from_name": "tl", "to_name": "video", "type": "timelinelabels"}
+
+
+def on_sound(start, end, *labels):
+    value = {"start": start, "end": end, "channel": 0, "labels": list(labels)}
+    return {"original_length": 4.0, "value": value, "type": "labels", "to_name": "audio"}
+
+
+CVAT = """<?xml version="1.0" encoding="utf-8"?>
+<annotations>
+  <version>1.1</version>
+  <meta>
+    <task><id>1</id><name>falls</name><size>60</size><mode>interpolation</mode>
+      <start_frame>{start}</start_frame><stop_frame>59</stop_frame><frame_filter>{step}</frame_filter>
+      <source>{source}</source>
+    </task>
+  </meta>
+  <track id="0" label="walking" source="manual">
+    <box frame="0" outside="0" occluded="0" keyframe="1" xtl="1" ytl="1" xbr="9" ybr="9" z_order="0"></box>
+    <box frame="5" outside="0" occluded="0" keyframe="0" xtl="1" ytl="1" xbr="9" ybr="9" z_order="0"></box>
+    <box frame="10" outside="1" occluded="0" keyframe="1" xtl="1" ytl="1" xbr="9" ybr="9" z_order="0"></box>
+    <box frame="15" outside="0" occluded="0" keyframe="1" xtl="1" ytl="1" xbr="9" ybr="9" z_order="0"></box>
+    <box frame="19" outside="0" occluded="0" keyframe="1" xtl="1" ytl="1" xbr="9" ybr="9" z_order="0"></box>
+  </track>
+  <track id="1" label="-">
+    <box frame="0" outside="0"></box>
+  </track>
+</annotations>
+"""
+
+
+class TestTables:
+    def test_create_ml(self, write):
+        rows = "a.mp4,run,0:01,0:02.5\nb.mp4,walk,1:00:02,1:00:03\na.mp4,run,0:61,2:00\n"
+        ranges, lines = read(write("video,label,start,end\n" + rows))
+        assert ranges == [("a.mp4", 1, 2.5, "run"), ("b.mp4", 3602, 3603, "walk")]
+        assert lines[0].endswith("row 4: start_seconds must be a number of seconds, got '0:61'")
+
+    def test_create_ml_in_json(self, write):
+        entries = [
+            {"file_name": "a.mp4", "label": "run", "start_time": 1, "end_time": 2.5},
+            {"file_name": "a.mp4", "label": "run", "start_time": float("nan"), "end_time": 2.5},
+            {"file_name": None, "label": "run", "start_time": 1, "end_time": 2.5},
+            {"file_name": "a.mp4", "label": 7, "start_time": 1, "end_time": 2.5},
+            "a.mp4",
+        ]
+        ranges, lines = read(write(entries, "annotations.json"))
+        assert ranges == [("a.mp4", 1, 2.5, "run")]
+        assert [line.partition("annotations.json ")[2] for line in lines] == [
+            "row 2: start_seconds must be a number of seconds, got 'nan'",
+            "row 3: the name of the video is empty",
+            "row 4: label must hold a letter or digit, got ''",
+            "row 5: no object",
+        ]
+
+    def test_kinetics_as_cvdf_ships_it(self, write, make_video, tmp_path):
+        clip = make_video("abcdefghijk_000010_000020.mp4", range(50), fps=25)  # the video ended early
+        rows = "run,abcdefghijk,10,20,train\nrun,abcdefghijk,30,40,train\n"
+        path = write("label,youtube_id,time_start,time_end,split\n" + rows)
+        for videos in (None, tmp_path):
+            first, other = read_annotations(path, videos)
+            assert first[:4] == (clip, 0, 2, "run")
+            assert other[:4] == ("https://www.youtube.com/watch?v=abcdefghijk", 30, 40, "run")
+
+    @pytest.mark.parametrize("delimiter", [";", "\t"])
+    def test_what_spreadsheets_write_elsewhere(self, write, delimiter):
+        header, row = (
+            ["video", "start_seconds", "end_seconds", "label"],
+            ["a,b.mp4", "1,5", "0:02,5", "run, fast"],
+        )
+        if delimiter == "\t":
+            row[1:3] = ["1.5", "0:02.5"]
+        text = "\n".join(delimiter.join(cells) for cells in (header, row))
+        assert read(write(text)) == ([("a,b.mp4", 1.5, 2.5, "run, fast")], [])
+
+    def test_a_row_that_is_hostile_or_damaged_costs_itself_alone(self, write):
+        sound = "a.mp4,0,1,run\n"
+        bad = {
+            "a\0.mp4,0,1,run\n": "cannot be the name of a video",
+            f"{'v' * 5000}.mp4,0,1,run\n": "cannot be the name of a video",
+            f"{'v' * 300}.mp4,0,1,run\n": "cannot be the name of a video",
+            f"a.mp4,0,1,{'l' * 300}\n": "label must have at most 200 bytes",
+            f"a.mp4,0,1,{'走' * 80}\n": "label must have at most 200 bytes",
+            "a.mp4,0,1,r\0un\n": "no control characters",
+            "a.mp4,0,1,\x1b[2Jrun\n": "no control characters",
+            "a.mp4,inf,1,run\n": "start_seconds must be a number of seconds, got 'inf'",
+            "a.mp4,0,nan,run\n": "end_seconds must be a number of seconds, got 'nan'",
+            "a.mp4,0,1e999,run\n": "end_seconds must be a number of seconds, got '1e999'",
+            f"{'x' * 200_000},0,1,run\n": "field larger than field limit",
+        }
+        text = "video,start_seconds,end_seconds,label\n" + sound + "".join(row + sound for row in bad)
+        ranges, lines = read(write(text))
+        assert ranges == [("a.mp4", 0, 1, "run")] * (1 + len(bad))
+        for number, (line, reason) in enumerate(zip(lines, bad.values(), strict=True)):
+            assert f"row {3 + 2 * number}: " in line
+            assert reason in line
+            assert len(line) < 500
+            assert line.isprintable()
+
+    def test_labels_are_composed(self, write):
+        label = "stürzen"
+        rows = "".join(
+            f"a.mp4,{n},{n + 1},{unicodedata.normalize(form, label)}\n"
+            for n, form in enumerate(["NFC", "NFD"])
+        )
+        ranges, _ = read(write("video,start_seconds,end_seconds,label\n" + rows))
+        assert {label for *_, label in ranges} == {label}
+
+
+class TestExports:
+    def test_activitynet(self, write, make_video):
+        make_video("v_abcdefghijk.mp4", range(2))
+        ranges, lines = read(write(ACTIVITYNET, "activity_net.json"))
+        assert ranges == [
+            ("v_abcdefghijk.mp4", 6.195, 77.269, "Drinking coffee"),
+            ("watch?v=lmnopqrstuv", 0, 2, "Polo"),
+        ]
+        assert ["annotation 2" in lines[0], "annotation 3" in lines[1], "without" in lines[2]] == [True] * 3
+
+    @pytest.mark.parametrize(
+        "video",
+        ["/data/upload/1/3d3ad63e-a.mp4", "/data/local-files/?d=clips/a.mp4", "s3://bucket/a.mp4", "a.mp4"],
+    )
+    def test_label_studio(self, write, make_video, video):
+        make_video("a.mp4", range(50), fps=20)
+        task = label_studio(
+            video,
+            on_timeline(1, 10, "walking"),
+            on_timeline(11, 11, "falling", "lying"),
+            on_sound(0.5, 1.25, "jump"),
+        )
+        ranges, lines = read(write([task], "export.json"))
+        expected = [(0, 0.5, "walking"), (0.5, 0.55, "falling"), (0.5, 0.55, "lying"), (0.5, 1.25, "jump")]
+        assert ranges == [
+            ("a.mp4", *(pytest.approx(each) for each in item[:2]), item[2]) for item in expected
+        ]
+        assert not lines
+        assert read(write([task], "export.json"), fps=10)[0][0][1:3] == (0, 1)
+        task["data"]["fps"] = 5
+        assert read(write([task], "export.json"), fps=10)[0][0][1:3] == (0, 2)
+
+    def test_label_studio_without_the_video(self, write):
+        tasks = [label_studio("none.mp4", on_timeline(1, 10, "a"), on_sound(0, 1, "b")), {"id": 8}, 5]
+        ranges, lines = read(write(tasks, "export.json"))
+        assert ranges == [("none.mp4", 0, 1, "b")]
+        assert "the range is known only with the video (" in lines[0]
+        assert ["task 8" in lines[1], "task ?" in lines[2]] == [True, True]
+        cancelled = label_studio("none.mp4", on_sound(0, 1, "b"))
+        cancelled["annotations"][0]["was_cancelled"] = True
+        assert read(write([cancelled], "export.json")) == ([], [])
+
+    def test_cvat(self, write, make_video):
+        make_video("a.mp4", range(60), fps=25)
+        ranges, lines = read(write(CVAT.format(start=0, step="", source="a.mp4"), "annotations.xml"))
+        assert ranges == [("a.mp4", 0, 0.4, "walking"), ("a.mp4", 0.6, 0.8, "walking")]
+        assert "track 1: label must hold a letter or digit, got '-'" in lines[0]
+        ranges, _ = read(write(CVAT.format(start=20, step="step=2", source="a.mp4"), "annotations.xml"))
+        assert ranges == [("a.mp4", 0.8, 1.6, "walking"), ("a.mp4", 2.0, 2.4, "walking")]
+        assert read(write(CVAT.format(start=0, step="", source="x.mp4"), "annotations.xml"), fps=10)[0] == [
+            ("x.mp4", 0, 1, "walking"),
+            ("x.mp4", 1.5, 2, "walking"),
+        ]
+
+    def test_cvat_of_a_rate_that_varies(self, write, make_video):
+        video = make_video("a.mp4", range(20), ticks=[0, *range(100, 2000, 100)], time_base="1/1000")
+        ranges, _ = read(write(CVAT.format(start=0, step="", source="a.mp4"), "annotations.xml"))
+        seconds = VideoInfo.read(video).frame_seconds
+        assert ranges[0][1:3] == (seconds[0], seconds[10])
+
+    @pytest.mark.parametrize(
+        "name", ["../outside.mp4", "{tmp}/outside.mp4", "sub/../../outside.mp4", "..%2foutside.mp4"]
+    )
+    def test_what_a_tool_wrote_names_no_video_outside_its_folder(self, write, make_video, tmp_path, name):
+        make_video("outside.mp4", range(5))
+        (tmp_path / "project").mkdir()
+        name = name.format(tmp=tmp_path)
+        marks = {
+            f"{second}": {"asset": {"name": f"{name}#t={second}"}, "regions": [{"tags": [tag]}]}
+            for second, tag in ((0, "falling"), (1, "dummy"))
+        }
+        files = {
+            "vott.json": {"assets": marks},
+            "vott.csv": f"image,label\n{name}#t=0,falling\n{name}#t=1,dummy\n",
+            "cvat.xml": CVAT.format(start=0, step="", source=name),
+            "activitynet.json": {"database": {name: {"annotations": [{"segment": [0, 1], "label": "a"}]}}},
+        }
+        for file, content in files.items():
+            try:
+                annotations, lines = [], []
+                with warnings.catch_warnings(record=True) as caught:
+                    warnings.simplefilter("always")
+                    annotations = read_annotations(write(content, f"project/{file}"))
+                lines = [str(item.message) for item in caught]
+            except ValueError as error:
+                lines = [str(error)]
+            assert not annotations or all(
+                Path(item.video).resolve().is_relative_to(tmp_path / "project") for item in annotations
+            )
+            assert lines or name == "..%2foutside.mp4"
+            if "%" not in name:
+                assert "outside" in lines[0]
+
+    def test_content_decides_and_not_the_suffix(self, write, tmp_path):
+        assert find_format(write(ACTIVITYNET, "a.txt"), "auto") == "activitynet"
+        assert find_format(write(CVAT, "b.json"), "auto") == "cvat"
+        assert find_format(write([label_studio("a.mp4")], "c.csv"), "auto") == "label_studio"
+        assert find_format(write("image,label\n", "d.json"), "auto") == "vott"
+        assert find_format(write({"assets": {}}, "e.csv"), "auto") == "vott"
+        with pytest.raises(
+            ValueError, match=r"a\.txt: it must be of the format 'vott', and looks like 'activ"
+        ):
+            read_annotations(tmp_path / "a.txt", format="vott")
+
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (
+                {"images": [], "annotations": [], "categories": []},
+                "JSON with the keys images, annotations, ca",
+            ),
+            ([], "this list in JSON is of no known tool"),
+            ([[1, 2]], "this list in JSON is of no known tool"),
+            ("[" * 100_000, "it is nested too deeply|Expecting value"),
+            ('{"assets": ', "Expecting value"),
+            ("<ANNOTATION_DOCUMENT/>", "XML that begins with <ANNOTATION_DOCUMENT> is of no known tool"),
+            ("<annotations><track", "it is no whole XML"),
+            (
+                "<annotations><image/></annotations>",
+                "no tracks in it; export the task from CVAT as 'CVAT for video 1.1'",
+            ),
+            ("", "it is empty"),
+            ("who;when\n", "the columns who, when are of no known table"),
+        ],
+    )
+    def test_what_cannot_be_read_is_told_with_what_can(self, write, content, message):
+        with pytest.raises(ValueError, match=rf"x\.dat: ({message})") as caught:
+            read_annotations(write(content, "x.dat"))
+        assert "no known" not in str(caught.value) or "CVAT for video 1.1 (XML)" in str(caught.value)
+
+    def test_fps_must_be_positive(self, write):
+        with pytest.raises(ValueError, match="fps must be positive, got 0"):
+            read_annotations(write(CVAT, "a.xml"), fps=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("3.4", 3.4), (" 12 ", 12), ("0:02.5", 2.5), ("1:02:03", 3723), ("-1", -1), (7, 7), ("1e3", 1000)],
+)
+def test_times(text, seconds):
+    assert to_seconds(text, "start") == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "1:2:3:4", "0:60", ":5", "1:", "five", None, True, [], "inf", 10**400])
+def test_what_is_no_time(text):
+    with pytest.raises(ValueError, match="start must be a number of seconds, got"):
+        to_seconds(text, "start")
+
+
+class TestClasses:
+    @pytest.mark.parametrize(
+        ("label", "name"),
+        [
+            ("playing cricket", "PlayingCricket"),
+            ("person's_fall", "PersonsFall"),
+            ("Stu\u0308rzen", "Stürzen"),
+            ("गिरना", "गिरना"),  # the vowels are marks, which are no letters
+            ("走る", "走る"),
+            ("con", "Con_"),
+            ("turn.", "Turn"),
+            ("../../etc", "Etc"),
+            ("=cmd|calc", "CmdCalc"),
+            ("(-)", ""),
+        ],
+    )
+    def test_spelling(self, label, name):
+        assert class_of(label) == name
+
+    @pytest.mark.parametrize(
+        "labels",
+        [
+            ("turn (+)", "turn (-)"),
+            ("Turn", "turn"),
+            ("turn", "turn."),
+            ("Strasse", "straße"),
+            ("a b", "a_b"),
+        ],
+    )
+    def test_collisions(self, labels):
+        assert find_collision(["run", *labels]) == labels
+        assert find_collision(["run", labels[0], labels[0]]) is None
+
+    def test_labels(self):
+        assert to_label(" Stu\u0308rzen ") == "Stürzen"
+
+
+def test_ten_thousand_rows_are_read_in_seconds(write, tmp_path):
+    (tmp_path / "videos").mkdir()
+    for number in range(2000):
+        (tmp_path / "videos" / f"{number}.mp4").touch()
+    header = "video,start_seconds,end_seconds,label\n"
+
+    def seconds(count):
+        rows = "".join(f"sub/{number % 2000}.mp4,{number},{number + 1},run\n" for number in range(count))
+        path = write(header + rows)
+        start = time.perf_counter()
+        assert len(read_annotations(path, tmp_path / "videos")) == count
+        return time.perf_counter() - start
+
+    seconds(100)
+    assert seconds(10_000) < 20 * max(seconds(1000), 0.02)
+
+
+def test_a_name_below_the_folder_may_be_any_videos_but_one(tmp_path):
+    for folder in ("x", "y"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.mp4").touch()
+    videos = VideoFolder(tmp_path, search=True)
+    assert videos.find("x/a.mp4") == tmp_path / "x/a.mp4"
+    with pytest.raises(ValueError, match=r"a\.mp4 may be one of 2 videos"):
+        videos.find("a.mp4")
