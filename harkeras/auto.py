@@ -21,6 +21,7 @@ from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
 from harkeras.calibration import fit_temperature
+from harkeras.evaluation import Evaluation
 from harkeras.feature_table import FeatureTable, Input
 from harkeras.features import PARTS, frame_encoder, keep_parts, part_sizes
 from harkeras.heads import (
@@ -33,6 +34,7 @@ from harkeras.heads import (
     join,
     statistics_of,
 )
+from harkeras.intervals import clustered_interval
 from harkeras.recipe import Recipe, read_channels
 from harkeras.splits import list_folds
 
@@ -82,6 +84,7 @@ class AutoTraining(NamedTuple):
         chosen: The best trial.
         trials: All trials, the best first.
         report: What was tried and why this was chosen, as text.
+        interval: The 95 % interval of the chosen trial's accuracy, by the sources of the training clips.
     """
 
     model: keras.Model
@@ -89,6 +92,27 @@ class AutoTraining(NamedTuple):
     chosen: Trial
     trials: list[Trial]
     report: str
+    interval: tuple[float, float]
+
+    def compare_with_test(self, evaluation: Evaluation) -> str:
+        """Return what it may mean if cross-validation and test disagree by more than chance; else nothing."""
+        (low, high), (test_low, test_high) = self.interval, evaluation.group_interval or evaluation.interval
+        if low <= test_high and test_low <= high:
+            return ""
+        words = (
+            f"The cross-validation and the test disagree by more than chance: {self.chosen.accuracy:.3f} "
+            f"({low:.3f} to {high:.3f}) inside the training clips, {evaluation.accuracy:.3f} "
+            f"({test_low:.3f} to {test_high:.3f}) on the test clips. "
+        )
+        if low > test_high:
+            return words + (
+                "Training clips may share sources that are not known, and name each other; or the test clips "
+                "are of another kind. The test is the one to believe."
+            )
+        return words + (
+            "The test clips may be easier, or share sources with the training clips, which overstates the "
+            "accuracy of the test."
+        )
 
 
 def split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -182,9 +206,11 @@ def train_auto(
         fair[test] = np.isin(known[test], known[train])
     temperature = fit_temperature(known[fair], trials[0].probabilities[fair])
     head.recipe = model.recipe = replace(model.recipe, temperature=temperature)
-    report = _report(trials, given_up, len(known), groups is not None, inner)
+    sources = np.arange(len(known)) if groups is None else np.asarray(groups)[train_rows]
+    report = _report(trials, given_up, len(known), _how(groups, sources), inner)
     report += f"\ntemperature of its probabilities: {temperature:.2f} (above 1 it was too sure of itself)"
-    return AutoTraining(model, head, trials[0], trials, report)
+    interval = clustered_interval(trials[0].probabilities.argmax(axis=1) == known, sources)
+    return AutoTraining(model, head, trials[0], trials, report, interval)
 
 
 def _choices_of_parts(table: FeatureTable) -> list[tuple[str, ...]]:
@@ -297,9 +323,17 @@ def head_features(table: FeatureTable, chosen: Trial, rows: np.ndarray) -> np.nd
     return table.pick(chosen.input, used)[rows]
 
 
-def _report(trials: list[Trial], given_up: list[str], count: int, grouped: bool, inner: list) -> str:
+def _how(groups: np.ndarray | None, sources: np.ndarray) -> str:
+    """Say how the folds were made."""
+    if groups is None:
+        return "at random, sources on both sides"
+    if len(np.unique(sources)) == len(sources):
+        return "each clip a source of its own"
+    return "by source video"
+
+
+def _report(trials: list[Trial], given_up: list[str], count: int, how: str, inner: list) -> str:
     """Say what was tried and why the first was chosen."""
-    how = "by source video" if grouped else "at random, sources on both sides"
     lead = count * (trials[0].accuracy - trials[min(1, len(trials) - 1)].accuracy)
     lines = [
         f"auto compared {len(trials)} candidates by {len(inner)}-fold cross-validation ({how}) inside the "
@@ -309,6 +343,11 @@ def _report(trials: list[Trial], given_up: list[str], count: int, grouped: bool,
         f"{'input':<16} {'accuracy':>8} {'loss':>8}  head of which features",
         *map(str, trials),
     ]
+    if how != "by source video":
+        lines.append(
+            "No sources were known to the folds: if clips come from one video, they were on both sides, and "
+            "these accuracies are too high."
+        )
     if given_up:
         lines.append(f"given up after the first fold, being behind the best: {', '.join(given_up)}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""How much do the test clips resemble the training clips? Shared sources, and near-duplicates by picture.
+"""How much do the test clips resemble the training clips? Shared sources, copies, near-duplicates.
 
 Accuracy on a leaking split measures memory. A report on the split says so before anybody believes the number.
 """
@@ -10,14 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
-from tqdm.auto import tqdm
 
-from harkeras.video import VideoError, frames_extraction
-
-# Bits of two clips' hashes that may differ, of 3 x 64, if they are to count as near-duplicates.
-_MOST_DIFFERENT_BITS = 18
+from harkeras.duplicates import find_duplicates
 
 
 @dataclass(frozen=True)
@@ -29,9 +24,11 @@ class LeakageReport:
         test_clips: Number of clips to test on.
         shared_groups: Sources that stand on both sides, sorted.
         leaking_clips: Test clips that have a sibling, of the same source, in training.
-        near_duplicates: Pairs (training path, test path) that look alike though their sources differ by name;
-            None if they were not looked for.
-        unreadable: Clips that could not be hashed, and why.
+        identical: Pairs (training path, test path) whose files are equal, one for each such test clip; None
+            if they were not looked for.
+        near_duplicates: Pairs (training path, test path) that look alike though their sources differ by name,
+            one for each such test clip; None if they were not looked for.
+        unreadable: Clips that could not be read, and why.
         accuracies: Accuracy of a model in cross-validation with the splits "random" and "group"; None if it
             was not asked for.
     """
@@ -40,6 +37,7 @@ class LeakageReport:
     test_clips: int
     shared_groups: tuple[str, ...]
     leaking_clips: int
+    identical: tuple[tuple[str, str], ...] | None
     near_duplicates: tuple[tuple[str, str], ...] | None
     unreadable: tuple[str, ...] = ()
     accuracies: dict[str, float] | None = None
@@ -52,11 +50,14 @@ class LeakageReport:
             f"{len(self.shared_groups)} sources stand on both sides; {self.leaking_clips} test clips "
             f"({share:.1%}) have a sibling in training",
         ]
+        if self.identical is not None:
+            lines.append(f"{len(self.identical)} test clips are copies of a training clip, byte for byte")
+            lines += _list_pairs(self.identical, "=")
         if self.near_duplicates is not None:
-            pairs, more = self.near_duplicates, len(self.near_duplicates) - 10
-            lines.append(f"{len(pairs)} pairs of clips look alike across the split, but for their sources")
-            lines += [f"  {train}  ~  {test}" for train, test in pairs[:10]]
-            lines += [f"  ... and {more} more"] * (more > 0)
+            lines.append(
+                f"{len(self.near_duplicates)} test clips look like a training clip of another source"
+            )
+            lines += _list_pairs(self.near_duplicates, "~")
         lines += [f"not read: {reason}" for reason in self.unreadable]
         if self.accuracies is not None:
             random, group = self.accuracies["random"], self.accuracies["group"]
@@ -65,6 +66,13 @@ class LeakageReport:
                 f"{group:.3f} by a model that has not seen their sources"
             )
         return "\n".join(lines)
+
+
+def _list_pairs(pairs: tuple[tuple[str, str], ...], sign: str, most: int = 10) -> list[str]:
+    lines = [f"  {train}  {sign}  {test}" for train, test in pairs[:most]]
+    if len(pairs) > most:
+        lines.append(f"  ... and {len(pairs) - most} more")
+    return lines
 
 
 def leakage_report(
@@ -78,16 +86,15 @@ def leakage_report(
 ) -> LeakageReport:
     """Count what a split leaks: test clips with a sibling in training, and near-duplicates across it.
 
-    Near-duplicates are found by a perceptual hash (the signs of brightness differences) of three frames of
-    each clip, which is nearly the same for copies in another size or quality. One still camera over many
-    sources looks alike as well: read the pairs before believing them.
+    Near-duplicates are copies in another size or quality, see `harkeras.duplicates`. One still camera over
+    many sources looks alike as well: read the pairs before believing them.
 
     Args:
         video_paths: Paths of the clips.
         groups: (N,), the source of each, see `read_groups`.
         train_rows: Rows to train on.
         test_rows: Rows to test on.
-        near_duplicates: Whether to read the clips and look for near-duplicates.
+        near_duplicates: Whether to read the clips, and look for copies and near-duplicates.
         cross_validation: Function from "random" or "group" to the `CrossValidation` of a model, such as
             `lambda split: cross_validate(build, data, classes=classes, split=split)`: it trains a model on
             all clips, fold by fold, with each split, and the report says what leaking is worth.
@@ -104,52 +111,19 @@ def leakage_report(
         raise ValueError(f"both sides must have clips, got {len(train_rows)} and {len(test_rows)}")
     groups = np.asarray(groups)
     shared = np.intersect1d(groups[train_rows], groups[test_rows])
-    pairs, unreadable = None, ()
+    identical, near, unreadable = None, None, ()
     if near_duplicates:
-        pairs, unreadable = _near_duplicates(video_paths, groups, train_rows, test_rows)
+        identical, near, unreadable = find_duplicates(video_paths, train_rows, test_rows, groups=groups)
+    accuracies = None
+    if cross_validation is not None:
+        accuracies = {split: cross_validation(split).accuracy for split in ("random", "group")}
     return LeakageReport(
         train_clips=len(train_rows),
         test_clips=len(test_rows),
         shared_groups=tuple(map(str, shared)),
         leaking_clips=int(np.isin(groups[test_rows], shared).sum()),
-        near_duplicates=pairs,
+        identical=identical,
+        near_duplicates=near,
         unreadable=unreadable,
-        accuracies=cross_validation
-        and {split: cross_validation(split).accuracy for split in ("random", "group")},
+        accuracies=accuracies,
     )
-
-
-def _near_duplicates(video_paths, groups, train_rows, test_rows):
-    hashes, unreadable = {}, []
-    for row in tqdm([*train_rows, *test_rows], "Comparing clips", unit="clip"):
-        try:
-            hashes[row] = perceptual_hash(video_paths[row])
-        except (VideoError, OSError) as error:
-            unreadable.append(str(error))
-    train = np.array([row for row in train_rows if row in hashes], int)
-    pairs = []
-    if len(train):
-        known = np.stack([hashes[row] for row in train])
-        for row in test_rows:
-            if row in hashes:
-                alike = (known != hashes[row]).sum(axis=1) <= _MOST_DIFFERENT_BITS
-                others = train[alike & (groups[train] != groups[row])]
-                pairs += [(str(video_paths[other]), str(video_paths[row])) for other in others]
-    return tuple(pairs), tuple(unreadable)
-
-
-def perceptual_hash(video: str | os.PathLike) -> np.ndarray:
-    """Return bool (192,) that are nearly the same for copies of a clip in another size or quality.
-
-    Each of three frames, shrunk to 8 x 9 pixels of gray, gives 64 bits: is a pixel brighter than its
-    neighbour?
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        VideoError: If it cannot be decoded.
-    """
-    frames = frames_extraction(video, frames=3, height=64, width=72)
-    gray = [
-        cv2.resize(cv2.cvtColor(f, cv2.COLOR_RGB2GRAY), (9, 8), interpolation=cv2.INTER_AREA) for f in frames
-    ]
-    return (np.diff(np.stack(gray).astype(int), axis=2) > 0).reshape(-1)

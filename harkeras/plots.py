@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    import keras
 
 # Beyond so many classes, numbers in the cells cannot be read; beyond so many, nor can the names.
 _MOST_WITH_NUMBERS, _MOST_CLASSES = 30, 120
@@ -69,20 +73,22 @@ def plot_confusion_matrix(confusion: np.ndarray, classes: Sequence[str], title: 
         title = f"{title}\nthe {len(shown)} of {len(classes)} classes that were confused most".strip()
     names = [_shorten(classes[row]) for row in shown]
     confusion, share = confusion[np.ix_(shown, shown)], share[np.ix_(shown, shown)]
-    cell = min(0.6, _LARGEST_SIDE / len(shown))  # inches
+    with_numbers = len(shown) <= _MOST_WITH_NUMBERS
+    cell = min(0.6 if with_numbers else 0.25, _LARGEST_SIDE / len(shown))  # inches
     letters = min(10.0, 60 * cell)  # points: of a line of text and its distance, 72 would fill the cell
     margin = 1.0 + max(map(len, names)) * letters * 0.6 / 72  # inches, for the names and the title
     side = min(cell * len(shown) + margin, 20.0)
     figure = Figure(figsize=(min(side + 1.0, 20.0), side), layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    if len(shown) <= _MOST_WITH_NUMBERS:
+    # Where no numbers stand, small shares must be seen by their color.
+    image = axes.imshow(share, cmap="Blues", norm=PowerNorm(1 if with_numbers else 0.5, 0, 1))
+    if with_numbers:
         for row, column in np.ndindex(*confusion.shape):
             color = "white" if share[row, column] > 0.5 else "black"
             number = confusion[row, column]
             size = min(10.0, 90 * cell / len(str(number)))
             axes.text(column, row, number, ha="center", va="center", color=color, fontsize=size)
-    turned = {"rotation": 45, "ha": "right"} if len(shown) <= _MOST_WITH_NUMBERS else {"rotation": 90}
+    turned = {"rotation": 45, "ha": "right"} if with_numbers else {"rotation": 90}
     axes.set_xticks(range(len(shown)), names, fontsize=letters, **turned)
     axes.set_yticks(range(len(shown)), names, fontsize=letters)
     axes.set(xlabel="named", ylabel="true", title=title)

@@ -238,7 +238,8 @@ def _train_auto(folder, splitting, input_shape, options, flow_method, cache, wor
         groups=_known(folder, test_rows),
         split=words,
     )
-    return trained.model, folder, (train_rows, test_rows), evaluation, None, trained.report
+    notes = f"{trained.report}\n{trained.compare_with_test(evaluation)}".strip()
+    return trained.model, folder, (train_rows, test_rows), evaluation, None, notes
 
 
 def _finish(asked, splitting, output_dir, network, folder, rows, evaluation, history, more) -> TrainedModel:

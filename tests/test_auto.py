@@ -10,6 +10,7 @@ from harkeras.calibration import fit_temperature
 from harkeras.datasets import list_videos
 from harkeras.evaluation import evaluate
 from harkeras.feature_table import Input, read_feature_table
+from harkeras.intervals import clustered_interval
 from harkeras.splits import read_groups
 from harkeras.workflow import evaluate_on_folder, train_on_folder
 
@@ -101,6 +102,34 @@ def test_report_says_what_was_tried(table, labels):
     assert (said.argmax(axis=1) == labels).mean() > 0.9
     at_random = train_auto(table, labels, rows, classes=("a", "b"), heads=QUICK, folds=3)
     assert "(at random, sources on both sides)" in at_random.report
+    assert "No sources were known to the folds" in at_random.report
+    assert "No sources were known" not in result.report
+
+
+def test_report_when_each_clip_is_a_source_of_its_own(table, labels):
+    options = {"classes": ("a", "b"), "heads": QUICK, "folds": 2}
+    result = train_auto(table, labels, np.arange(24), groups=np.arange(24), **options)
+    assert "cross-validation (each clip a source of its own)" in result.report
+    assert "No sources were known to the folds" in result.report
+
+
+def test_cross_validation_and_test_that_disagree_are_told(table, labels):
+    """Clips of a source that name each other, and a test whose labels are the other way round."""
+    groups, rows = read_groups(table.video_paths), np.arange(24)
+    options = {"classes": ("a", "b"), "heads": QUICK, "folds": 3}
+    result = train_auto(table, labels, rows, groups=groups, **options)
+    assert result.interval == clustered_interval(result.chosen.probabilities.argmax(axis=1) == labels, groups)
+    values = head_features(table, result.chosen, rows)
+    same = evaluate(result.head, values, labels, classes=("a", "b"), groups=groups)
+    assert result.compare_with_test(same) == ""
+    other = evaluate(result.head, values, 1 - labels, classes=("a", "b"), groups=groups)
+    words = result.compare_with_test(other)
+    assert "disagree by more than chance: " in words
+    assert "The test is the one to believe." in words
+    low, high = other.group_interval
+    assert f"{other.accuracy:.3f} ({low:.3f} to {high:.3f}) on the test clips" in words
+    worse = result._replace(interval=(0.1, 0.2))
+    assert "overstates the accuracy of the test" in worse.compare_with_test(same)
 
 
 def test_probabilities_are_made_honest(table, labels):

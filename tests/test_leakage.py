@@ -1,10 +1,11 @@
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from harkeras.datasets import list_videos
-from harkeras.leakage import leakage_report, perceptual_hash
+from harkeras.leakage import leakage_report
 from harkeras.splits import list_folds, read_groups, split_at_random, split_by_group
 from harkeras.video import VideoWriter, frames_extraction
 
@@ -30,7 +31,8 @@ def test_random_split_leaks(clips):
 def test_grouped_split_does_not(clips):
     paths, labels, groups = clips
     report = leakage_report(paths, groups, *split_by_group(paths, labels))
-    assert (report.shared_groups, report.leaking_clips, report.near_duplicates) == ((), 0, ())
+    assert (report.shared_groups, report.leaking_clips) == ((), 0)
+    assert (report.identical, report.near_duplicates) == ((), ())
 
 
 def test_accuracy_of_both_splits(clips):
@@ -65,9 +67,17 @@ def test_copies_under_other_names_are_found(clips, tmp_path):
     assert str(copy) in str(report)
 
 
-def test_hash():
-    with pytest.raises(FileNotFoundError):
-        perceptual_hash("none.mp4")
+def test_copies_are_told_apart_from_what_looks_alike(clips, tmp_path):
+    """Every clip is there again as "Copy of", whatever the sources are said to be."""
+    paths, _, groups = clips
+    copies = [shutil.copy(path, tmp_path / f"Copy of {path.parent.name} {path.name}") for path in paths]
+    for sources in (np.append(groups, groups), np.arange(2 * len(paths))):
+        rows = np.arange(len(paths)), np.arange(len(paths), 2 * len(paths))
+        report = leakage_report([*paths, *copies], sources, *rows)
+        assert report.identical == tuple((str(a), str(b)) for a, b in zip(paths, copies, strict=True))
+        assert report.near_duplicates == ()
+        assert "16 test clips are copies of a training clip, byte for byte" in str(report)
+        assert "... and 6 more" in str(report)
 
 
 def test_unreadable_clips_are_named(clips, tmp_path):
