@@ -189,12 +189,17 @@ def _are_true(stream: av.VideoStream, packets: Packets, ticks: list[int], clock:
 
 
 def _avi_times(times: Sequence[int | None], packets: Packets) -> Sequence[int | None]:
-    """Return times from AVI's, which are those of decoding: the k-th frame is shown in the k-th slot."""
+    """Return times from AVI's, which are those of decoding.
+
+    If every slot holds a frame, the k-th frame is shown in the k-th slot. If frames are repeated or missing,
+    the frames' own times tell which; they are late by what the decoder waits for.
+    """
     slots = [tick for tick in packets.decoded if tick is not None]
-    if len(times) == len(slots):
+    if not slots:
+        return times
+    if slots == list(range(slots[0], slots[0] + len(times))):
         return slots
-    known = [time for time in times if time is not None]
-    delay = min(known) - min(slots, default=min(known))  # frames come late by those that they wait for
+    delay = min(time for time in times if time is not None) - slots[0]
     return [None if time is None else time - delay for time in times]
 
 
