@@ -28,6 +28,8 @@ from harkeras._scans import Scan, ScanCache, piece_offsets, scan_frames, scan_pa
 MAX_PIXELS = 2**26
 # A jump to a key frame costs about as much as decoding this many frames.
 _JUMP_COST_FRAMES = 8
+# From when a frame is decoded to when it is shown, because frames before it are decoded after it.
+_LONGEST_DELAY_SECONDS = 1
 
 _scans = ScanCache()
 
@@ -238,15 +240,17 @@ class Source:
 
     def _packets(self, key: int) -> Iterator[av.Packet]:
         """Yield the packets from a key frame on, or from the start where the file cannot be entered there."""
-        with suppress(av.error.FFmpegError):
-            self._container.seek(key, stream=self.stream)
-            self.stream.codec_context.flush_buffers()
-            packets = self._demux()
-            first = next(packets, None)
-            if first is not None and first.pts is not None and first.pts <= key:
-                yield first
-                yield from packets
-                return
+        # MPEG-TS is searched by times of decoding, which are earlier than those of display.
+        for target in (key, key - round(_LONGEST_DELAY_SECONDS / self.scan.base)):
+            with suppress(av.error.FFmpegError):
+                self._container.seek(target, stream=self.stream)
+                self.stream.codec_context.flush_buffers()
+                packets = self._demux()
+                first = next(packets, None)
+                if first is not None and first.pts is not None and first.pts <= key:
+                    yield first
+                    yield from packets
+                    return
         self._reopen()
         yield from self._demux()
 

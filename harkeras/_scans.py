@@ -65,7 +65,10 @@ class Scan:
     def span(self, start_seconds: float | None, end_seconds: float | None) -> tuple[float, float]:
         """Return the half-open range in ticks, checked; from the first frame to the last by default."""
         base, stop = float(self.base), self.end_seconds
-        start = float(self.seconds[0]) if start_seconds is None else start_seconds
+        start = start_seconds
+        if start is None:
+            start = float(self.seconds[0])
+            start = 0.0 if end_seconds is not None and end_seconds <= start else start
         if not 0 <= start < stop:
             raise ValueError(f"start_seconds must lie in the video, 0 to {stop:.3f}, got {start_seconds}")
         if end_seconds is not None:

@@ -200,7 +200,7 @@ class ClipDataset(Batches):
         self.shape = (len(labels), *self.clip_shape)
         self.flow_method, self.clip_seconds, self.clips_per_video = flow_method, clip_seconds, clips_per_video
         self._pool = ThreadPoolExecutor(workers or os.cpu_count())
-        self._durations: dict[Path, float] = {}
+        self._spans: dict[Path, tuple[float, float]] = {}  # first and last moment with a picture, in seconds
         super().__init__(self, np.asarray(labels), np.arange(len(labels)), batch_size, seed=seed)
 
     def read(self, rows: np.ndarray, seed: list[int] | None) -> np.ndarray:
@@ -221,8 +221,10 @@ class ClipDataset(Batches):
         path = self.video_paths[row]
         options = {"flow_method": self.flow_method}
         if self.clip_seconds is not None:
-            if path not in self._durations:
-                self._durations[path] = VideoInfo.read(path).duration_seconds
-            start = place * max(self._durations[path] - self.clip_seconds, 0)
+            if path not in self._spans:
+                info = VideoInfo.read(path)
+                self._spans[path] = float(info.frame_seconds[0]), info.duration_seconds
+            first, end = self._spans[path]
+            start = first + place * max(end - first - self.clip_seconds, 0)
             options |= {"start_seconds": start, "end_seconds": start + self.clip_seconds}
         return read_clip(path, self.clip_shape, **options)

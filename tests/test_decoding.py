@@ -309,6 +309,10 @@ class TestTimes:
         # Spread over the whole clip means over its pictures.
         assert index_of(frames_extraction(video, FRAMES)[0]) == 0
         assert index_of(frames_extraction(video, 2, start_seconds=0, end_seconds=0.5)[1]) == 0
+        assert index_of(frames_extraction(video, 2, end_seconds=0.5)[1]) == 0
+        size = {"frames": 5, "height": 64, "width": 96}
+        (clip,), _ = ClipDataset([video], np.array([0]), clip_seconds=1, **size)[0]
+        assert [index_of(image) for image in clip] == pytest.approx([27, 32, 37, 42, 47], abs=1)
 
     @pytest.mark.parametrize("start", [1.4, 95_000])
     def test_the_clock_of_a_broadcast(self, encode_here, start):
