@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -218,7 +219,8 @@ class Source:
 
     def _decode_from(self, run: list[int], key: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decode on from a key frame, leaving out unwanted frames that no other frame needs."""
-        wanted, last, jumped = set(run), None, key > self.ticks[0]
+        wanted, coming = set(run), deque(run)
+        last, jumped = None, key > self.ticks[0]
         for frame in self._frames(self._packets(key), wanted):
             tick = frame.pts
             if tick is None or (last is not None and tick <= last):
@@ -230,13 +232,13 @@ class Source:
             if frame.is_corrupt and jumped:
                 raise _FalseKeyError
             last = tick
-            if tick in wanted:
-                wanted.remove(tick)
-                yield tick, frame
-            if tick >= run[-1]:
+            if tick > coming[0]:
                 break
-        if wanted:
-            raise _FalseKeyError if jumped else _FalseTimesError
+            if tick == coming[0]:
+                yield coming.popleft(), frame
+                if not coming:
+                    return
+        raise _FalseKeyError if jumped else _FalseTimesError
 
     def _packets(self, key: int) -> Iterator[av.Packet]:
         """Yield the packets from a key frame on, or from the start where the file cannot be entered there."""

@@ -18,6 +18,8 @@ from harkeras._packets import Packets
 
 # A frame counts as on screen at its own time, whatever the rounding of seconds.
 ROUNDING_SECONDS = 1e-6
+# So many frames at the end may wait for others that the encoder did not write.
+_UNFINISHED_FRAMES = 2
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,7 @@ def _zero(stream: av.VideoStream, first: int, clock: _Clock) -> int:
 
 
 def _damage(stream: av.VideoStream, packets: Packets, count: int) -> str:
-    promised, present = packets.pictures, len(packets.ticks)
+    promised, present = packets.pictures - packets.undecodable, len(packets.ticks)
     if _is_avi(stream):
         # Empty packets, which repeat a frame, have a time but do not come. A whole file's index counts them
         # at the end as well; a cut one has lost it, and FFmpeg guesses how long it is.
@@ -225,8 +227,8 @@ def _damage(stream: av.VideoStream, packets: Packets, count: int) -> str:
         present = stream.frames if stream.duration == stream.frames else present
     if present < stream.frames:
         promised = stream.frames
-    elif not packets.lost:
-        return ""
+    elif not packets.lost and (promised - count <= _UNFINISHED_FRAMES or abs(promised - 2 * count) <= 2):
+        return ""  # nothing, or two fields in packets of their own are one frame
     return f"cut off or damaged, {count} of {promised} frames could be read" if count < promised else ""
 
 

@@ -5,8 +5,8 @@ never by a seek to a frame number: such seeks are slow, and inexact for B-frames
 
 Seconds count from the file's time zero, as in FFmpeg and in tools for labelling: from where its first stream
 starts. That is the first frame, unless sound begins before the pictures. Frames come as players show them:
-upright, with square pixels, in the size of the first. What is done where a file's own times are wrong is written
-in `harkeras._frame_times`.
+upright, with square pixels, in the size of the first. What is done where a file's own times are wrong is
+written in `harkeras._frame_times`.
 """
 
 from __future__ import annotations
@@ -85,6 +85,12 @@ class VideoInfo:
     duration_seconds: float
     codec: str
     frame_seconds: np.ndarray = field(repr=False, compare=False)
+
+    @property
+    def writing_fps(self) -> float:
+        """The rate to write these frames at: `fps`, or more, so that `VideoWriter` keeps bursts apart."""
+        shortest = np.diff(self.frame_seconds).min(initial=1 / self.fps)
+        return max(self.fps, 1 / (100 * shortest))
 
     @classmethod
     def read(cls, video: str | os.PathLike) -> VideoInfo:
