@@ -4,9 +4,10 @@
 
 The script encodes small videos in several containers and codecs, then flips bits, cuts, repeats, swaps and
 erases parts of them, or gives their packets other times. A worker process reads each mutant by every call;
-one that hangs or dies is replaced. A mutant may be refused by `VideoError`. What must not happen, and is counted
-as a fault: any other error, a hang, a crash, times that do not increase, ways of reading that disagree, a length
-or memory that does not follow from the number of frames. The mutants with faults are kept in the folder `--keep`.
+one that hangs or dies is replaced. A mutant may be refused by `VideoError`. What must not happen, and is
+counted as a fault: any other error, a hang, a crash, times that do not increase, ways that disagree, a length
+or memory that does not follow from the number of frames. The mutants with faults are kept in the folder that
+`--keep` names.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import multiprocessing
 import os
 import resource
 import shutil
+import sys
 import tempfile
 import time
 import warnings
@@ -25,6 +27,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import av
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 FRAMES, HEIGHT, WIDTH = 60, 64, 96
 # A frame is on screen for ten minutes at the most.
@@ -204,7 +208,7 @@ def find_disagreements(values, whole):
     if len(seconds) != info.frame_count:
         yield f"iter_frames gives {len(seconds)} frames, VideoInfo {info.frame_count}"
     if prediction is not None and prediction.segments[-1].end_seconds != info.duration_seconds:
-        yield f"prediction ends at {prediction.segments[-1].end_seconds}, VideoInfo at {info.duration_seconds}"
+        yield f"prediction ends at {prediction.segments[-1].end_seconds} of {info.duration_seconds}"
     if whole and "cut" in values and sum(values["cut"]) != info.frame_count:
         yield f"cuts hold {values['cut']} of {info.frame_count} frames"
 
