@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
@@ -28,6 +29,8 @@ from harkeras._scans import Scan, ScanCache, piece_offsets, scan_frames, scan_pa
 MAX_PIXELS = 2**26
 # A jump to a key frame costs about as much as decoding this many frames.
 _JUMP_COST_FRAMES = 8
+# From when a frame is decoded to when it is shown, because frames before it are decoded after it.
+_LONGEST_DELAY_SECONDS = 1
 
 _scans = ScanCache()
 
@@ -216,7 +219,8 @@ class Source:
 
     def _decode_from(self, run: list[int], key: int) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decode on from a key frame, leaving out unwanted frames that no other frame needs."""
-        wanted, last, jumped = set(run), None, key > self.ticks[0]
+        wanted, coming = set(run), deque(run)
+        last, jumped = None, key > self.ticks[0]
         for frame in self._frames(self._packets(key), wanted):
             tick = frame.pts
             if tick is None or (last is not None and tick <= last):
@@ -228,25 +232,27 @@ class Source:
             if frame.is_corrupt and jumped:
                 raise _FalseKeyError
             last = tick
-            if tick in wanted:
-                wanted.remove(tick)
-                yield tick, frame
-            if tick >= run[-1]:
+            if tick > coming[0]:
                 break
-        if wanted:
-            raise _FalseKeyError if jumped else _FalseTimesError
+            if tick == coming[0]:
+                yield coming.popleft(), frame
+                if not coming:
+                    return
+        raise _FalseKeyError if jumped else _FalseTimesError
 
     def _packets(self, key: int) -> Iterator[av.Packet]:
         """Yield the packets from a key frame on, or from the start where the file cannot be entered there."""
-        with suppress(av.error.FFmpegError):
-            self._container.seek(key, stream=self.stream)
-            self.stream.codec_context.flush_buffers()
-            packets = self._demux()
-            first = next(packets, None)
-            if first is not None and first.pts is not None and first.pts <= key:
-                yield first
-                yield from packets
-                return
+        # MPEG-TS is searched by times of decoding, which are earlier than those of display.
+        for target in (key, key - round(_LONGEST_DELAY_SECONDS / self.scan.base)):
+            with suppress(av.error.FFmpegError):
+                self._container.seek(target, stream=self.stream)
+                self.stream.codec_context.flush_buffers()
+                packets = self._demux()
+                first = next(packets, None)
+                if first is not None and first.pts is not None and first.pts <= key:
+                    yield first
+                    yield from packets
+                    return
         self._reopen()
         yield from self._demux()
 

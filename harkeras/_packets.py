@@ -48,6 +48,15 @@ class Packets:
         return [tick for tick, visible in zip(self.ticks, self.visible, strict=True) if visible]
 
     @property
+    def undecodable(self) -> int:
+        """Number of packets before the first key frame, and of those behind it that lean on one before it."""
+        if True not in self.keys:
+            return 0
+        start = self.keys.index(True)
+        key = self.ticks[start]
+        return start + sum(tick is not None and key is not None and tick < key for tick in self.ticks[start:])
+
+    @property
     def first_key(self) -> int | None:
         """Time of display of the first packet, if decoding can start there."""
         return self.ticks[0] if self.keys[0] else None

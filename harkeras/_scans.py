@@ -18,6 +18,8 @@ from harkeras._packets import Packets
 
 # A frame counts as on screen at its own time, whatever the rounding of seconds.
 ROUNDING_SECONDS = 1e-6
+# So many frames at the end may wait for others that the encoder did not write.
+_UNFINISHED_FRAMES = 2
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,10 @@ class Scan:
     def span(self, start_seconds: float | None, end_seconds: float | None) -> tuple[float, float]:
         """Return the half-open range in ticks, checked; from the first frame to the last by default."""
         base, stop = float(self.base), self.end_seconds
-        start = float(self.seconds[0]) if start_seconds is None else start_seconds
+        start = start_seconds
+        if start is None:
+            start = float(self.seconds[0])
+            start = 0.0 if end_seconds is not None and end_seconds <= start else start
         if not 0 <= start < stop:
             raise ValueError(f"start_seconds must lie in the video, 0 to {stop:.3f}, got {start_seconds}")
         if end_seconds is not None:
@@ -189,12 +194,17 @@ def _are_true(stream: av.VideoStream, packets: Packets, ticks: list[int], clock:
 
 
 def _avi_times(times: Sequence[int | None], packets: Packets) -> Sequence[int | None]:
-    """Return times from AVI's, which are those of decoding: the k-th frame is shown in the k-th slot."""
+    """Return times from AVI's, which are those of decoding.
+
+    If every slot holds a frame, the k-th frame is shown in the k-th slot. If frames are repeated or missing,
+    the frames' own times tell which; they are late by what the decoder waits for.
+    """
     slots = [tick for tick in packets.decoded if tick is not None]
-    if len(times) == len(slots):
+    if not slots:
+        return times
+    if slots == list(range(slots[0], slots[0] + len(times))):
         return slots
-    known = [time for time in times if time is not None]
-    delay = min(known) - min(slots, default=min(known))  # frames come late by those that they wait for
+    delay = min(time for time in times if time is not None) - slots[0]
     return [None if time is None else time - delay for time in times]
 
 
@@ -209,7 +219,7 @@ def _zero(stream: av.VideoStream, first: int, clock: _Clock) -> int:
 
 
 def _damage(stream: av.VideoStream, packets: Packets, count: int) -> str:
-    promised, present = packets.pictures, len(packets.ticks)
+    promised, present = packets.pictures - packets.undecodable, len(packets.ticks)
     if _is_avi(stream):
         # Empty packets, which repeat a frame, have a time but do not come. A whole file's index counts them
         # at the end as well; a cut one has lost it, and FFmpeg guesses how long it is.
@@ -217,8 +227,8 @@ def _damage(stream: av.VideoStream, packets: Packets, count: int) -> str:
         present = stream.frames if stream.duration == stream.frames else present
     if present < stream.frames:
         promised = stream.frames
-    elif not packets.lost:
-        return ""
+    elif not packets.lost and (promised - count <= _UNFINISHED_FRAMES or abs(promised - 2 * count) <= 2):
+        return ""  # nothing, or two fields in packets of their own are one frame
     return f"cut off or damaged, {count} of {promised} frames could be read" if count < promised else ""
 
 

@@ -255,7 +255,7 @@ def _cut_video(
     video = ranges[0].video
     try:
         path = download_youtube_videos(video, download_dir).path if is_url(video) else Path(video)
-        fps = VideoInfo.read(path).fps
+        fps = VideoInfo.read(path).writing_fps
         source = Source(path, threads=0)
     except (OSError, VideoError, DownloadError, ValueError) as error:
         for annotation in ranges:

@@ -228,7 +228,7 @@ class ClipDataset(Batches):
         self.flow_method, self.clip_seconds, self.clips_per_video = flow_method, clip_seconds, clips_per_video
         self.threads, self.strict, self.unreadable = workers or cpu_count(), strict, {}
         self.asked_batch_size = batch_size
-        self._durations: dict[int, float] = {}
+        self._spans: dict[int, tuple[float, float]] = {}  # first and last moment with a picture, seconds
         super().__init__(None, np.asarray(labels), np.arange(len(labels)), batch_size or 8, seed=seed)
 
     def read(
@@ -307,21 +307,24 @@ class ClipDataset(Batches):
 
     def _try_duration(self, row: int) -> float | None:
         try:
-            return self._duration(row)
+            first, end = self._span(row)
+            return end - first
         except (VideoError, OSError) as error:
             self._leave_out(row, error)
             return None
 
-    def _duration(self, row: int) -> float:
-        if row not in self._durations:
-            self._durations[row] = VideoInfo.read(self.video_paths[row]).duration_seconds
-        return self._durations[row]
+    def _span(self, row: int) -> tuple[float, float]:
+        if row not in self._spans:
+            info = VideoInfo.read(self.video_paths[row])
+            self._spans[row] = float(info.frame_seconds[0]), info.duration_seconds
+        return self._spans[row]
 
     def _read_clip(self, row: int, place: float) -> np.ndarray:
         """Decode a part of a video: its first for place 0, its last for 1."""
         path = self.video_paths[row]
         options = {"flow_method": self.flow_method}
         if self.clip_seconds is not None:
-            start = place * max(self._duration(row) - self.clip_seconds, 0)
+            first, end = self._span(row)
+            start = first + place * max(end - first - self.clip_seconds, 0)
             options |= {"start_seconds": start, "end_seconds": start + self.clip_seconds}
         return read_clip(path, self.clip_shape, **options)

@@ -274,7 +274,7 @@ def median_clip_seconds(video_paths: Sequence[str | os.PathLike]) -> float:
     if not len(video_paths):
         raise ValueError("video_paths must name at least one clip, got none")
     infos = in_order(VideoInfo.read, video_paths, cpu_count())
-    return float(np.median([info.duration_seconds for info in infos]))
+    return float(np.median([info.duration_seconds - info.frame_seconds[0] for info in infos]))
 
 
 def plot_clips(

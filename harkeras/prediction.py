@@ -224,7 +224,7 @@ def predict_on_video(
     )
     with ExitStack() as stack:
         # Opened before the work, so that a path that cannot be written is known at once.
-        writer = None if output is None else stack.enter_context(VideoWriter(output, _output_fps(info)))
+        writer = None if output is None else stack.enter_context(VideoWriter(output, info.writing_fps))
         windows = _slide(info, stream, progress)
         for window in windows:
             decider.update(window)
@@ -394,12 +394,6 @@ def _write_annotated(
     frames = _ahead(_annotated(info, prediction))
     for image, seconds in tqdm(frames, "Writing", info.frame_count, unit="frame", disable=not progress):
         writer.write(image, seconds)
-
-
-def _output_fps(info: VideoInfo) -> float:
-    """Return the frame rate, or one fine enough for the writer to keep apart frames that come in bursts."""
-    shortest = np.diff(info.frame_seconds).min(initial=1 / info.fps)
-    return max(info.fps, 1 / (100 * shortest))
 
 
 def _annotated(info: VideoInfo, prediction: VideoPrediction) -> Iterator[tuple[np.ndarray, float]]:

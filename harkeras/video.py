@@ -2,7 +2,11 @@
 
 Decoding and encoding go through PyAV (FFmpeg). Frames are chosen by the time at which they are on screen,
 never by a seek to a frame number: such seeks are slow, and inexact for B-frames and variable frame rates.
-Seconds count from the first frame.
+
+Seconds count from the file's time zero, as in FFmpeg and in tools for labelling: from where its first stream
+starts. That is the first frame, unless sound begins before the pictures. Frames come as players show them:
+upright, with square pixels, in the size of the first. What is done where a file's own times are wrong is
+written in `harkeras._frame_times`.
 """
 
 from __future__ import annotations
@@ -51,7 +55,7 @@ _TICKS_PER_FRAME = 256
 
 
 class Frame(NamedTuple):
-    """One decoded frame: its time from the first frame, and its pixels, uint8 RGB (H, W, 3)."""
+    """One decoded frame: when it appears on the file's clock, and its pixels, uint8 RGB (H, W, 3)."""
 
     seconds: float
     image: np.ndarray
@@ -63,13 +67,14 @@ class VideoInfo:
 
     Attributes:
         path: The file.
-        width: Width in pixels as displayed, after rotation metadata.
+        width: Width in pixels as displayed: upright, and with square pixels.
         height: Height in pixels as displayed.
         fps: Frames per second; the average where the rate varies.
         frame_count: Number of frames, counted, not taken from the header.
-        duration_seconds: Time on screen of all frames.
+        duration_seconds: When the last frame goes, on the file's clock.
         codec: FFmpeg's name of the codec, such as "h264".
-        frame_seconds: float64 (frame_count,), when each frame appears; the first at 0.
+        frame_seconds: float64 (frame_count,), when each frame appears on the file's clock, increasing. The
+            first one is at 0, unless sound begins before the pictures.
     """
 
     path: Path
@@ -80,6 +85,12 @@ class VideoInfo:
     duration_seconds: float
     codec: str
     frame_seconds: np.ndarray = field(repr=False, compare=False)
+
+    @property
+    def writing_fps(self) -> float:
+        """The rate to write these frames at: `fps`, or more, so that `VideoWriter` keeps bursts apart."""
+        shortest = np.diff(self.frame_seconds).min(initial=1 / self.fps)
+        return max(self.fps, 1 / (100 * shortest))
 
     @classmethod
     def read(cls, video: str | os.PathLike) -> VideoInfo:

@@ -278,7 +278,9 @@ def _fit(file, max_height, start_seconds, end_seconds, progress):
         size = {"height": height, "width": max(2, round(video.width * height / video.height / 2) * 2)}
     frames = iter_frames(file, **size, start_seconds=start_seconds, end_seconds=end_seconds)
     target = file.with_name("encoded.mp4")
-    write_frames(target, tqdm(frames, desc="encoding", unit=" frames", disable=not progress), video.fps)
+    write_frames(
+        target, tqdm(frames, desc="encoding", unit=" frames", disable=not progress), video.writing_fps
+    )
     return target
 
 
