@@ -22,6 +22,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from harkeras._decoding import Source, VideoError
 from harkeras._files import written_whole
+from harkeras.recipe import Interpolation
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -118,6 +119,7 @@ def frames_extraction(
     start_seconds: float | None = None,
     end_seconds: float | None = None,
     normalize: bool = False,
+    interpolation: Interpolation = "area",
 ) -> np.ndarray:
     """Read frames spread evenly over a video, or over a range of it, resized.
 
@@ -132,6 +134,8 @@ def frames_extraction(
         start_seconds: Start of the range; the first frame by default.
         end_seconds: End of the range, not included; the end of the video by default, and at the latest.
         normalize: Give float32 in [0, 1] instead of uint8, for models that do not normalise by themselves.
+        interpolation: How to resize: by "area", or "bilinear" as `cv2.resize` does by default, for models
+            whose training clips were read so.
 
     Returns:
         RGB frames (T, H, W, 3), uint8 in 0-255, or float32 in [0, 1] with `normalize`.
@@ -154,7 +158,10 @@ def frames_extraction(
             frames,
             start_seconds,
             end_seconds,
-            lambda ticks: {t: source.to_rgb(frame, height, width) for t, frame in source.decode(ticks)},
+            lambda ticks: {
+                tick: source.to_rgb(frame, height, width, interpolation)
+                for tick, frame in source.decode(ticks)
+            },
         )
     return clip.astype(np.float32) / 255 if normalize else clip
 
@@ -223,9 +230,11 @@ class DecodedFrame:
         """Height and width of the video in pixels as displayed; a single frame may be stored in another."""
         return self._source.size
 
-    def rgb(self, height: int | None = None, width: int | None = None) -> np.ndarray:
+    def rgb(
+        self, height: int | None = None, width: int | None = None, *, interpolation: Interpolation = "area"
+    ) -> np.ndarray:
         """Return uint8 RGB (H, W, 3) in the given size, upright; as displayed by default."""
-        return self._source.to_rgb(self._frame, height, width)
+        return self._source.to_rgb(self._frame, height, width, interpolation)
 
 
 def resize_frame(image: np.ndarray, height: int, width: int) -> np.ndarray:
