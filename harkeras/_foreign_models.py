@@ -113,8 +113,6 @@ def _fix_sizes(model: keras.Model, input_shape: tuple[int, ...] | None, images: 
         return model
     shape = tuple(model.inputs[0].shape) if getattr(model, "inputs", None) else None
     if shape is not None and None not in shape[1:]:
-        if input_shape is not None and tuple(input_shape) != shape[1:]:
-            raise ValueError(f"input_shape must be what the model takes, {shape[1:]}, got {input_shape}")
         return model
     axes = "(H, W, C)" if images else "(T, H, W, C)"
     if input_shape is None:
@@ -138,20 +136,17 @@ def _check_rank(shape: tuple[int | None, ...] | None, images: bool) -> None:
         return
     if images:
         raise ValueError(f"model must take images (B, H, W, 3) of fixed size, got {shape}")
-    hint = "where C is 3 for RGB,"
+    unlike, advice = "where C is 3 for RGB", ""
     if len(shape) == 4:
-        hint = "not images; for images there is predict_image;"
+        unlike, advice = "not images", "; for images there is predict_image"
         if shape[-1] not in (1, 2, 3, None):
-            hint = (
-                f"not (B, T, H, W), as of gray frames; if so, put keras.layers.Reshape({shape[1:]}) behind "
-            )
-            hint += f"keras.Input({(*shape[1:], 1)});"
+            unlike = "not (B, T, H, W)"
+            advice = f"; if those are gray frames, make one of keras.Input({(*shape[1:], 1)}) with "
+            advice += f"keras.layers.Reshape({shape[1:]}) in front"
     elif len(shape) == 3:
-        hint = (
-            "not features of frames; put the network that makes them in front: keras.Model(clip, "
-            "model(keras.layers.TimeDistributed(backbone)(clip)));"
-        )
-    raise ValueError(f"model must take clips (B, T, H, W, C) of fixed size, {hint} got {shape}")
+        unlike, advice = "not features of frames", "; put the network that makes them in front: "
+        advice += "keras.Model(clip, model(keras.layers.TimeDistributed(backbone)(clip)))"
+    raise ValueError(f"model must take clips (B, T, H, W, C) of fixed size, {unlike}, got {shape}{advice}")
 
 
 def _check_output(shape: tuple[int | None, ...]) -> None:

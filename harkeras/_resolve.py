@@ -61,12 +61,15 @@ def resolve_model(
         assumed = frozenset()
     else:
         prepared = prepare_model(loaded, input_shape, images=images)
+        shape = prepared.input_shape[1:]
+        if input_shape is not None and tuple(input_shape) != shape:
+            raise ValueError(f"input_shape must be what the model takes, {shape}, got {input_shape}")
         if prepared.output_shape[-1] == 1 and len(options.get("classes", "")) == 1:
             raise ValueError(
                 "classes must name both meanings of the model's one output, the low and the high one, got "
                 f"{options['classes']}"
             )
-        recipe = _make_recipe(prepared.input_shape[1:], options)
+        recipe = _make_recipe(shape, options)
         assumed = frozenset({"clip_seconds", "normalize", "channel_order"}) - options.keys()
     prepared = with_probabilities(prepared, normalize=recipe.normalize)
     check_classes(prepared, recipe.classes)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harkeras._files import write_text
+from harkeras._text import to_cell
 from harkeras.decisions import UNSURE, Decider, Window
 
 
@@ -92,6 +93,6 @@ def write_timeline(segments: Sequence[Segment], path: str | os.PathLike) -> None
         writer = csv.writer(lines, lineterminator="\n")
         writer.writerow(("start_seconds", "end_seconds", "label", "confidence"))
         for start, end, label, confidence in segments:
-            writer.writerow([f"{start:.3f}", f"{end:.3f}", label, f"{confidence:.4f}"])
+            writer.writerow([f"{start:.3f}", f"{end:.3f}", to_cell(label), f"{confidence:.4f}"])
         text = lines.getvalue()
     write_text(path, text)

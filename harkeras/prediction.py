@@ -242,6 +242,7 @@ def predict_on_video(
         raise ValueError(f"timeline must end in .csv or .json, got {timeline}")
     info = read_info(video)
     _check_outputs(video, model, output, timeline)
+    writer = None if output is None else VideoWriter(output, output_fps(info))
     model, recipe, assumed = resolve_model(
         model,
         classes=classes,
@@ -265,7 +266,8 @@ def predict_on_video(
     warn_of_assumptions(info, model, recipe, assumed)
     with ExitStack() as stack:
         # Opened before the work, so that a path that cannot be written is known at once.
-        writer = None if output is None else stack.enter_context(VideoWriter(output, output_fps(info)))
+        if writer is not None:
+            stack.enter_context(writer)
         windows = slide(info, stream, progress)
         prediction = VideoPrediction(
             segments=join_windows(decider, windows, info.duration_seconds),
