@@ -8,6 +8,11 @@ from typing import Any
 _RECORD = "this version reads files: record a part of it, such as"
 
 
+def is_playlist(url: str) -> bool:
+    """Tell whether an address names the playlist of a stream, HLS or DASH, which may have no end."""
+    return re.search(r"\.(m3u8|mpd)\b", url, re.IGNORECASE) is not None
+
+
 def refuse_address(video: Any) -> None:
     """Raise ValueError for the address of a stream, a camera's number, or "-" for standard input."""
     text = str(video)
@@ -23,8 +28,7 @@ def refuse_address(video: Any) -> None:
         )
     if not (address := re.match(r"([a-z][a-z0-9+.-]+):/{1,2}(?!/)", text, re.IGNORECASE)):
         return
-    web = address[1].lower() in ("http", "https")
-    if web and ".m3u8" not in text.lower() and ".mpd" not in text.lower():
+    if address[1].lower() in ("http", "https") and not is_playlist(text):
         raise ValueError(
             f"video must be a file, got the address {text}: download it first, with "
             "harkeras.download_youtube_videos(url) or 'harkeras download URL'"

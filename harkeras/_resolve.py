@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from harkeras._foreign_models import check_model_file, prepare_model, read_streams, with_probabilities
+from harkeras.models import list_models
 from harkeras.pretrained import list_pretrained, load_pretrained
 from harkeras.recipe import DEFAULT_CLIP_SECONDS, Recipe
 from harkeras.saving import check_classes, load_model
@@ -45,6 +46,7 @@ def resolve_model(
     elif str(model) in list_pretrained() and not Path(model).exists():
         loaded = load_pretrained(str(model))
     else:
+        check_model_exists(model)
         check_model_file(model)
         loaded = load_model(model)
     options = {name: value for name, value in options.items() if value is not None}
@@ -74,6 +76,19 @@ def resolve_model(
     prepared = with_probabilities(prepared, normalize=recipe.normalize)
     check_classes(prepared, recipe.classes)
     return prepared, recipe, assumed
+
+
+def check_model_exists(model: str | os.PathLike) -> None:
+    """Raise FileNotFoundError for what is neither a file, or folder, nor a published model."""
+    name = str(model)
+    if Path(model).exists() or name in list_pretrained():
+        return
+    if name in (*list_models(), *list_models("images")):
+        raise FileNotFoundError(
+            f"no model file at {name}: {name} is an architecture without weights; train it first, with "
+            f"'harkeras train FOLDER --model {name}', or pass a .keras file"
+        )
+    raise FileNotFoundError(f"no model file at {name}; published models: {', '.join(list_pretrained())}")
 
 
 def _check_recipe_streams(recipe: Recipe, images: bool) -> None:
