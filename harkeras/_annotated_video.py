@@ -5,20 +5,39 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from harkeras._timeline import VideoPrediction
+from harkeras._video_windows import ahead
 from harkeras.decisions import UNSURE
 from harkeras.drawing import TimelineStrip, class_colour, draw_caption
-from harkeras.video import VideoInfo, iter_decoded
+from harkeras.video import VideoInfo, VideoWriter, iter_decoded
 
-# Rates that a file can be written with. A player shows no more frames; their times are kept up to 4 us.
-_LOWEST_FPS, _HIGHEST_FPS = 0.001, 1000
+# What an MP4 file holds: so many ticks a second, 256 to a frame, and so many between two frames.
+_HIGHEST_FPS, _LONGEST_STEP_FRAMES = 8000, 2**30 / 256
 
 
 def output_fps(info: VideoInfo) -> float:
-    """Return the frame rate, or one fine enough for the writer to keep apart frames that come in bursts."""
-    shortest = np.diff(info.frame_seconds).min(initial=1 / info.fps)
-    return float(np.clip(max(info.fps, 1 / (100 * shortest)), _LOWEST_FPS, _HIGHEST_FPS))
+    """Return the frame rate, or one fine enough for the writer to keep apart frames that come in bursts.
+
+    It is coarser where frames lie years apart: the times of a file are whole numbers of limited size.
+    """
+    steps = np.diff(info.frame_seconds)
+    finest = max(info.fps, 1 / (100 * steps.min(initial=1 / info.fps)))
+    coarsest = _LONGEST_STEP_FRAMES / steps.max(initial=1)
+    return float(max(min(finest, coarsest, _HIGHEST_FPS), 0.001))
+
+
+def write_annotated(
+    info: VideoInfo, prediction: VideoPrediction, writer: VideoWriter, *, progress: bool
+) -> None:
+    """Write a video with its labels to an open file; frames that it cannot tell apart are moved apart."""
+    frames = ahead(annotated_frames(info, prediction))
+    earliest = 0.0
+    for image, seconds in tqdm(frames, "Writing", info.frame_count, unit="frame", disable=not progress):
+        seconds = max(seconds, earliest)
+        writer.write(image, seconds)
+        earliest = seconds + writer.least_step_seconds
 
 
 def annotated_frames(info: VideoInfo, prediction: VideoPrediction) -> Iterator[tuple[np.ndarray, float]]:

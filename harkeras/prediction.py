@@ -11,14 +11,13 @@ from typing import Literal, NamedTuple
 
 import keras
 import numpy as np
-from tqdm.auto import tqdm
 
-from harkeras._annotated_video import annotated_frames, output_fps
+from harkeras._annotated_video import output_fps, write_annotated
 from harkeras._files import check_target
 from harkeras._pixels import warn_of_assumptions
 from harkeras._resolve import resolve_model
 from harkeras._timeline import Segment, VideoPrediction, join_windows, write_timeline
-from harkeras._video_windows import ahead, read_info, slide
+from harkeras._video_windows import read_info, slide
 from harkeras.decisions import Decider, name_classes
 from harkeras.flow import read_clip, to_gray
 from harkeras.images import read_image, resize_image
@@ -278,10 +277,7 @@ def predict_on_video(
         if timeline is not None:
             write_timeline(prediction.segments, timeline)
         if writer is not None:
-            frames = ahead(annotated_frames(info, prediction))
-            bar = tqdm(frames, "Writing", info.frame_count, unit="frame", disable=not progress)
-            for image, seconds in bar:
-                writer.write(image, seconds)
+            write_annotated(info, prediction, writer, progress=progress)
     return prediction
 
 

@@ -294,6 +294,12 @@ class VideoWriter:
         self._shape = None
         self._last_tick = -_TICKS_PER_FRAME
 
+    @property
+    def least_step_seconds(self) -> float:
+        """Time between two frames that the file can tell apart."""
+        ticks = float(2 / (self.fps * _TICKS_PER_FRAME))  # two, whichever way they are rounded
+        return max(ticks, 0.002) if self.path.suffix.lower() == ".mkv" else ticks
+
     def __enter__(self) -> VideoWriter:
         """Make the folder and the file, so that a wrong path is known before the work."""
         kind = _CONTAINERS[self.path.suffix.lower()]
