@@ -31,11 +31,15 @@ def output_fps(info: VideoInfo) -> float:
 def write_annotated(
     info: VideoInfo, prediction: VideoPrediction, writer: VideoWriter, *, progress: bool
 ) -> None:
-    """Write a video with its labels to an open file; frames that it cannot tell apart are moved apart."""
+    """Write a video with its labels to an open file, at the times of the timeline.
+
+    The first frame stands from 0 on, even if sound begins before the pictures. Frames that the file cannot
+    tell apart are moved apart.
+    """
     frames = ahead(annotated_frames(info, prediction))
-    earliest = 0.0
+    earliest = None
     for image, seconds in tqdm(frames, "Writing", info.frame_count, unit="frame", disable=not progress):
-        seconds = max(seconds, earliest)
+        seconds = 0.0 if earliest is None else max(seconds, earliest)
         writer.write(image, seconds)
         earliest = seconds + writer.least_step_seconds
 
@@ -51,10 +55,10 @@ def annotated_frames(info: VideoInfo, prediction: VideoPrediction) -> Iterator[t
     stops = [segment.end_seconds / duration for segment in segments]
     strip = TimelineStrip(info.height, info.width, stops, colours)
     for frame in iter_decoded(info.path):
-        image = frame.rgb(info.height, info.width)  # a stream may change its size
+        image = frame.rgb()
         segment = prediction.label_at(frame.seconds)
         colour = class_colour(segment.label, prediction.classes)
         confidence = "" if segment.label == UNSURE else f"{segment.confidence:.0%}"
         draw_caption(image, segment.label, confidence, colour)
-        strip.draw(image, frame.seconds / duration)
+        strip.draw(image, min(frame.seconds / duration, 1))
         yield image, frame.seconds

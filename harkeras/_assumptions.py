@@ -29,7 +29,7 @@ def warn_of_assumptions(info: VideoInfo, model: keras.Model, recipe: Recipe, ass
         assumed: Names of the options that were not passed, for a model without a recipe.
     """
     lines = []
-    if "clip_seconds" in assumed and info.duration_seconds > recipe.clip_seconds:
+    if "clip_seconds" in assumed and info.duration_seconds - info.frame_seconds[0] > recipe.clip_seconds:
         lines.append(f"clip_seconds (its clips are taken to be {recipe.clip_seconds:g} s long)")
     open_pixels = {"normalize", "channel_order"} & assumed if recipe.streams == "rgb" else set()
     if _rescales(model):
@@ -39,8 +39,8 @@ def warn_of_assumptions(info: VideoInfo, model: keras.Model, recipe: Recipe, ass
         lines += _describe(answers, recipe, open_pixels)
     if lines:
         warnings.warn(
-            f"the model has no recipe, and these options were not passed: {'. '.join(lines)}. Pass what it was "
-            "trained on: that a model is sure of a wrong answer is common",
+            f"the model has no recipe, and these options were not passed: {'. '.join(lines)}. Pass what "
+            "it was trained on: that a model is sure of a wrong answer is common",
             stacklevel=3,
         )
 
@@ -49,8 +49,9 @@ def _try_pixels(
     info: VideoInfo, model: keras.Model, recipe: Recipe, open_pixels: Set[str]
 ) -> Iterator[tuple[tuple[bool, str], np.ndarray]]:
     """Yield each kind of pixels, normalize and channel_order, and what the model says (clips, classes)."""
-    length = min(recipe.clip_seconds, info.duration_seconds)
-    starts = np.linspace(0, info.duration_seconds - length, _CLIPS if info.duration_seconds > length else 1)
+    first, end = float(info.frame_seconds[0]), info.duration_seconds
+    length = min(recipe.clip_seconds, end - first)
+    starts = np.linspace(first, end - length, _CLIPS if end - first > length else 1)
     spans = [{"start_seconds": start, "end_seconds": start + length} for start in starts.tolist()]
     clips = [read_clip(info.path, recipe.clip_shape, interpolation=recipe.interpolation, **s) for s in spans]
     clips = np.stack(clips).astype(np.float32)

@@ -38,12 +38,12 @@ def slide(
     info: VideoInfo,
     stream: ActionStream,
     progress: bool,
-    start_seconds: float = 0.0,
+    start_seconds: float | None = None,
     end_seconds: float | None = None,
 ) -> list[Window]:
     """Send the frames that windows need through the stream; the next are decoded while the model computes."""
-    windows, last = [], start_seconds
     end_seconds = info.duration_seconds if end_seconds is None else end_seconds
+    windows, last = [], end_seconds
     with tqdm(desc="Recognising", total=info.frame_count, unit="frame", disable=not progress) as bar:
         for images, seconds in ahead(blocks(info, stream, bar, start_seconds, end_seconds)):
             windows += stream.push(np.stack(images), seconds)
@@ -55,31 +55,34 @@ def blocks(
     info: VideoInfo,
     stream: ActionStream,
     bar: tqdm,
-    start_seconds: float = 0.0,
+    start_seconds: float | None = None,
     end_seconds: float | None = None,
 ) -> Iterator[tuple[list[np.ndarray], list[float]]]:
     """Decode the frames that windows need, in blocks: images in the model's size, and their seconds.
 
     The frame that is on screen when a range starts counts as appearing at its start.
     """
-    end_seconds = info.duration_seconds if end_seconds is None else end_seconds
-    first = max(int(np.searchsorted(info.frame_seconds, start_seconds + 1e-6, side="right")) - 1, 0)
-    stop = int(np.searchsorted(info.frame_seconds, end_seconds - 1e-6))
-    appear = np.maximum(info.frame_seconds[first:stop], start_seconds)
+    start = float(info.frame_seconds[0]) if start_seconds is None else start_seconds
+    end = info.duration_seconds if end_seconds is None else end_seconds
+    first = max(int(np.searchsorted(info.frame_seconds, start + 1e-6, side="right")) - 1, 0)
+    stop = max(int(np.searchsorted(info.frame_seconds, end - 1e-6)), first + 1)
+    appear = info.frame_seconds[first:stop].copy()
+    appear[0] = start
     needed = np.zeros(info.frame_count, bool)
-    needed[first:stop] = stream.frames_needed(appear, end_seconds)
+    needed[first:stop] = stream.frames_needed(appear, end)
     read, lead = _image_reader(stream.recipe, needed)
-    begin = info.frame_seconds[max(first - lead, 0)]
-    images, seconds, done = [], [], max(first - lead, 0)
-    for frame in iter_decoded(info.path, start_seconds=begin, end_seconds=end_seconds):
+    done = max(first - lead, 0)
+    images, seconds, is_first = [], [], True
+    for frame in iter_decoded(info.path, start_seconds=float(info.frame_seconds[done]), end_seconds=end):
         # By time, not by count: of a damaged file not all frames decode, and the next one serves instead.
-        end = np.searchsorted(info.frame_seconds, frame.seconds + 1e-6, side="right")
-        wanted = needed[done:end].any()
+        following = np.searchsorted(info.frame_seconds, frame.seconds + 1e-6, side="right")
+        wanted = needed[done:following].any()
         image = read(frame, done, wanted)
-        done = end
+        done = following
         if wanted:
             images.append(image)
-            seconds.append(max(frame.seconds, start_seconds))
+            seconds.append(start if is_first else frame.seconds)
+            is_first = False
         if len(images) == _BLOCK_FRAMES:
             yield images, seconds
             images, seconds = [], []

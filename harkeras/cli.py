@@ -17,6 +17,7 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -86,15 +87,13 @@ FlowFields = Annotated[int, typer.Option(help="Fields of flow per frame; I3D tak
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from harkeras import __version__
-
-        print(f"harkeras {__version__}")
+        print(f"harkeras {version('harkeras')}")
         raise typer.Exit
 
 
 @app.callback()
 def options(
-    version: Annotated[
+    show_version: Annotated[
         bool,
         typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
     ] = False,

@@ -13,8 +13,8 @@ import keras
 import numpy as np
 
 from harkeras._annotated_video import output_fps, write_annotated
+from harkeras._assumptions import warn_of_assumptions
 from harkeras._files import check_target
-from harkeras._pixels import warn_of_assumptions
 from harkeras._resolve import resolve_model
 from harkeras._timeline import Segment, VideoPrediction, join_windows, write_timeline
 from harkeras._video_windows import read_info, slide
@@ -298,7 +298,8 @@ def _check_outputs(
 def _range(info: VideoInfo, start: float | None, end: float | None) -> tuple[float, float]:
     """Return the half-open range in seconds, checked."""
     duration = info.duration_seconds
-    start, stop = 0.0 if start is None else start, duration if end is None else end
+    start = float(info.frame_seconds[0]) if start is None else start
+    stop = duration if end is None else end
     if not 0 <= start < duration:
         raise ValueError(f"start_seconds must lie in the video, 0 to {duration:.3f}, got {start}")
     if not stop > start:

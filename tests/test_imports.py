@@ -12,7 +12,17 @@ import harkeras
 PACKAGE = Path(harkeras.__file__).parent
 # Modules of a level do not import each other; those of `models/` have a rule of their own below.
 LEVELS = [
-    ["_files", "_text", "_group_balance", "_keras_state", "_configs", "_frame_times", "_packets", "_pixels"],
+    [
+        "_addresses",
+        "_files",
+        "_text",
+        "_group_balance",
+        "_keras_state",
+        "_configs",
+        "_frame_times",
+        "_packets",
+        "_pixels",
+    ],
     ["sources", "split_lists", "_scans"],
     ["intervals", "plots"],
     [
@@ -29,11 +39,12 @@ LEVELS = [
     ["video", "assets", "_weight_files", "_weight_names", "_clip_index", "_clip_filter"],
     ["flow", "_reordering", "_timeline"],
     ["samples", "youtube", "augment", "pose", "people", "models", "folders"],
-    ["splits", "leakage", "saving", "weights", "streaming", "batches", "_foreign_models", "_pixels"],
+    ["splits", "leakage", "saving", "weights", "streaming", "batches", "_foreign_models", "_assumptions"],
     ["annotations", "datasets", "images", "_video_windows"],
     ["_annotated_video"],
     ["scoring"],
     ["_stopping", "_recipe_of_clips", "calibration", "features", "heads", "pretrained"],
+    ["_resolve"],
     ["feature_table", "training", "evaluation", "prediction", "live", "export"],
     ["auto", "fine_tuning", "probing", "_comparison_page"],
     ["cross_validation", "workflow"],
