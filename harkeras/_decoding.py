@@ -20,6 +20,7 @@ import numpy as np
 from av.stream import Disposition
 from av.video.reformatter import VideoReformatter
 
+from harkeras._addresses import refuse_address
 from harkeras._packets import Packets, read_packets, sane
 from harkeras._pixels import displayed_size, to_rgb
 from harkeras._scans import Scan, ScanCache, piece_offsets, scan_frames, scan_packets
@@ -54,6 +55,8 @@ class Source:
     """
 
     def __init__(self, video: str | os.PathLike, threads: int = 1):
+        if not isinstance(video, str | os.PathLike) or not Path(video).is_file():
+            refuse_address(video)
         self.path = Path(video)
         if not self.path.is_file():
             folder = " (it is a folder)" if self.path.is_dir() else ""
@@ -309,12 +312,14 @@ class Source:
             raise self._too_large(f"{height} x {width}")
         return height, width
 
-    def to_rgb(self, frame: av.VideoFrame, height: int | None, width: int | None) -> np.ndarray:
+    def to_rgb(
+        self, frame: av.VideoFrame, height: int | None, width: int | None, interpolation: str = "area"
+    ) -> np.ndarray:
         """Convert to uint8 RGB (H, W, 3), upright, in one pass with the resizing; `size` is the default."""
         if height is None or width is None:
             whole = self.size
             height, width = height or whole[0], width or whole[1]
-        return to_rgb(frame, height, width, self._reformatter)
+        return to_rgb(frame, height, width, self._reformatter, interpolation)
 
     def undecodable(self) -> VideoError:
         context = self.stream.codec_context

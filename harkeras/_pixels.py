@@ -5,6 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 from av.sidedata.sidedata import Type
 from av.video.reformatter import Colorspace, VideoReformatter
@@ -29,9 +30,18 @@ def displayed_size(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> tuple
     return (width, height) if _orientation(frame)[0] else (height, width)
 
 
-def to_rgb(frame: av.VideoFrame, height: int, width: int, reformatter: VideoReformatter) -> np.ndarray:
-    """Convert a frame to uint8 RGB (H, W, 3), upright, in one pass with the resizing."""
+def to_rgb(
+    frame: av.VideoFrame, height: int, width: int, reformatter: VideoReformatter, interpolation: str = "area"
+) -> np.ndarray:
+    """Convert a frame to uint8 RGB (H, W, 3), upright: by "area" in one pass, or "bilinear" as OpenCV does.
+
+    FFmpeg's own bilinear filter looks at more pixels where it shrinks; OpenCV's looks at four.
+    """
     transposed, mirrored, flipped = _orientation(frame)
+    if interpolation == "bilinear":
+        stored = (frame.width, frame.height) if transposed else (frame.height, frame.width)
+        image = to_rgb(frame, *stored, reformatter)
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     if transposed:
         height, width = width, height
     if frame.colorspace in _REPLACED_MATRICES:

@@ -15,18 +15,35 @@ import sys
 import tempfile
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import contextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
+from harkeras._text import printable
+
 app = typer.Typer(
-    help="Human action recognition in video: from a folder of labelled clips to the named action.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+)
+
+# What `predict --single` has no use for, and why.
+_SINGLE = (
+    "--single names one action: it writes neither --output nor --timeline, and decides nothing over time"
+)
+_OF_TIMELINES = (
+    "output",
+    "timeline",
+    "stride_seconds",
+    "smoothing_seconds",
+    "hysteresis",
+    "min_seconds",
+    "threshold",
 )
 
 Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
@@ -66,6 +83,22 @@ Streams = Annotated[
     typer.Option(help="What the model sees: the frames, without their colors, their optical flow, or both."),
 ]
 FlowFields = Annotated[int, typer.Option(help="Fields of flow per frame; I3D takes 1.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"harkeras {version('harkeras')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    show_version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+    ] = False,
+) -> None:
+    """Human action recognition in video: from a folder of labelled clips to the named action."""
 
 
 @app.command()
@@ -299,6 +332,7 @@ def evaluate(
 
 @app.command()
 def predict(
+    context: typer.Context,
     video: Annotated[str, typer.Argument(help="A video file, or the URL of a video.")],
     model: Annotated[
         Path | None,
@@ -312,48 +346,76 @@ def predict(
     ] = None,
     timeline: Annotated[Path | None, typer.Option(help="Write the timeline to a .csv or .json file.")] = None,
     single: Annotated[bool, typer.Option("--single", help="Name one action for the whole video.")] = False,
-    stride_seconds: Annotated[float | None, typer.Option(help="Time between two looks at the video.")] = None,
+    stride_seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="Time between two looks at the video; by default that between two frames of a look where "
+            "frames are computed one by one, else half a look."
+        ),
+    ] = None,
     smoothing_seconds: Annotated[float, typer.Option(help="Average over this time; 0 for none.")] = 0.5,
     hysteresis: Annotated[float, typer.Option(help="Lead that a new label needs; 0 for none.")] = 0.1,
     min_seconds: Annotated[float, typer.Option(help="Time that a label must last; 0 for none.")] = 0.5,
     threshold: Annotated[float, typer.Option(help="Below this probability: unsure; 0 for never.")] = 0.5,
+    clip_seconds: Annotated[
+        float | None,
+        typer.Option(help="Length of a look; by default that of the training clips, or 4 where nobody says."),
+    ] = None,
     classes: Annotated[
         str | None, typer.Option(help="For a .keras file made elsewhere: its classes, separated by commas.")
-    ] = None,
-    clip_seconds: Annotated[
-        float | None, typer.Option(help="For a .keras file made elsewhere: how long its training clips were.")
     ] = None,
     normalize: Annotated[
         bool | None,
         typer.Option(help="For a .keras file made elsewhere: whether it expects pixels in [0, 1]."),
     ] = None,
     channel_order: Annotated[
-        Literal["rgb", "bgr"] | None, typer.Option(help="For a .keras file made elsewhere: its colour order.")
+        Literal["rgb", "bgr"] | None, typer.Option(help="For a .keras file made elsewhere: its color order.")
+    ] = None,
+    streams: Annotated[
+        Literal["rgb", "gray", "flow", "rgb+flow"] | None,
+        typer.Option(help="For a .keras file made elsewhere: what its frames hold, if not 1 or 3 channels."),
+    ] = None,
+    interpolation: Annotated[
+        Literal["area", "bilinear"] | None,
+        typer.Option(
+            help="For a .keras file made elsewhere: bilinear if its frames went through cv2.resize as it is."
+        ),
+    ] = None,
+    input_shape: Annotated[
+        str | None,
+        typer.Option(help="For a .keras file made elsewhere that leaves sizes open: 20,64,64,3, as trained."),
     ] = None,
     download_dir: Annotated[Path, typer.Option(help="Folder for the video of a URL.")] = Path("data"),
 ) -> None:
     """Name the actions in a video.
 
-    Prints a timeline, or one action for the whole video with --single; the options on time are for timelines.
+    Prints a timeline, or one action for the whole video with --single.
     """
-    from harkeras._asset_table import PRETRAINED
+    from harkeras._addresses import is_playlist
     from harkeras.youtube import download_youtube_videos, is_url
 
-    if single and (output or timeline):
-        raise ValueError("--single names one action: it writes neither --output nor --timeline")
-    model = model or _newest_model()
-    published = None if model.exists() else PRETRAINED.get(str(model))
-    if published is None and not model.is_file():
-        raise FileNotFoundError(f"no model file at {model}; published models: {', '.join(PRETRAINED)}")
-    if published and stride_seconds is None:  # these networks are large
-        stride_seconds = published.clip_seconds / 2
-    path = download_youtube_videos(video, download_dir).path if is_url(video) else Path(video)
-    with _quiet():
-        from harkeras.prediction import predict_on_video, predict_single_action
-    foreign = {"classes": _names(classes), "normalize": normalize, "channel_order": channel_order}
     if single:
-        action = predict_single_action(path, model, **foreign)
-        print(f"Action: {action.label}\nConfidence: {action.confidence:.2f}")
+        _refuse_options(context, _OF_TIMELINES, _SINGLE)
+    with _quiet():
+        from harkeras._resolve import check_model_exists
+        from harkeras.prediction import predict_on_video, predict_single_action
+    model = model or _newest_model()
+    check_model_exists(model)
+    path = video
+    if is_url(video) and not is_playlist(video):
+        path = download_youtube_videos(video, download_dir).path
+    recipe = {
+        "clip_seconds": clip_seconds,
+        "classes": _names(classes),
+        "normalize": normalize,
+        "channel_order": channel_order,
+        "streams": streams,
+        "interpolation": interpolation,
+        "input_shape": _shape(input_shape),
+    }
+    if single:
+        action = predict_single_action(path, model, **recipe)
+        print(f"Action: {printable(action.label)}\nConfidence: {action.confidence:.2f}")
         return
     prediction = predict_on_video(
         path,
@@ -365,8 +427,7 @@ def predict(
         hysteresis=hysteresis,
         min_seconds=min_seconds,
         threshold=threshold,
-        clip_seconds=clip_seconds,
-        **foreign,
+        **recipe,
     )
     _print_segments(prediction.segments)
     _print_files({name: path for name, path in (("video", output), ("timeline", timeline)) if path})
@@ -489,6 +550,24 @@ def _names(text: str | None) -> list[str] | None:
     return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
 
 
+def _shape(text: str | None) -> tuple[int, ...] | None:
+    """Read sizes separated by commas."""
+    if text is None:
+        return None
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise ValueError(f"input_shape must be sizes separated by commas, such as 20,64,64,3, got {text!r}")
+    return tuple(map(int, parts))
+
+
+def _refuse_options(context: typer.Context, names: Sequence[str], reason: str) -> None:
+    """Raise ValueError if an option that would do nothing was typed."""
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name != "DEFAULT":
+            raise ValueError(f"--{name.replace('_', '-')} has no meaning here: {reason}")
+
+
 def _option(text: str) -> tuple[str, object]:
     """Read NAME=VALUE; a value that is no Python literal is text."""
     name, equals, value = text.partition("=")
@@ -535,7 +614,8 @@ def _newest_model() -> Path:
 def _print_segments(segments) -> None:
     for start, end, label, *confidence in segments:
         print(
-            f"  {start:7.2f} s  to {end:7.2f} s  {label}" + "".join(f"  {value:.0%}" for value in confidence)
+            f"  {start:7.2f} s  to {end:7.2f} s  {printable(label)}"
+            + "".join(f"  {value:.0%}" for value in confidence)
         )
 
 

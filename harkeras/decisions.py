@@ -10,6 +10,10 @@ import numpy as np
 
 UNSURE = "unsure"
 
+# What is remembered of a stream must have an end: a window each millisecond, and an hour of them, at most.
+MIN_STRIDE_SECONDS = 0.001
+MAX_MEMORY_SECONDS = 3600.0
+
 
 class Window(NamedTuple):
     """What the model says of one window: its range in seconds, and float32 (classes,) probabilities."""
@@ -17,6 +21,18 @@ class Window(NamedTuple):
     start_seconds: float
     end_seconds: float
     probabilities: np.ndarray
+
+    def __eq__(self, other: object) -> bool:
+        """Compare times and all probabilities; those of a plain tuple would be compared one by one."""
+        if not isinstance(other, Window):
+            return NotImplemented
+        return self[:2] == other[:2] and np.array_equal(self.probabilities, other.probabilities)
+
+    def __ne__(self, other: object) -> bool:
+        """Say the opposite; a tuple has a comparison of its own for this."""
+        return not self == other
+
+    __hash__ = None
 
 
 def name_classes(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
@@ -43,20 +59,30 @@ def name_classes(probabilities: np.ndarray, thresholds: np.ndarray) -> np.ndarra
 class Decider:
     """Turn the probabilities of successive windows into labels that do not flicker.
 
-    Each of the four means is switched off by 0.
+    Each of the four means is switched off by 0. What is kept does not grow with the length of the stream:
+    `label` holds from window number `since` on, and a caller who wants the labels of all windows notes both
+    after each `update`. Where windows do not follow one another, because the stream had a gap or its clock
+    was set, everything starts anew.
 
     Args:
         classes: Names of the classes.
-        stride_seconds: Time between windows.
-        smoothing_seconds: Average the probabilities of windows over this time.
+        stride_seconds: Time between windows, at least 0.001.
+        smoothing_seconds: Average the probabilities of windows over this time, at most 3600.
         hysteresis: A new label must be this much more probable than the one that holds.
-        min_seconds: A new label must last this long; it then counts from its beginning.
+        min_seconds: A new label must last this long, at most 3600; it then counts from its beginning.
         threshold: Under this probability the label is "unsure".
         thresholds: Tuned thresholds of some classes, see `name_classes`; they stand over `threshold`, and
             hysteresis leaves them alone.
 
+    Attributes:
+        label: The label that holds; None before the first window.
+        since: Number of the window, from 0, from which on it counts. It may lie in the past: a label that has
+            just won counts from its beginning, and what was noted of windows from there on is overruled.
+        smoothed: float (classes,), the averaged probabilities of the last window.
+        middle_seconds: The middle of what they are averaged over.
+
     Raises:
-        ValueError: If one of the values is negative, or a probability over 1.
+        ValueError: If a value is out of its range.
     """
 
     def __init__(
@@ -71,9 +97,12 @@ class Decider:
         thresholds: dict[str, float] | None = None,
     ):
         """Check the values."""
+        check_stride(stride_seconds)
         for name, value in (("smoothing_seconds", smoothing_seconds), ("min_seconds", min_seconds)):
             if not value >= 0:
                 raise ValueError(f"{name} must be at least 0, got {value}")
+            if value > MAX_MEMORY_SECONDS:
+                raise ValueError(f"{name} must be at most {MAX_MEMORY_SECONDS:.0f}, got {value}")
         for name, value in (("hysteresis", hysteresis), ("threshold", threshold)):
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must lie in 0 to 1, got {value}")
@@ -81,45 +110,54 @@ class Decider:
         self.hysteresis = hysteresis
         self.threshold = threshold
         self._tuned = np.array([(thresholds or {}).get(name, 0.0) for name in classes])
-        self._recent = deque(maxlen=max(round(smoothing_seconds / stride_seconds), 1))
+        self._recent: deque[Window] = deque(maxlen=max(round(smoothing_seconds / stride_seconds), 1))
         self._patience = max(math.ceil(min_seconds / stride_seconds - 1e-9), 1)
+        self._longest_step = 2 * max(stride_seconds, smoothing_seconds)
+        self._count = 0
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._recent.clear()
+        self._first = self._count  # number of the first window that follows no other
         self._candidate, self._waited = None, 0
         self._agreed, self._settled = 0, False
-        self.labels: list[str] = []  # one per window
-        self.smoothed: list[np.ndarray] = []  # float (classes,) per window
-        self.seconds: list[float] = []  # the middle of what each label was decided on
+        self.label: str | None = None
+        self.since = self._count
 
     def update(self, window: Window) -> str:
-        """Take in a window and return the label that holds now: "unsure" while a first one is a guess.
+        """Take in a window and return what to show now: "unsure" while a first label is a guess.
 
         A first label is a guess until it was named for `min_seconds`, in one go or not.
 
-        A label that has just won may turn earlier entries of `labels` to its own, as far back as it led.
+        Raises:
+            ValueError: If a time or a probability of the window is no number; it is then left out.
         """
+        if not (np.isfinite(window[:2]).all() and np.isfinite(window.probabilities).all()):
+            raise ValueError(f"window must hold finite numbers, got {window}")
+        if self._recent:
+            step = window.start_seconds - self._recent[-1].start_seconds
+            if not 0 <= step <= self._longest_step:
+                self._start_anew()
         self._recent.append(window)
-        smoothed = np.mean([each.probabilities for each in self._recent], axis=0)
-        held = self.labels[-1] if self.labels else None
-        best = self._best(smoothed, held)
+        self.smoothed = np.mean([each.probabilities for each in self._recent], axis=0)
+        self.middle_seconds = (self._recent[0].start_seconds + window.end_seconds) / 2
+        best = self._best(self.smoothed)
         self._waited = self._waited + 1 if best == self._candidate else 1
         self._candidate = best
-        if held is None or best == held:
-            self.labels.append(best)
+        if self.label is None or best == self.label:
+            self.label = best
             self._agreed += 1
             self._settled |= self._agreed >= self._patience
         elif self._waited >= self._patience:
-            begin = len(self.labels) - (self._waited - 1)
-            if begin < self._patience:  # what came before was itself too short: nothing but the first guess
-                begin = 0
-            self.labels[begin:] = [best] * (len(self.labels) + 1 - begin)
-            self._settled = True
-        else:
-            self.labels.append(held)
-        self.smoothed.append(smoothed)
-        self.seconds.append((self._recent[0].start_seconds + window.end_seconds) / 2)
-        return self.labels[-1] if self._settled else UNSURE
+            begin = self._count - (self._waited - 1)
+            if begin - self._first < self._patience:  # what came before was itself too short: a first guess
+                begin = self._first
+            self.label, self.since, self._settled = best, begin, True
+        self._count += 1
+        return self.label if self._settled else UNSURE
 
-    def _best(self, smoothed: np.ndarray, held: str | None) -> str:
-        best = int(name_classes(smoothed, self._tuned))
+    def _best(self, smoothed: np.ndarray) -> str:
+        best, held = int(name_classes(smoothed, self._tuned)), self.label
         if held in self.classes:
             row = self.classes.index(held)
             if not self._tuned[best] and not self._tuned[row]:  # hysteresis would shift a tuned threshold
@@ -127,3 +165,14 @@ class Decider:
                 if not leads and smoothed[row] >= self.threshold - self.hysteresis:
                     return held
         return self.classes[best] if smoothed[best] >= (self._tuned[best] or self.threshold) else UNSURE
+
+
+def check_stride(stride_seconds: float) -> None:
+    """Raise ValueError unless windows start at least a millisecond, and not endlessly, apart."""
+    if not stride_seconds > 0:
+        raise ValueError(f"stride_seconds must be positive, got {stride_seconds}")
+    if not MIN_STRIDE_SECONDS <= stride_seconds < math.inf:
+        raise ValueError(
+            f"stride_seconds must be finite and at least {MIN_STRIDE_SECONDS}, as frames are no closer to "
+            f"each other, got {stride_seconds}"
+        )

@@ -27,7 +27,7 @@ import cv2
 import numpy as np
 
 from harkeras._decoding import Source
-from harkeras.recipe import Streams, read_channels
+from harkeras.recipe import Interpolation, Streams, read_channels
 from harkeras.video import frames_extraction
 
 FlowMethod = Literal["dis", "farneback", "tvl1"]
@@ -71,6 +71,7 @@ def flow_extraction(
     streams: Streams = "flow",
     fields: int = 10,
     method: FlowMethod = "dis",
+    interpolation: Interpolation = "area",
     start_seconds: float | None = None,
     end_seconds: float | None = None,
 ) -> np.ndarray:
@@ -87,6 +88,7 @@ def flow_extraction(
         streams: "flow", or "rgb+flow" for the frames and their flow, one behind the other.
         fields: Number of fields L per frame.
         method: "dis", "farneback", or "tvl1", which needs opencv-contrib-python.
+        interpolation: How to resize the frames of "rgb+flow", see `frames_extraction`.
         start_seconds: Start of the range; the first frame by default.
         end_seconds: End of the range, not included; the end of the video by default.
 
@@ -112,7 +114,11 @@ def flow_extraction(
             start_seconds,
             end_seconds,
             lambda ticks: _read(
-                source, ticks, FlowStack(height, width, fields=fields, method=method), streams
+                source,
+                ticks,
+                FlowStack(height, width, fields=fields, method=method),
+                streams,
+                interpolation,
             ),
         )
 
@@ -122,6 +128,7 @@ def read_clip(
     shape: tuple[int, int, int, int],
     *,
     flow_method: FlowMethod = "dis",
+    interpolation: Interpolation = "area",
     start_seconds: float | None = None,
     end_seconds: float | None = None,
 ) -> np.ndarray:
@@ -131,14 +138,16 @@ def read_clip(
     `flow_extraction`.
     """
     streams, fields = read_channels(shape[-1])
-    span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
+    span = {"interpolation": interpolation, "start_seconds": start_seconds, "end_seconds": end_seconds}
     if streams in ("rgb", "gray"):
         clip = frames_extraction(video, *shape[:3], **span)
         return clip if streams == "rgb" else np.stack([to_gray(frame) for frame in clip])[..., None]
     return flow_extraction(video, *shape[:3], streams=streams, fields=fields, method=flow_method, **span)
 
 
-def _read(source: Source, ticks: np.ndarray, stack: FlowStack, streams: Streams) -> dict[int, np.ndarray]:
+def _read(
+    source: Source, ticks: np.ndarray, stack: FlowStack, streams: Streams, interpolation: Interpolation
+) -> dict[int, np.ndarray]:
     """Decode the frames at some ticks and what leads up to them: tick -> (H, W, C)."""
     wanted, images = set(ticks.tolist()), {}
     index_of = {tick: index for index, tick in enumerate(source.ticks.tolist())}
@@ -146,7 +155,9 @@ def _read(source: Source, ticks: np.ndarray, stack: FlowStack, streams: Streams)
     for tick, frame in source.decode(source.ticks[needed]):
         stack.push(source.to_rgb(frame, *flow_size(*source.size)), index_of[tick])
         if tick in wanted:
-            image = None if streams == "flow" else source.to_rgb(frame, stack.height, stack.width)
+            image = None
+            if streams != "flow":
+                image = source.to_rgb(frame, stack.height, stack.width, interpolation)
             images[tick] = stack.beside(image)
     return images
 

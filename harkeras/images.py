@@ -28,6 +28,7 @@ import numpy as np
 from joblib import cpu_count
 from tqdm.auto import tqdm
 
+from harkeras.recipe import Interpolation
 from harkeras.video import VideoError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -66,12 +67,21 @@ def read_image(path: str | os.PathLike, height: int | None = None, width: int | 
     return resize_image(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), height, width)
 
 
-def resize_image(image: np.ndarray, height: int | None = None, width: int | None = None) -> np.ndarray:
-    """Stretch a picture (H, W, 3) to another size; a side that is not given stays as it is."""
+def resize_image(
+    image: np.ndarray,
+    height: int | None = None,
+    width: int | None = None,
+    *,
+    interpolation: Interpolation = "area",
+) -> np.ndarray:
+    """Stretch a picture (H, W, 3) to another size; a side that is not given stays as it is.
+
+    By "area", which is bilinear where it grows, or "bilinear" in any case, as `cv2.resize` does by default.
+    """
     height, width = height or image.shape[0], width or image.shape[1]
     if (height, width) == image.shape[:2]:
         return image
-    smaller = height <= image.shape[0] and width <= image.shape[1]
+    smaller = interpolation == "area" and height <= image.shape[0] and width <= image.shape[1]
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
 
 

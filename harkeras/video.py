@@ -26,6 +26,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from harkeras._decoding import Source, VideoError
 from harkeras._files import written_whole
+from harkeras.recipe import Interpolation
 
 __all__ = [
     "VIDEO_SUFFIXES",
@@ -52,6 +53,8 @@ _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
 # Ticks per frame interval of a written file: fine for variable frame rates, exact for constant ones.
 _TICKS_PER_FRAME = 256
+# What an MP4 file holds: so many ticks a second, and so many between two frames.
+_HIGHEST_FPS, _LONGEST_STEP_FRAMES = 8000, 2**30 / _TICKS_PER_FRAME
 
 
 class Frame(NamedTuple):
@@ -88,9 +91,14 @@ class VideoInfo:
 
     @property
     def writing_fps(self) -> float:
-        """The rate to write these frames at: `fps`, or more, so that `VideoWriter` keeps bursts apart."""
-        shortest = np.diff(self.frame_seconds).min(initial=1 / self.fps)
-        return max(self.fps, 1 / (100 * shortest))
+        """The rate to write these frames at: `fps`, or more, so that `VideoWriter` keeps bursts apart.
+
+        It is less where frames lie years apart: the times in a file are whole numbers of limited size.
+        """
+        steps = np.diff(self.frame_seconds)
+        finest = max(self.fps, 1 / (100 * steps.min(initial=1 / self.fps)))
+        coarsest = _LONGEST_STEP_FRAMES / steps.max(initial=1)
+        return float(max(min(finest, coarsest, _HIGHEST_FPS), 0.001))
 
     @classmethod
     def read(cls, video: str | os.PathLike) -> VideoInfo:
@@ -129,6 +137,7 @@ def frames_extraction(
     start_seconds: float | None = None,
     end_seconds: float | None = None,
     normalize: bool = False,
+    interpolation: Interpolation = "area",
 ) -> np.ndarray:
     """Read frames spread evenly over a video, or over a range of it, resized.
 
@@ -143,6 +152,8 @@ def frames_extraction(
         start_seconds: Start of the range; the first frame by default.
         end_seconds: End of the range, not included; the end of the video by default, and at the latest.
         normalize: Give float32 in [0, 1] instead of uint8, for models that do not normalise by themselves.
+        interpolation: How to resize: by "area", or "bilinear" as `cv2.resize` does by default, for models
+            whose training clips were read so.
 
     Returns:
         RGB frames (T, H, W, 3), uint8 in 0-255, or float32 in [0, 1] with `normalize`.
@@ -165,7 +176,10 @@ def frames_extraction(
             frames,
             start_seconds,
             end_seconds,
-            lambda ticks: {t: source.to_rgb(frame, height, width) for t, frame in source.decode(ticks)},
+            lambda ticks: {
+                tick: source.to_rgb(frame, height, width, interpolation)
+                for tick, frame in source.decode(ticks)
+            },
         )
     return clip.astype(np.float32) / 255 if normalize else clip
 
@@ -234,9 +248,11 @@ class DecodedFrame:
         """Height and width of the video in pixels as displayed; a single frame may be stored in another."""
         return self._source.size
 
-    def rgb(self, height: int | None = None, width: int | None = None) -> np.ndarray:
+    def rgb(
+        self, height: int | None = None, width: int | None = None, *, interpolation: Interpolation = "area"
+    ) -> np.ndarray:
         """Return uint8 RGB (H, W, 3) in the given size, upright; as displayed by default."""
-        return self._source.to_rgb(self._frame, height, width)
+        return self._source.to_rgb(self._frame, height, width, interpolation)
 
 
 def resize_frame(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -295,6 +311,12 @@ class VideoWriter:
         self._stream = None
         self._shape = None
         self._last_tick = -_TICKS_PER_FRAME
+
+    @property
+    def least_step_seconds(self) -> float:
+        """Time between two frames that the file can tell apart."""
+        ticks = float(2 / (self.fps * _TICKS_PER_FRAME))  # two, whichever way they are rounded
+        return max(ticks, 0.002) if self.path.suffix.lower() == ".mkv" else ticks
 
     def __enter__(self) -> VideoWriter:
         """Make the folder and the file, so that a wrong path is known before the work."""

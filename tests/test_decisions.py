@@ -1,4 +1,6 @@
+import tracemalloc
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,11 +14,20 @@ def decide(rows, classes=("a", "b", "c"), stride=0.1, **settings):
     """Feed rows of probabilities; all means against flicker are off unless given."""
     off = {"smoothing_seconds": 0, "hysteresis": 0, "min_seconds": 0, "threshold": 0}
     decider = Decider(classes, stride, **(off | settings))
-    shown = [
-        decider.update(Window(i * stride, i * stride + 1, np.array(row, np.float32)))
-        for i, row in enumerate(rows)
-    ]
-    return decider, shown
+    windows = [Window(i * stride, i * stride + 1, np.array(row, np.float32)) for i, row in enumerate(rows)]
+    return note(decider, windows)
+
+
+def note(decider, windows):
+    """What a caller may note of each window, and what was shown."""
+    history, shown = SimpleNamespace(labels=[], smoothed=[], seconds=[]), []
+    for window in windows:
+        shown.append(decider.update(window))
+        history.labels.append(None)
+        history.labels[decider.since :] = [decider.label] * (len(history.labels) - decider.since)
+        history.smoothed.append(decider.smoothed)
+        history.seconds.append(decider.middle_seconds)
+    return history, shown
 
 
 def sure(text, confidence=0.9):
@@ -105,10 +116,8 @@ class TestDecider:
         truth = np.repeat([0, 1, 0, 2], 60)
         rows = 0.35 * np.eye(3)[truth] + 0.65 * rng.dirichlet([1, 1, 1], len(truth))
         plain = decide(rows)[0].labels
-        labels = Decider(("a", "b", "c"), 0.1)
-        for i, row in enumerate(rows):
-            labels.update(Window(i * 0.1, i * 0.1 + 1, row))
-        labels = labels.labels
+        windows = [Window(i * 0.1, i * 0.1 + 1, row) for i, row in enumerate(rows)]
+        labels = note(Decider(("a", "b", "c"), 0.1), windows)[0].labels
         changes = [sum(one != other for one, other in pairwise(each)) for each in (plain, labels)]
         assert changes[0] > 20
         assert changes[1] <= 5
@@ -133,3 +142,81 @@ class TestDecider:
     def test_shares_outside_0_to_1(self, name, value):
         with pytest.raises(ValueError, match=f"{name} must lie in 0 to 1, got {value}"):
             Decider(CLASSES, 0.1, **{name: value})
+
+    @pytest.mark.parametrize("name", ["smoothing_seconds", "min_seconds"])
+    @pytest.mark.parametrize("value", [float("inf"), 1e300, 3601])
+    def test_endless_times(self, name, value):
+        with pytest.raises(ValueError, match=f"{name} must be at most 3600, got"):
+            Decider(CLASSES, 0.1, **{name: value})
+
+    @pytest.mark.parametrize("stride", [0, -1, float("nan")])
+    def test_stride_that_is_none(self, stride):
+        with pytest.raises(ValueError, match=f"stride_seconds must be positive, got {stride}"):
+            Decider(CLASSES, stride)
+
+    @pytest.mark.parametrize("stride", [1e-300, 1e-9, float("inf")])
+    def test_stride_without_end(self, stride):
+        with pytest.raises(ValueError, match=r"stride_seconds must be finite and at least 0\.001"):
+            Decider(CLASSES, stride)
+
+
+class TestStreams:
+    @pytest.mark.parametrize("settings", [{}, {"smoothing_seconds": 10, "min_seconds": 3600}])
+    def test_memory_does_not_grow(self, settings):
+        classes = tuple(map(str, range(40)))
+        rows = np.random.default_rng(0).dirichlet(np.ones(40), 500).astype(np.float32)
+        decider = Decider(classes, 0.1, **settings)
+
+        def run(first, count):
+            for i in range(first, first + count):
+                decider.update(Window(0.1 * i, 0.1 * i + 1, rows[i % 500]))
+
+        run(0, 1000)
+        tracemalloc.start()
+        try:
+            run(1000, 1000)
+            before = tracemalloc.get_traced_memory()[0]
+            run(2000, 10_000)
+            assert tracemalloc.get_traced_memory()[0] - before < 20_000
+        finally:
+            tracemalloc.stop()
+
+    @pytest.mark.parametrize("seed", range(5))
+    def test_no_label_is_overruled_further_back_than_it_led(self, seed):
+        """A caller need keep no more than twice `min_seconds` of labels, for they cannot change any more."""
+        rows = np.random.default_rng(seed).dirichlet([0.7, 0.7, 0.7], 300)
+        decider = Decider(("a", "b", "c"), 0.1, min_seconds=0.4, smoothing_seconds=0.3)
+        for i, row in enumerate(rows):
+            before = decider.since
+            decider.update(Window(0.1 * i, 0.1 * i + 1, row))
+            assert decider.since == before or i - decider.since < 2 * 4
+
+    @pytest.mark.parametrize("later", [3600, -3600, 1e9])
+    def test_a_gap_or_a_clock_that_was_set_starts_anew(self, later):
+        settings = {"min_seconds": 0.3, "smoothing_seconds": 0.3, "threshold": 0}
+        decider = Decider(("a", "b", "c"), 0.1, **settings)
+        before = [Window(0.1 * i, 0.1 * i + 1, np.array(row)) for i, row in enumerate(sure("aaaa"))]
+        behind = [Window(later + 0.1 * i, 0, np.array(row)) for i, row in enumerate(sure("bbcc"))]
+        history, shown = note(decider, before + behind)
+        assert history.labels == list("aaaabbbb")
+        assert shown == [UNSURE, UNSURE, "a", "a", UNSURE, UNSURE, "b", "b"]
+        np.testing.assert_allclose(history.smoothed[4], behind[0].probabilities)
+
+    @pytest.mark.parametrize("bad", [(np.nan, 1, 0.5), (0, np.inf, 0.5), (0, 1, np.nan)])
+    def test_what_is_no_number_is_left_out(self, bad):
+        decider = Decider(("a", "b"), 0.1)
+        for i in range(10):
+            decider.update(Window(0.1 * i, 0.1 * i + 1, np.array([0.9, 0.1])))
+        smoothed = decider.smoothed
+        with pytest.raises(ValueError, match="window must hold finite numbers, got Window"):
+            decider.update(Window(*bad[:2], np.array([bad[2], 0.5])))
+        assert decider.smoothed is smoothed
+        assert decider.update(Window(1.0, 2.0, np.array([0.9, 0.1]))) == "a"
+
+
+def test_windows_are_compared_whole():
+    window = Window(0.0, 1.0, np.array([0.1, 0.9]))
+    assert window == Window(0.0, 1.0, np.array([0.1, 0.9]))
+    assert window != Window(0.0, 1.0, np.array([0.2, 0.8]))
+    assert window != Window(0.5, 1.0, np.array([0.1, 0.9]))
+    assert window != (0.0, 1.0)

@@ -3,6 +3,7 @@ import keras
 import numpy as np
 import pytest
 
+from harkeras._video_windows import blocks as blocks_of
 from harkeras.datasets import create_dataset
 from harkeras.flow import (
     FlowStack,
@@ -16,7 +17,7 @@ from harkeras.flow import (
     to_uint8,
 )
 from harkeras.models import create_two_stream_model
-from harkeras.prediction import _blocks, predict_on_video, predict_single_action
+from harkeras.prediction import predict_on_video, predict_single_action
 from harkeras.recipe import Recipe, count_channels, read_channels
 from harkeras.saving import save_model
 from harkeras.streaming import ActionStream
@@ -254,7 +255,7 @@ class TestPipeline:
         model = create_two_stream_model(2, (3, 48, 56, 7), width=0.05)
         stream = ActionStream(model, recipe)
         info = VideoInfo.read(video)
-        blocks = list(_blocks(info, stream, type("Bar", (), {"update": lambda self: None})()))
+        blocks = list(blocks_of(info, stream, type("Bar", (), {"update": lambda self: None})()))
         images = np.concatenate([np.stack(images) for images, _ in blocks])
         seconds = [moment for _, times in blocks for moment in times]
         every = flow_extraction(video, 12, 48, 56, streams="rgb+flow", fields=2)

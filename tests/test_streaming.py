@@ -1,3 +1,4 @@
+import tracemalloc
 import weakref
 from dataclasses import replace
 from fractions import Fraction
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+from harkeras.decisions import Decider
 from harkeras.models import create_convlstm_model, create_lrcn_model
 from harkeras.recipe import Recipe
 from harkeras.streaming import ActionStream, frames_on_screen, split_per_frame
@@ -333,8 +335,187 @@ class TestPush:
         with pytest.raises(ValueError, match=f"stride_seconds must be positive, got {stride}"):
             ActionStream(*pixels_model(), stride_seconds=stride)
 
+    @pytest.mark.parametrize("stride", [1e-300, 1e-9, float("inf")])
+    def test_stride_without_end(self, stride):
+        with pytest.raises(ValueError, match=r"stride_seconds must be finite and at least 0\.001"):
+            ActionStream(*pixels_model(), stride_seconds=stride)
+
+    def test_windows_without_length(self):
+        model, recipe = pixels_model()
+        with pytest.raises(ValueError, match=r"clip_seconds must be at least 0\.001, .*got 1e-09"):
+            ActionStream(model, replace(recipe, clip_seconds=1e-9))
+
+    def test_joints(self):
+        recipe = Recipe(CLASSES, 4, None, None, 1.0, streams="pose", joints=15, coordinates=2)
+        with pytest.raises(ValueError, match=r"recipe must be of frames \(T, H, W, C\), got one of joints"):
+            ActionStream(pixels_model()[0], recipe)
+
+    def test_model_that_gives_no_numbers(self):
+        clip = keras.Input((4, 8, 8, 3))
+        model = keras.Model(clip, keras.ops.log(layers.GlobalAvgPool3D()(clip) - 300))
+        stream = ActionStream(model, Recipe(CLASSES, 4, 8, 8, 1.0))
+        with pytest.raises(ValueError, match="model must answer with finite numbers"):
+            stream.push(noise(26, 8, 8, 3), np.arange(26) / 25)
+
     def test_default_stride(self):
+        """The distance of frames where each is computed once, half a window where all are, each time."""
         assert ActionStream(*pixels_model()).stride_seconds == pytest.approx(0.2)
+        assert ActionStream(*pixels_model(per_frame=False)).stride_seconds == pytest.approx(0.5)
+
+
+class TestTimes:
+    """Nothing that a clock does stops a stream, or makes it work or remember without end."""
+
+    @pytest.fixture(params=[True, False], ids=["split", "whole"])
+    def stream(self, request):
+        return ActionStream(*pixels_model(per_frame=request.param), stride_seconds=0.2)
+
+    @staticmethod
+    def expect_windows(stream, first, count=6):
+        """Push two seconds from `first` on, which go on with the stream, and see their windows."""
+        images, seconds = noise(51, 12, 12, 3), first + np.arange(51) / 25
+        windows = stream.push(images, seconds)[-count:]
+        starts = first + 0.2 * np.arange(count)
+        np.testing.assert_allclose([window.start_seconds for window in windows], starts, atol=1e-5)
+        rows = frames_on_screen(seconds, starts, 1.0, 5)
+        shown = [window.probabilities.reshape(5, 12, 12, 3) for window in windows]
+        np.testing.assert_array_equal(shown, images[rows])
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+    def test_no_number(self, stream, value):
+        for seconds in ([value, 0.0], [0.0, value]):
+            with pytest.raises(ValueError, match=r"seconds must be finite numbers, got \["):
+                stream.push(noise(2, 12, 12, 3), seconds)
+        self.expect_windows(stream, 0.0)
+        with pytest.raises(ValueError, match="seconds must be finite"):
+            stream.push(noise(1, 12, 12, 3), [value])
+        with pytest.raises(ValueError, match="end_seconds must be a finite number, got"):
+            stream.finish(value)
+
+    def test_a_step_back_is_refused_and_the_stream_goes_on(self):
+        model, recipe = pixels_model()
+        images, seconds = noise(90, 12, 12, 3), np.arange(90) / 25
+        expected = stream_all(ActionStream(model, recipe), images, seconds, 3.6)
+        stream, windows = ActionStream(model, recipe), []
+        for i in range(90):
+            windows += stream.push(images[i : i + 1], seconds[i : i + 1])
+            for wrong in ([seconds[i]], [seconds[i] - 0.5], [seconds[i] + 0.1, seconds[i]]):
+                with pytest.raises(ValueError, match="seconds must increase and be one per frame, got"):
+                    stream.push(images[: len(wrong)], wrong)
+        assert_same_windows(windows + stream.finish(3.6), expected, tolerance=0)
+
+    @pytest.mark.parametrize("later", [60.0, 3600.0, 1e8, 1e12])
+    @pytest.mark.parametrize("at_once", [True, False])
+    def test_windows_of_a_gap_are_never_computed(self, stream, later, at_once):
+        images, seconds = noise(51, 12, 12, 3), np.arange(51) / 25
+        times = np.concatenate([seconds, later + seconds])
+        if at_once:
+            windows = stream.push(np.concatenate([images, images]), times)
+        else:
+            windows = stream.push(images, seconds) + stream.push(images, later + seconds)
+        windows += stream.finish(later + 2.04)
+        starts = np.array([window.start_seconds for window in windows])
+        np.testing.assert_allclose(starts[:11], 0.2 * np.arange(11))  # those that began before it
+        np.testing.assert_allclose(starts[11:], later + 0.2 * np.arange(6), rtol=1e-12, atol=1e-5)
+
+    @pytest.mark.parametrize("back", [1.5, 100.0, 1e8])
+    def test_a_clock_that_is_set_back(self, stream, back):
+        self.expect_windows(stream, 1000.0)
+        self.expect_windows(stream, 1002.0 - back)
+
+    def test_a_clock_that_leaps_and_returns(self, stream):
+        self.expect_windows(stream, 0.0)
+        stream.push(noise(1, 12, 12, 3), [1e15])
+        self.expect_windows(stream, 2.04)
+
+    def test_short_pauses_are_no_gap(self, stream):
+        """Of a frame that stays for two windows, all windows are named."""
+        images = noise(40, 12, 12, 3)
+        seconds = np.arange(40) / 25 + 2.0 * (np.arange(40) >= 20)
+        windows = stream_all(stream, images, seconds, 3.6)
+        np.testing.assert_allclose([window.start_seconds for window in windows], 0.2 * np.arange(14))
+
+    @pytest.mark.parametrize("clip_seconds", [1.0, 0.3])
+    @pytest.mark.parametrize("stride", [0.1, 1.0, 3.0])
+    @pytest.mark.parametrize("seed", range(4))
+    def test_frames_that_are_not_needed_change_nothing(self, stride, clip_seconds, seed):
+        """With pauses of any length: what is pushed of a file gives the windows that all frames give."""
+        rng = np.random.default_rng(seed)
+        steps = rng.choice(
+            [0.01, 0.04, 0.5, 2.0, 7.0, 9.0, 500.0], 80, p=[0.2, 0.4, 0.2, 0.1, 0.05, 0.03, 0.02]
+        )
+        seconds = np.cumsum(steps) - steps[0]
+        end = seconds[-1] + rng.choice([0.04, 3.0, 100.0])
+        model, recipe = pixels_model()
+        recipe = replace(recipe, clip_seconds=clip_seconds)
+        images, streams = (
+            noise(80, 12, 12, 3),
+            [ActionStream(model, recipe, stride_seconds=stride) for _ in "ab"],
+        )
+        needed = streams[0].frames_needed(seconds, end)
+        expected = stream_all(streams[0], images, seconds, end)
+        assert_same_windows(
+            stream_all(streams[1], images[needed], seconds[needed], end), expected, tolerance=0
+        )
+
+    def test_memory_follows_frames_and_not_times(self, stream):
+        tracemalloc.start()
+        try:
+            stream.push(noise(2, 12, 12, 3), [0.0, 1e15])
+            needed = stream.frames_needed(np.array([0.0, 0.04, 1e8, 1e15]), 1e18)
+            stream.finish(1e18)
+            assert tracemalloc.get_traced_memory()[1] < 5_000_000
+        finally:
+            tracemalloc.stop()
+        assert needed.all()
+
+    def test_finish_before_the_start(self, stream):
+        stream.push(noise(2, 12, 12, 3), [5.0, 5.04])
+        with pytest.raises(
+            ValueError, match=r"end_seconds must not lie before the last frame, at 5.04, got 3"
+        ):
+            stream.finish(3.0)
+        (window,) = stream.finish(5.08)
+        assert window[:2] == (5.0, pytest.approx(5.08))
+
+    def test_after_the_end_a_stream_starts_anew(self, stream):
+        self.expect_windows(stream, 0.0)
+        stream.finish(2.04)
+        assert stream.finish(2.04) == []
+        self.expect_windows(stream, 0.5)
+
+    def test_one_frame_of_no_duration_has_no_window(self, stream):
+        stream.push(noise(1, 12, 12, 3), [5.0])
+        assert stream.finish(5.0) == []
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_windows_in_constant_memory():
+    clip = keras.Input((2, 4, 4, 1))
+    model = keras.Model(clip, layers.Dense(2, activation="softmax")(layers.Flatten()(clip)))
+    recipe = Recipe(("a", "b"), 2, 4, 4, 0.2, streams="gray")
+    stream, decider = ActionStream(model, recipe, stride_seconds=0.04), Decider(recipe.classes, 0.04)
+    block, counted = noise(50, 4, 4, 1), 0
+
+    def run(first, blocks):
+        windows = 0
+        for i in range(first, first + blocks):
+            for window in stream.push(block, (50 * i + np.arange(50)) / 25):
+                decider.update(window)
+                windows += 1
+        return windows
+
+    run(0, 100)
+    tracemalloc.start()
+    try:
+        run(100, 10)
+        before = tracemalloc.get_traced_memory()[0]
+        counted = run(110, 2000)
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert counted == 100_000
+    assert grown < 300_000  # three bytes a window
 
 
 def test_a_model_in_memory_is_compiled_once_and_follows_its_weights(tmp_path):
