@@ -1,16 +1,24 @@
+import gc
+import shutil
+import threading
+import weakref
+
 import keras
 import numpy as np
 import pytest
 from keras import layers
+from sklearn.utils.class_weight import compute_class_weight
 
 from harkeras.batches import Batches, ClipDataset, class_weights
-from harkeras.datasets import list_videos
+from harkeras.datasets import median_clip_seconds
 from harkeras.evaluation import evaluate
 from harkeras.flow import read_clip
+from harkeras.folders import list_videos
 from harkeras.training import train
-from harkeras.video import VideoInfo
+from harkeras.video import VideoError, VideoInfo
 
 LABELS = np.array([0] * 12 + [1] * 3 + [2] * 6)
+WEIGHTS = [21 / 36, 21 / 9, 21 / 18]  # 21 clips of 3 classes
 CLIPS = np.arange(21, dtype=np.uint8)[:, None, None, None, None] + np.zeros((1, 2, 3, 3, 3), np.uint8)
 
 
@@ -20,7 +28,10 @@ def rows_of(batches):
 
 class TestClassWeights:
     def test_inverse_frequency(self):
-        assert class_weights(LABELS) == {0: 0.25, 1: 1.0, 2: 0.5}
+        expected = compute_class_weight("balanced", classes=np.arange(3), y=LABELS)
+        assert list(class_weights(LABELS).values()) == pytest.approx(expected)
+        assert list(expected) == pytest.approx(WEIGHTS)
+        assert np.mean([class_weights(LABELS)[label] for label in LABELS]) == pytest.approx(1)
         assert class_weights(np.array([0, 1]), 2) == {0: 1.0, 1: 1.0}
 
     def test_refusals(self):
@@ -64,7 +75,7 @@ class TestBatches:
         for index in range(len(batches)):
             _, labels, weights = batches[index]
             assert weights.dtype == np.float32
-            assert weights.tolist() == [[0.25, 1.0, 0.5][label] for label in labels]
+            assert weights.tolist() == pytest.approx([WEIGHTS[label] for label in labels])
 
     def test_mixup(self):
         batches = self.make(seed=1, mixup=0.4)
@@ -168,11 +179,159 @@ class TestClipDataset:
         assert (model.recipe.clip_seconds, model.recipe.frames) == (1.0, 3)
         model.fit(dataset, epochs=1, verbose=0)
 
+    def test_batch_size_and_seed_are_said_once(self, videos, monkeypatch):
+        sizes = []
+
+        def make(self, index):
+            sizes.append((len(self.order), self.batch_size, self.seed))
+            return original(self, index)
+
+        original = Batches.__getitem__
+        monkeypatch.setattr(Batches, "__getitem__", make)
+        options = {"classes": ["a", "b"], "epochs": 1, "validation_split": 0, "verbose": False}
+        for of_dataset, of_train, expected in (
+            ({}, {}, (8, 27)),
+            ({"batch_size": 5, "seed": 3}, {}, (5, 3)),
+            ({}, {"batch_size": 6, "seed": 4}, (6, 4)),
+            ({"batch_size": 5, "seed": 3}, {"batch_size": 5, "seed": 3}, (5, 3)),
+        ):
+            sizes.clear()
+            train(small_model(), ClipDataset(*videos, **SIZE, **of_dataset), **options, **of_train)
+            assert {size[1:] for size in sizes} == {expected}
+        for of_train, message in (
+            ({"batch_size": 6}, "batch_size is 5 in the ClipDataset, got 6: say it once"),
+            ({"seed": 4}, "seed is 3 in the ClipDataset, got 4: say it once"),
+            ({"clip_seconds": 2.0}, "clip_seconds is 1.0 in the ClipDataset, got 2.0: say it once"),
+            ({"streams": "flow"}, "streams is 'rgb' in the ClipDataset, got 'flow': say it once"),
+            ({"labels": videos[1]}, "labels must not come beside a data set, which has its own"),
+        ):
+            dataset = ClipDataset(*videos, **SIZE, batch_size=5, seed=3, clip_seconds=1.0)
+            with pytest.raises(ValueError, match=message):
+                train(small_model(), dataset, **options, **of_train)
+
+    def test_the_recipe_knows_how_long_the_videos_are(self, videos):
+        model = small_model()
+        train(model, ClipDataset(*videos, **SIZE), classes=["a", "b"], epochs=1, verbose=False)
+        assert model.recipe.clip_seconds == pytest.approx(median_clip_seconds(videos[0]))
+
+    def test_no_thread_is_left(self, videos):
+        before = threading.active_count()
+        for _ in range(10):
+            dataset = ClipDataset(*videos, **SIZE, workers=4)
+            dataset[0]
+            forgotten = weakref.ref(dataset)
+            gc.disable()  # a data set that holds itself would wait for it
+            try:
+                del dataset
+                assert forgotten() is None
+            finally:
+                gc.enable()
+        assert threading.active_count() <= before
+
     def test_refusals(self, videos):
         paths, labels = videos
+        with pytest.raises(ValueError, match="workers must be at least 1, got 0"):
+            ClipDataset(paths, labels, workers=0)
         with pytest.raises(ValueError, match="labels must be one per video, got 1 and 16 videos"):
             ClipDataset(paths, labels[:1])
         with pytest.raises(ValueError, match="clips_per_video must be at least 1, got 0"):
             ClipDataset(paths, labels, clips_per_video=0)
         with pytest.raises(ValueError, match="clip_seconds must be positive, got -1"):
             ClipDataset(paths, labels, clip_seconds=-1)
+
+
+class TestUnreadableVideos:
+    """They are named once, batches stay whole, and nothing else changes."""
+
+    @pytest.fixture
+    def broken(self, videos, tmp_path):
+        """The sample clips; the second is no video, the last but one is cut short, the last is gone."""
+        paths = [shutil.copy(path, tmp_path / f"{row}.mp4") for row, path in enumerate(videos[0])]
+        paths[1].write_text("not a video")
+        paths[-2].write_bytes(paths[-2].read_bytes()[:300])
+        paths[-1].unlink()
+        return paths, videos[1], [1, len(paths) - 2, len(paths) - 1]
+
+    def test_the_next_one_of_the_class_takes_the_place(self, broken):
+        paths, labels, bad = broken
+        dataset = ClipDataset(paths, labels, **SIZE, batch_size=4)
+        with pytest.warns(UserWarning, match=r"a clip was left out: .*") as record:
+            batches = [dataset[index] for index in range(len(dataset))]
+        assert len(record) == 3
+        assert all(any(paths[row].name in str(each.message) for each in record) for row in bad)
+        assert set(dataset.unreadable) == set(bad)
+        assert np.array_equal(np.concatenate([batch[1] for batch in batches]), labels)
+        assert np.array_equal(batches[0][0][1], read_clip(paths[2], (3, 12, 16, 3)))
+        first = int(np.flatnonzero(labels == labels[-1])[0])  # after the last one of a class
+        assert np.array_equal(batches[-1][0][-1], read_clip(paths[first], (3, 12, 16, 3)))
+        again = [dataset[index] for index in range(len(dataset))]  # and nothing is said again
+        assert all(map(np.array_equal, [clips for clips, _ in batches], [clips for clips, _ in again]))
+
+    def test_training_goes_on_and_validation_clips_are_not_trained_on(self, broken, monkeypatch):
+        paths, labels, bad = broken
+        seen = {"training": set(), "validation": set()}
+
+        def read(self, rows, seed, among=None):
+            clips, rows = original(self, rows, seed, among)
+            seen["validation" if seed is None else "training"] |= set(rows.tolist())
+            return clips, rows
+
+        original = ClipDataset.read
+        monkeypatch.setattr(ClipDataset, "read", read)
+        model = small_model()
+        with pytest.warns(UserWarning, match="a clip was left out"):
+            history = train(
+                model, ClipDataset(paths, labels, **SIZE), classes=["a", "b"], epochs=2, validation_split=0.4,
+                verbose=False,
+            )  # fmt: skip
+        assert len(history.epoch) == 2
+        assert not seen["training"] & seen["validation"]
+        assert not (seen["training"] | seen["validation"]) & set(bad)
+
+    def test_fit(self, broken):
+        paths, labels, _ = broken
+        model = small_model()
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        with pytest.warns(UserWarning, match="a clip was left out"):
+            model.fit(ClipDataset(paths, labels, **SIZE, seed=1), epochs=1, verbose=0)
+
+    def test_they_are_not_scored(self, broken):
+        paths, labels, bad = broken
+        good = np.setdiff1d(np.arange(len(paths)), bad)
+        model = small_model()
+        dataset = ClipDataset(paths, labels, **SIZE, clips_per_video=2, clip_seconds=0.5)
+        with pytest.warns(UserWarning, match="a clip was left out"):
+            evaluation = evaluate(model, dataset, classes=["a", "b"], groups=np.arange(len(paths)))
+        assert np.array_equal(evaluation.labels, labels[good])
+        rest = ClipDataset(
+            [paths[row] for row in good], labels[good], **SIZE, clips_per_video=2, clip_seconds=0.5
+        )
+        expected = evaluate(model, rest, classes=["a", "b"], batch_size=3)
+        assert evaluation.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
+        assert evaluation.group_interval is not None
+
+    def test_strict(self, broken):
+        paths, labels, _ = broken
+        dataset = ClipDataset(paths[:-1], labels[:-1], **SIZE, strict=True, clip_seconds=1.0)
+        for work in (
+            lambda: train(small_model(), dataset, classes=["a", "b"], validation_split=0, verbose=False),
+            lambda: evaluate(small_model(), dataset, classes=["a", "b"]),
+        ):
+            with pytest.raises(VideoError, match=rf"{paths[1]}|{paths[-2]}"):
+                work()
+
+    def test_none_of_a_class_is_left(self, broken):
+        paths, _, bad = broken
+        dataset = ClipDataset([paths[row] for row in (bad[0], 0, bad[1])], np.array([0, 1, 0]), **SIZE)
+        with (
+            pytest.warns(UserWarning, match="a clip was left out"),
+            pytest.raises(VideoError, match=r"no video of a class can be read, the first of 2: .*1\.mp4"),
+        ):
+            train(
+                small_model(), dataset, classes=["a", "b"], validation_split=0, verbose=False, clip_seconds=1
+            )
+        with (
+            pytest.warns(UserWarning, match="a clip was left out"),
+            pytest.raises(VideoError, match=r"no video can be read, the first of 1: .*1\.mp4"),
+        ):
+            evaluate(small_model(), ClipDataset([paths[1]], [0], **SIZE), classes=["a", "b"])
