@@ -23,10 +23,12 @@ from harkeras.evaluation import Evaluation, evaluate, measure_latency
 from harkeras.feature_table import read_feature_table
 from harkeras.flow import FlowMethod
 from harkeras.folders import ClipFolder, read_folder
+from harkeras.leakage import leakage_report
 from harkeras.models import check_options, create_model, describe_unknown, list_models
 from harkeras.plots import plot_confusion_matrix, plot_metric
 from harkeras.recipe import TrainingRecord, read_channels
 from harkeras.saving import load_model, save_model
+from harkeras.shortcuts import class_shortcuts
 from harkeras.sources import warn_if_unknown
 from harkeras.splits import Split, split_clips
 from harkeras.training import train
@@ -122,6 +124,11 @@ def train_on_folder(
     splitting.of(folder)  # before the long work, because it may refuse the folder
     if split == "group":
         warn_if_unknown(folder.sources)
+    notes = class_shortcuts(
+        folder.video_paths, folder.labels, folder.classes, folder.sources.groups, workers=workers
+    )
+    for note in notes:
+        _logger.warning("%s", note)
     with seeded(seed):
         if model == "auto" and _weights_can_be_had(options, cache):
             job = _train_auto(folder, splitting, input_shape, options, flow_method, cache, workers)
@@ -131,7 +138,7 @@ def train_on_folder(
                 "lrcn" if model == "auto" else model, len(folder.classes), shape, **options
             )
             job = _train_network(network, folder, splitting, shape, flow_method, cache, workers, training)
-    trained = _finish(folder, splitting, output_dir, *job)
+    trained = _finish(folder, notes, splitting, output_dir, *job)
     if training.get("resume") is not None:  # only now: the model lies on the disk
         Path(training["resume"]).unlink(missing_ok=True)
     return trained
@@ -242,25 +249,19 @@ def _train_auto(folder, splitting, input_shape, options, flow_method, cache, wor
     return trained.model, folder, (train_rows, test_rows), evaluation, None, notes
 
 
-def _finish(asked, splitting, output_dir, network, folder, rows, evaluation, history, more) -> TrainedModel:
+def _finish(
+    asked, notes, splitting, output_dir, network, folder, rows, evaluation, history, more
+) -> TrainedModel:
     """Save the model, with the record of its training, and the report beside it."""
     network.recipe = replace(network.recipe, training=splitting.record(folder, *rows))
     path = save_model(network, output_dir, loss=evaluation.loss, accuracy=evaluation.accuracy)
     evaluation = replace(evaluation, latency_seconds=measure_latency(network))
-    parts = [str(folder), *_content_notes(folder, *rows), more]
+    leaks = leakage_report(folder.video_paths, folder.sources.groups, *rows)
+    parts = [str(folder), *notes, str(leaks), more]
     if len(folder.video_paths) < len(asked.video_paths):
         parts.insert(1, f"{len(asked.video_paths) - len(folder.video_paths)} clips could not be read")
     text = "\n".join(part for part in parts if part)
     return TrainedModel(network, path, evaluation, history, _write_report(path, evaluation, history, text))
-
-
-def _content_notes(folder: ClipFolder, train: np.ndarray, test: np.ndarray) -> list[str]:
-    """Say which clips are identical on both sides of the split."""
-    digests = np.array([content_digest(path) for path in folder.video_paths])
-    both = int(np.isin(digests[test], digests[train]).sum())
-    if not both:
-        return []
-    return [f"{both} test clips are copies of training clips, byte for byte: accuracy is overstated"]
 
 
 def _known(folder: ClipFolder, rows: np.ndarray) -> np.ndarray | None:
