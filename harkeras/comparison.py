@@ -120,18 +120,16 @@ def compare(
     if "group" in splits:
         warn_if_unknown(folder.sources)
     output_dir = Path(output_dir)
-    keys = {
-        (str(contestant), split): _row_file(
-            output_dir, folder, contestant, split, common, input_shape, training
-        )
-        for contestant in contestants
-        for split in splits
-    }
+    paths = {}
+    for each in contestants:
+        settings = common if each.model == "auto" else common | {"input_shape": input_shape, **training}
+        for split in splits:
+            paths[str(each), split] = _row_file(output_dir, folder, each, split, settings)
     rows, confusions, failed = [], {}, []
     for contestant in contestants:
         run = None
         for split in splits:
-            path = keys[str(contestant), split]
+            path = paths[str(contestant), split]
             if not path.is_file():
                 run = run or _prepare(contestant, folder, output_dir, workers, input_shape, training)
                 try:
@@ -151,15 +149,13 @@ def compare(
 
 
 def _row_file(
-    output_dir: Path, folder: ClipFolder, contestant: Contestant, split, common, input_shape, training
+    output_dir: Path, folder: ClipFolder, contestant: Contestant, split: Split, settings: dict[str, Any]
 ) -> Path:
     """Name the file of a row by all that its numbers follow from: clips, sources, model and settings.
 
     Raises:
         ValueError: If a setting does not say what it was made of.
     """
-    # auto has a budget of its own
-    of_model = {} if contestant.model == "auto" else {"input_shape": input_shape, **training}
     facts = {
         "columns": COLUMNS,
         "model": contestant.model,
@@ -169,7 +165,7 @@ def _row_file(
         "clips": [content_digest(path) for path in folder.video_paths],
         "labels": folder.labels.tolist(),
         "groups": folder.sources.groups.tolist(),
-        "settings": {name: plain_config(name, each) for name, each in (common | of_model).items()},
+        "settings": {name: plain_config(name, each) for name, each in settings.items()},
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     return output_dir / "rows" / f"{contestant.model}__{split}__{digest}.json"
