@@ -24,7 +24,7 @@ inline-block; margin: 1em 1em 0 0; }} img {{ max-width: 100%; }} </style></head>
 models</h1> <p>Accuracy is the share of all test clips of all folds that are named right. With the split
 &quot;group&quot;, no source video is on both sides of a fold; with &quot;random&quot;, accuracy is
 overstated: leaking clips have a sibling, of the same source, among those trained on. Where two intervals
-overlap widely, the difference may be chance.</p>
+overlap widely, the difference may be chance.</p> <p>{sources}</p>
 <table><tr>{head}</tr>{body}</table> <h2>What accuracy costs</h2><figure><img alt="accuracy against time per
 clip" src="{scatter}"></figure> <h2>Which action is taken for which</h2>{confusions} </body></html>
 """
@@ -55,9 +55,21 @@ def in_words(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def write_page(
-    path: Path, rows: Sequence[dict[str, Any]], confusions: dict[str, np.ndarray], classes: Sequence[str]
+    path: Path,
+    rows: Sequence[dict[str, Any]],
+    confusions: dict[str, np.ndarray],
+    classes: Sequence[str],
+    sources: str,
 ) -> None:
-    """Write the rows of a comparison, accuracy against latency, and the confusion matrices as one page."""
+    """Write the rows of a comparison, accuracy against latency, and the confusion matrices as one page.
+
+    Args:
+        path: The file.
+        rows: What `compare` returns.
+        confusions: Confusion matrices by their titles.
+        classes: Names of the classes.
+        sources: What is known of the sources of the clips, in words.
+    """
     body = ["".join(f"<td>{html.escape(value)}</td>" for value in in_words(row)) for row in rows]
     drawn = [plot_confusion_matrix(matrix, classes, name) for name, matrix in confusions.items()]
     figures = "".join(
@@ -68,6 +80,7 @@ def write_page(
         body="".join(f"<tr>{cells}</tr>" for cells in body),
         scatter=_data_url(plot_comparison(rows)),
         confusions=figures,
+        sources=html.escape(sources),
     )
     write_text(path, page)
 

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import keras
 import numpy as np
 
 from harkeras._comparison_page import HEAD, in_words, plot_comparison, write_page
-from harkeras._files import write_text
-from harkeras._text import to_cell
+from harkeras._configs import plain_config
+from harkeras._files import content_digest, write_text, written_whole
 from harkeras.auto import check_weights, split_options
-from harkeras.cross_validation import CrossValidation, cross_validate, cross_validate_auto
-from harkeras.datasets import Dataset, create_dataset, list_classes, list_videos, median_clip_seconds
+from harkeras.cross_validation import (
+    CrossValidation,
+    check_training,
+    cross_validate,
+    cross_validate_auto,
+    rows_of_folds,
+)
+from harkeras.datasets import load_folder
 from harkeras.feature_table import read_feature_table
+from harkeras.folders import ClipFolder, read_folder
 from harkeras.models import count_multiply_adds, create_model
 from harkeras.models._registry import count_parameters, no_weights
 from harkeras.recipe import read_channels
+from harkeras.sources import warn_if_unknown
 from harkeras.splits import Split
 
 __all__ = ["COLUMNS", "Contestant", "compare", "markdown_table", "plot_comparison"]
@@ -61,6 +67,7 @@ def compare(
     splits: Sequence[Split] = ("group",),
     folds: int | Literal["groups"] = 5,
     split_dir: str | os.PathLike | None = None,
+    group_by: str | int | Callable[[Path], str] | None = None,
     workers: int | None = None,
     seed: int = 27,
     **training,
@@ -78,10 +85,12 @@ def compare(
         input_shape: Clip shape (frames, height, width, channels) for all models but auto.
         splits: "group", "random", "official": each model is run with each.
         folds: Number of folds, or "groups" to leave one source out at a time.
-        split_dir: Folder of the official split files.
+        split_dir: Folder of the official split files; each split that it has is a fold.
+        group_by: What names the source of a clip, see `find_sources`.
         workers: Threads that decode; one per core by default.
         seed: Seed of the folds, the weights and the training.
-        **training: Further arguments of `train`, the same for all models but auto: the budget.
+        **training: Further arguments of `train`, the same for all models but auto: the budget. Schedules and
+            augmentations must be those of this package or of Keras, which say what they were made of.
 
     Returns:
         The rows of the table, dictionaries with the keys `COLUMNS`. `accuracy` is over all test clips of all
@@ -89,7 +98,8 @@ def compare(
 
     Raises:
         FileNotFoundError: If a folder is missing.
-        ValueError: If there is no model, one is given twice, or an argument is out of its range.
+        ValueError: If there is no model, one is given twice, an argument is out of its range, or a function
+            that cannot be told from another.
         OSError: If auto's weights cannot be had.
         RuntimeError: If the loss of a model is no number; the other rows are written first.
     """
@@ -97,44 +107,68 @@ def compare(
     names = [str(each) for each in contestants]
     if not names or len(set(names)) < len(names):
         raise ValueError(f"models must name at least one model, each once, got {names}")
-    classes = list_classes(data_dir) if classes is None else list(classes)
+    if not splits or len(set(splits)) < len(splits):
+        raise ValueError(f"splits must name at least one split, each once, got {list(splits)}")
+    folder = read_folder(data_dir, classes, group_by=group_by, copies=True)
     for each in contestants:  # before the long work, because a builder may refuse its arguments
-        _check(each, len(classes), input_shape)
-    output_dir, videos = Path(output_dir), list_videos(data_dir, classes)[0]
+        _check(each, len(folder.classes), input_shape)
+    check_training(training)
     common = {"folds": folds, "seed": seed, "split_dir": split_dir}
-    clips = [[str(path.relative_to(data_dir)), path.stat().st_size] for path in videos]
+    groups = folder.sources.groups
+    for split in splits:
+        rows_of_folds(folder.video_paths, folder.labels, groups, split, folds, split_dir, seed)
+    if "group" in splits:
+        warn_if_unknown(folder.sources)
+    output_dir = Path(output_dir)
+    paths = {}
+    for each in contestants:
+        settings = common if each.model == "auto" else common | {"input_shape": input_shape, **training}
+        for split in splits:
+            paths[str(each), split] = _row_file(output_dir, folder, each, split, settings)
     rows, confusions, failed = [], {}, []
     for contestant in contestants:
-        of_model = {} if contestant.model == "auto" else {"input_shape": input_shape, **training}
         run = None
         for split in splits:
-            facts = [COLUMNS, str(contestant), split, classes, clips]
-            facts.append(repr(sorted(_plain(common | of_model).items())))
-            digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-            path = output_dir / "rows" / f"{contestant.model}__{split}__{digest}.json"
+            path = paths[str(contestant), split]
             if not path.is_file():
-                run = run or _prepare(contestant, data_dir, classes, output_dir, workers, **of_model)
+                run = run or _prepare(contestant, folder, output_dir, workers, input_shape, training)
                 try:
-                    result = run(classes=classes, split=split, **common)
+                    result = run(classes=folder.classes, split=split, **common)
                 except RuntimeError as error:
                     failed.append(f"{contestant}, {split}: {error}")
                     continue
-                _write(path, {"row": _row(contestant, result), "confusion": result.confusion.tolist()})
+                row = {"row": _row(contestant, result), "confusion": result.confusion.tolist()}
+                write_text(path, json.dumps(row, indent=1))
             finished = json.loads(path.read_text(encoding="utf-8"))
             rows.append(finished["row"])
             confusions[f"{contestant}, {split}"] = np.array(finished["confusion"])
-            _write_tables(output_dir, rows, confusions, classes)
+            _write_tables(output_dir, rows, confusions, folder)
     if failed:
         raise RuntimeError(f"the table lacks what could not be trained: {'; '.join(failed)}")
     return rows
 
 
-def _plain(settings: dict[str, Any]) -> dict[str, Any]:
-    """Write an optimizer as its settings, without its place in the memory."""
-    return {
-        name: each.get_config() if isinstance(each, keras.optimizers.Optimizer) else each
-        for name, each in settings.items()
+def _row_file(
+    output_dir: Path, folder: ClipFolder, contestant: Contestant, split: Split, settings: dict[str, Any]
+) -> Path:
+    """Name the file of a row by all that its numbers follow from: clips, sources, model and settings.
+
+    Raises:
+        ValueError: If a setting does not say what it was made of.
+    """
+    facts = {
+        "columns": COLUMNS,
+        "model": contestant.model,
+        "options": plain_config("options", contestant.options),
+        "split": split,
+        "classes": folder.classes,
+        "clips": [content_digest(path) for path in folder.video_paths],
+        "labels": folder.labels.tolist(),
+        "groups": folder.sources.groups.tolist(),
+        "settings": {name: plain_config(name, each) for name, each in settings.items()},
     }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return output_dir / "rows" / f"{contestant.model}__{split}__{digest}.json"
 
 
 def _check(contestant: Contestant, num_classes: int, input_shape) -> None:
@@ -147,32 +181,35 @@ def _check(contestant: Contestant, num_classes: int, input_shape) -> None:
     check_weights(contestant.options)
 
 
-def _prepare(contestant: Contestant, data_dir, classes, output_dir: Path, workers, **options):
+def _prepare(contestant: Contestant, folder: ClipFolder, output_dir: Path, workers, input_shape, training):
     """Read what the cross-validation of a model needs, and return it as a function of the folds."""
     if contestant.model == "auto":
         of_table, of_training = split_options(contestant.options)
         if "folds" in of_training:
             of_training["inner_folds"] = of_training.pop("folds")
-        videos, labels = list_videos(data_dir, classes)
-        table = read_feature_table(videos, workers=workers, cache=output_dir / "features", **of_table)
-        return partial(cross_validate_auto, table, labels[table.rows], **of_training)
-    input_shape = options.pop("input_shape")
-    data = _read(data_dir, classes, input_shape, output_dir / "frames.npy", workers)
-    training = {"clip_seconds": median_clip_seconds(data.video_paths), "verbose": False} | options
+        table = read_feature_table(
+            folder.video_paths, workers=workers, cache=output_dir / "features", **of_table
+        )
+        folder = folder[table.rows]
+        of_training["groups"] = folder.sources.groups
+        return partial(cross_validate_auto, table, folder.labels, **of_training)
+    frames, height, width, channels = input_shape
+    streams, flow_fields = read_channels(channels)
+    data = load_folder(
+        folder,
+        frames=frames,
+        height=height,
+        width=width,
+        streams=streams,
+        flow_fields=max(flow_fields, 1),
+        workers=workers,
+        cache=output_dir / "frames.npy",
+    )
 
     def build():
-        return create_model(contestant.model, len(classes), input_shape, **contestant.options)
+        return create_model(contestant.model, len(folder.classes), input_shape, **contestant.options)
 
-    return partial(cross_validate, build, data, **training)
-
-
-def _read(data_dir, classes, input_shape, cache: Path, workers) -> Dataset:
-    frames, height, width, channels = input_shape
-    streams, fields = read_channels(channels)
-    return create_dataset(
-        data_dir, classes, frames=frames, height=height, width=width, streams=streams,
-        flow_fields=max(fields, 1), workers=workers, cache=cache,
-    )  # fmt: skip
+    return partial(cross_validate, build, data, **{"verbose": False} | training)
 
 
 def _row(contestant: Contestant, result: CrossValidation) -> dict[str, Any]:
@@ -188,18 +225,13 @@ def _row(contestant: Contestant, result: CrossValidation) -> dict[str, Any]:
     return dict(zip(COLUMNS, values, strict=True))
 
 
-def _write(path: Path, content: dict[str, Any]) -> None:
-    write_text(path, json.dumps(content, indent=1))
-
-
-def _write_tables(output_dir: Path, rows, confusions, classes: Sequence[str]) -> None:
-    table = io.StringIO(newline="")
-    writer = csv.DictWriter(table, COLUMNS)
-    writer.writeheader()
-    writer.writerows(row | {"model": to_cell(row["model"])} for row in rows)
-    write_text(output_dir / "comparison.csv", table.getvalue())
-    write_text(output_dir / "comparison.md", markdown_table(rows) + "\n")
-    write_page(output_dir / "comparison.html", rows, confusions, classes)
+def _write_tables(output_dir: Path, rows, confusions, folder: ClipFolder) -> None:
+    with written_whole(output_dir / "comparison.csv") as path, path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(rows)
+    write_text(output_dir / "comparison.md", f"{markdown_table(rows)}\n\n{folder.sources}\n")
+    write_page(output_dir / "comparison.html", rows, confusions, folder.classes, str(folder.sources))
 
 
 def markdown_table(rows: Sequence[dict[str, Any]]) -> str:

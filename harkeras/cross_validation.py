@@ -7,19 +7,22 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import keras
 import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
 
+from harkeras._keras_state import seeded
 from harkeras.auto import head_features, train_auto
 from harkeras.datasets import Dataset
 from harkeras.evaluation import Evaluation, evaluate, measure_latency
 from harkeras.feature_table import FeatureTable
 from harkeras.intervals import clustered_interval, wilson_interval
-from harkeras.splits import Split, list_folds, read_groups, split_by_files
-from harkeras.training import train
+from harkeras.sources import read_groups
+from harkeras.split_lists import list_official_splits, split_by_files
+from harkeras.splits import Split, list_folds
+from harkeras.training import check_options, train
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def cross_validate(
     build: Callable[[], keras.Model],
     data: Dataset,
     *,
-    classes: Sequence[str],
+    classes: Sequence[str] | None = None,
     groups: np.ndarray | None = None,
     split: Split = "group",
     folds: int | Literal["groups"] = 5,
@@ -102,18 +105,19 @@ def cross_validate(
     """Train and test a model fold by fold, with new weights in each.
 
     Early stopping looks at clips of further sources inside the training folds, never at the tested ones.
+    Frames that are mapped from a file on disk stay there.
 
     Args:
         build: Function that makes the uncompiled model.
-        data: Clips, labels and paths, from `create_dataset`.
-        classes: Names of the classes.
-        groups: (N,), the source of each clip; read from the paths by default.
+        data: Clips, from `create_dataset`.
+        classes: Names of the classes; those of the data set by default.
+        groups: (N,), the source of each clip; those of the data set by default.
         split: "group" keeps the clips of a source in one fold; "random" does not, and overstates the
-            accuracy; "official" takes the three splits of the files in `split_dir`.
+            accuracy; "official" takes all splits that `split_dir` has files for, each as a fold.
         folds: Number of folds, or "groups" to leave one source out at a time; without meaning for "official".
-        split_dir: Folder of the official split files.
+        split_dir: Folder of the official split files, see `split_by_files`.
         seed: Seed of the folds, the weights and the training.
-        **training: Further arguments of `train`.
+        **training: Further arguments of `train`, but for `resume`.
 
     Returns:
         `CrossValidation`; `print` it.
@@ -123,17 +127,22 @@ def cross_validate(
         FileNotFoundError: If the split files are missing.
         RuntimeError: If the loss is not a number in the first epoch.
     """
-    groups = read_groups(data.video_paths) if groups is None else np.asarray(groups)
+    check_training(training)
+    classes = data.classes if classes is None else tuple(classes)
+    groups = data.groups if groups is None else np.asarray(groups)
+    rows = rows_of_folds(data.video_paths, data.labels, groups, split, folds, split_dir, seed)
+    known = {"streams": data.streams, "flow_method": data.flow_method, "classes": classes, "seed": seed}
+    if "clip_seconds" not in training:
+        known["clip_seconds"] = data.clip_seconds
 
     def fit(training_rows, test_rows):
-        keras.utils.set_random_seed(seed)
-        model = build()
-        known = None if split == "random" else groups[training_rows]
-        clips, labels = data.features[training_rows], data.labels[training_rows]
-        train(model, clips, labels, classes=classes, groups=known, seed=seed, **training)
-        return model, model, data.features[test_rows]
+        clips = data[training_rows]
+        sources = None if split == "random" else groups[training_rows]
+        with seeded(seed):
+            model = build()
+            train(model, clips.features, clips.labels, groups=sources, **known | training)
+        return model, model, data[test_rows].features
 
-    rows = _folds(data.video_paths, data.labels, groups, split, folds, split_dir, seed)
     return _test_folds(fit, rows, data.labels, groups, classes, split)
 
 
@@ -173,6 +182,7 @@ def cross_validate_auto(
     """
     labels = np.asarray(labels)
     groups = read_groups(table.video_paths) if groups is None else np.asarray(groups)
+    rows = rows_of_folds(table.video_paths, labels, groups, split, folds, split_dir, seed)
 
     def fit(training_rows, test_rows):
         known = None if split == "random" else groups
@@ -180,18 +190,31 @@ def cross_validate_auto(
         trained = train_auto(table, labels, training_rows, **facts, **options)
         return trained.model, trained.head, head_features(table, trained.chosen, test_rows)
 
-    rows = _folds(table.video_paths, labels, groups, split, folds, split_dir, seed)
     return _test_folds(fit, rows, labels, groups, classes, split)
 
 
-def _folds(
+def check_training(training: dict[str, Any]) -> None:
+    """Raise ValueError for arguments of `train` that no fold could make right."""
+    if "resume" in training:
+        raise ValueError("resume must be left out: it keeps the state of one training, and each fold is one")
+    check_options(training)
+
+
+def rows_of_folds(
     video_paths: Sequence[Path], labels, groups, split: Split, folds, split_dir, seed: int
 ) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the rows to train on and those to test on for each fold of a split.
+
+    Raises:
+        ValueError: If there is no such split, or not so many folds can be made.
+        FileNotFoundError: If the official split files are missing.
+    """
     if split != "official":
         return list_folds(labels, groups, split=split, folds=folds, seed=seed)
     if split_dir is None:
         raise ValueError("split_dir is missing: an official split needs the folder of its files")
-    return [split_by_files(video_paths, split_dir, split=number) for number in (1, 2, 3)]
+    numbers = list_official_splits(split_dir)
+    return [split_by_files(video_paths, split_dir, split=number) for number in numbers]
 
 
 def _test_folds(fit: Callable, rows, labels, groups, classes, split: Split) -> CrossValidation:

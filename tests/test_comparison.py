@@ -1,22 +1,40 @@
 import csv
+import os
 import shutil
+import signal
+import subprocess
+import sys
 from itertools import chain, repeat
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-import harkeras.comparison
 import harkeras.cross_validation
+from harkeras.augment import Pepper
 from harkeras.comparison import COLUMNS, Contestant, compare
 from harkeras.cross_validation import cross_validate, cross_validate_auto
 from harkeras.datasets import create_dataset, list_classes, list_videos
 from harkeras.feature_table import read_feature_table
 from harkeras.models import create_lrcn_model
+from harkeras.schedules import Schedule, cosine_schedule
 from harkeras.splits import list_folds
 
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
+
 SHAPE = (4, 64, 64, 3)
+SMALL = Contestant("lrcn", {"filters": (2, 2, 2, 2), "units": 4})
 FAST = {"epochs": 1, "batch_size": 8, "validation_split": 0.34}
+
+
+@pytest.fixture
+def eager():
+    """Run the tiny models step by step: tracing them takes longer."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 class TestFolds:
@@ -101,11 +119,53 @@ class TestCrossValidate:
             cross_validate(lambda: None, data, classes=["a", "b"], split="official")
 
 
+def test_memory_mapped_frames_are_not_copied(tmp_path):
+    """300 MB of clips on disk: a copy of a fold's would be 150 MB or more."""
+    code = """
+import resource, sys
+import keras, numpy as np
+from pathlib import Path
+from harkeras.cross_validation import cross_validate
+from harkeras.datasets import Dataset
+from harkeras.sources import Sources
+shape = (600, 1, 408, 408, 3)
+features = np.lib.format.open_memmap(sys.argv[1], "w+", np.uint8, shape)
+features.flush()
+del features
+features, labels = np.load(sys.argv[1], mmap_mode="r"), np.arange(600) % 2
+sources = Sources(np.array([str(i // 4) for i in range(600)]), "by hand")
+data = Dataset(features, labels, [Path(str(i)) for i in range(600)], classes=("a", "b"), sources=sources)
+
+def build():
+    clip = keras.Input(shape[1:])
+    x = keras.layers.GlobalAveragePooling3D()(clip)
+    return keras.Model(clip, keras.layers.Dense(2, activation="softmax")(x))
+
+def anonymous():  # without what is mapped from the file
+    text = Path("/proc/self/status").read_text().partition("RssAnon:")[2]
+    return int(text.split()[0]) / 1024
+
+most = []
+class Watch(keras.callbacks.Callback):
+    def on_train_batch_begin(self, batch, logs=None):
+        most.append(anonymous())
+    on_test_batch_begin = on_train_batch_begin
+    on_predict_batch_begin = on_train_batch_begin
+
+build().predict_on_batch(np.zeros((4, *shape[1:]), np.uint8))
+before = anonymous()
+options = {"clip_seconds": 1, "epochs": 1, "batch_size": 4, "verbose": False, "callbacks": [Watch()]}
+cross_validate(build, data, folds=2, **options)
+print(max(most) - before)"""
+    command = [sys.executable, "-c", code, str(tmp_path / "frames.npy")]
+    run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parents[1])
+    assert float(run.stdout) < 100
+
+
 class TestCompare:
-    def test_table_page_and_resumption(self, sample_dir, tmp_path, monkeypatch):
-        small = Contestant("lrcn", {"filters": (2, 2, 2, 2), "units": 4})
+    def test_table_page_and_resumption(self, sample_dir, tmp_path):
         options = {"output_dir": tmp_path / "out", "input_shape": SHAPE, "folds": 2, **FAST}
-        rows = compare(sample_dir, [small], splits=("group", "random"), **options)
+        rows = compare(sample_dir, [SMALL], splits=("group", "random"), **options)
         assert [row["split"] for row in rows] == ["group", "random"]
         table = list(csv.DictReader((tmp_path / "out/comparison.csv").open()))
         assert tuple(table[0]) == COLUMNS
@@ -117,15 +177,8 @@ class TestCompare:
         assert "lrcn(filters=(2, 2, 2, 2), units=4)" in page
         assert (tmp_path / "out/comparison.md").read_text().count("\n| lrcn(") == 2
 
-        ran = []
-        monkeypatch.setattr(
-            harkeras.comparison, "cross_validate", lambda *a, **k: ran.append(k["split"]) or 1 / 0
-        )
-        assert compare(sample_dir, [small], splits=("group", "random"), **options) == rows
-        assert not ran
-        with pytest.raises(ZeroDivisionError):
-            compare(sample_dir, [small], **options | {"epochs": 2})
-        assert ran == ["group"]
+        assert compare(sample_dir, [SMALL], splits=("group", "random"), **options) == rows  # also the seconds
+        assert len(list((tmp_path / "out" / "rows").iterdir())) == 2
 
     def test_auto(self, sample_dir, tmp_path, monkeypatch):
         auto = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((4, 32, 32),)}
@@ -137,9 +190,8 @@ class TestCompare:
             "train_auto",
             lambda *args, **options: inner.append(options["folds"]) or real(*args, **options),
         )
-        small = Contestant("lrcn", {"filters": (2, 2, 2, 2), "units": 4})
         options = {"output_dir": tmp_path, "input_shape": SHAPE, "folds": 2}
-        one, _ = compare(sample_dir, [auto, small], **options, **FAST)
+        one, _ = compare(sample_dir, [auto, SMALL], **options, **FAST)
         assert one["model"].startswith("auto(backbone=mobilenet_v2_0.35")
         assert inner == [3, 3]
         assert one["parameters"] > 50_000  # the frozen ones count
@@ -161,29 +213,112 @@ class TestCompare:
         rates = chain([np.nan, np.nan], repeat(1e-3))  # once to check, once for the first epoch
         options = {"output_dir": tmp_path, "input_shape": SHAPE, "folds": 2, **FAST}
         with pytest.raises(RuntimeError, match=r"lacks what .*: lrcn\(.*=4\), group: (val_)?loss is nan"):
-            compare(sample_dir, models, **options, learning_rate=lambda epoch, logs: next(rates))
+            compare(sample_dir, models, **options, learning_rate=Schedule(lambda *_: next(rates)))
         table = list(csv.DictReader((tmp_path / "comparison.csv").open()))
         assert [row["model"] for row in table] == ["lrcn(filters=(2, 2, 2, 2), units=5)"]
 
-    def test_relabelled_clips_and_another_optimizer_are_run_anew(self, sample_dir, tmp_path, monkeypatch):
-        ran, real = [], harkeras.comparison.cross_validate
-
-        def once(*args, **options):
-            ran.append(ran[0] if ran else real(*args, **options))
-            return ran[0]
-
-        monkeypatch.setattr(harkeras.comparison, "cross_validate", once)
+    def test_what_is_run_anew(self, sample_dir, tmp_path, eager):
+        """Each setting, and each change of the clips, makes a row of its own, which is found again."""
         data = shutil.copytree(sample_dir, tmp_path / "data")
-        small = Contestant("lrcn", {"filters": (2, 2, 2, 2), "units": 4})
-        options = {"output_dir": tmp_path / "out", "input_shape": SHAPE, "folds": 2, **FAST}
-        for rate in (0.5, 0.5, 0.1):
-            compare(data, [small], **options, optimizer=keras.optimizers.SGD(rate))
-        assert len(ran) == 2
+        seconds = set()
+
+        def is_run_anew(**settings):
+            options = {"output_dir": tmp_path / "out", "input_shape": SHAPE, "folds": 2, **FAST}
+            (row,) = compare(data, [SMALL], **options | settings)
+            known = row["train_seconds"] in seconds
+            seconds.add(row["train_seconds"])
+            return not known
+
+        settings = [
+            lambda: {},
+            lambda: {"augment": Pepper()},
+            lambda: {"augment": Pepper((0, 0.5))},
+            lambda: {"learning_rate": cosine_schedule(0.1, 5)},
+            lambda: {"learning_rate": cosine_schedule(0.1, 6)},
+            lambda: {"group_by": r"_g\d(\d)_"},
+        ]
+        assert [is_run_anew(**each()) for each in settings] == [True] * len(settings)
+        assert [is_run_anew(**each()) for each in settings] == [False] * len(settings)
         one, other = sorted(path for path in data.iterdir() if path.is_dir())
-        last = max(one.iterdir())
+        first, *_, last = sorted(one.iterdir())
+        content, times = first.read_bytes(), (first.stat().st_atime_ns, first.stat().st_mtime_ns)
+        first.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # one bit, the same size and time
+        os.utime(first, ns=times)
+        assert is_run_anew()
+        first.write_bytes(content)
+        assert not is_run_anew()
         last.rename(other / last.name)
-        compare(data, [small], **options, optimizer=keras.optimizers.SGD(0.5))
-        assert len(ran) == 3
+        assert is_run_anew()
+
+    def test_functions_are_refused_before_the_long_work(self, sample_dir, tmp_path):
+        for options in (
+            {"augment": lambda clips, seed: clips},
+            {"learning_rate": lambda epoch, logs: 0.1},
+            {"callbacks": [keras.callbacks.TerminateOnNaN()]},
+        ):
+            with pytest.raises(ValueError, match="must say what it was made of"):
+                compare(sample_dir, [SMALL], output_dir=tmp_path, input_shape=SHAPE, folds=2, **options)
+        assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"splits": ("group", "best")}, "split must be 'group' or 'random', got 'best'"),
+            ({"splits": ("group", "official")}, "split_dir is missing"),
+            ({"splits": ()}, "splits must name at least one split"),
+            ({"folds": 70}, "folds must lie in 2 to 4, the number of groups, got 70"),
+            ({"epochs": 0}, "epochs must be at least 1, got 0"),
+            ({"epoch": 3}, "options of train must be among .*, got epoch"),
+            ({"loss": "hinge"}, "loss must be 'cross_entropy' or 'focal', got 'hinge'"),
+            ({"resume": "state"}, "resume must be left out"),
+        ],
+    )
+    def test_splits_and_options_are_checked_before_the_long_work(
+        self, sample_dir, tmp_path, options, message
+    ):
+        with pytest.raises(ValueError, match=message):
+            compare(sample_dir, [SMALL], output_dir=tmp_path, input_shape=SHAPE, **{"folds": 2} | options)
+        assert not list(tmp_path.iterdir())
+
+    def test_one_official_split_is_one_fold(self, sample_dir, tmp_path, eager):
+        videos = list_videos(sample_dir)[0]
+        for name, tested in (("trainlist01.txt", False), ("testlist01.txt", True)):
+            side = [f"X/{path.name}\n" for path in videos if ("_g04_" in path.name) == tested]
+            (tmp_path / name).write_text("".join(side))
+        options = {"output_dir": tmp_path / "out", "input_shape": SHAPE, "split_dir": tmp_path, **FAST}
+        (row,) = compare(sample_dir, [SMALL], splits=["official"], **options)
+        assert (row["folds"], row["clips"], row["leaking_clips"]) == (1, 4, 0)
+
+    def test_ctrl_c_leaves_no_row(self, sample_dir, tmp_path, eager):
+        class PressCtrlC(keras.layers.Layer):
+            """An augmentation that interrupts the process in the second epoch."""
+
+            calls = 0
+
+            def __call__(self, clips, seed):
+                self.calls += 1
+                if self.calls == 3:
+                    signal.raise_signal(signal.SIGINT)
+                return clips
+
+        options = {"output_dir": tmp_path, "input_shape": SHAPE, "folds": 2, **FAST | {"epochs": 50}}
+        with pytest.warns(UserWarning, match="interrupted"), pytest.raises(KeyboardInterrupt):
+            compare(sample_dir, [SMALL], **options, augment=PressCtrlC())
+        assert not list(tmp_path.glob("rows/*"))
+
+    def test_unknown_sources_are_said(self, sample_dir, tmp_path, eager):
+        videos = list_videos(sample_dir)[0]
+        for number, path in enumerate(videos):
+            (tmp_path / "data" / path.parent.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, tmp_path / "data" / path.parent.name / f"clip{number}.mp4")
+        options = {"output_dir": tmp_path / "out", "input_shape": SHAPE, "folds": 2, **FAST}
+        with pytest.warns(UserWarning, match="16 of 16 clips name no source video"):
+            compare(tmp_path / "data", [SMALL], **options)
+        for name in ("comparison.md", "comparison.html"):
+            assert (
+                "sources: unknown, each of the 16 clips counts as one"
+                in (tmp_path / "out" / name).read_text()
+            )
 
     def test_refusals(self, sample_dir, tmp_path):
         with pytest.raises(ValueError, match="models must name at least one model, each once, got"):

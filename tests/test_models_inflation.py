@@ -64,21 +64,6 @@ class TestGoogLeNet:
         expected[-2] = expected[-2][-2:]  # a 1x1x1 convolution there, a dense layer here
         assert [v.shape for v in image.trainable_variables] == expected
 
-    @pytest.mark.parametrize("batch_norm", [False, True])
-    def test_auxiliary(self, batch_norm):
-        model = create_googlenet_model(3, (65, 70, 3), width=0.1, auxiliary=True, batch_norm=batch_norm)
-        outputs = model(images_of(shape=(65, 70, 3)))
-        assert [tuple(output.shape) for output in outputs] == [(2, 3)] * 3
-        assert np.sum(outputs, axis=2) == pytest.approx(np.ones((3, 2)), abs=1e-6)
-
-    def test_auxiliary_is_that_of_the_paper(self):
-        with no_weights():
-            model = create_googlenet_model(1000, auxiliary=True)
-        assert model.get_layer("auxiliary_4b_pool").output.shape == (None, 4, 4, 512)
-        assert model.get_layer("auxiliary_4e_pool").output.shape == (None, 4, 4, 528)
-        heads = sum(layer.count_params() for layer in model.layers if layer.name.startswith("auxiliary"))
-        assert model.count_params() == 6_998_552 + heads
-
     def test_learns(self):
         keras.utils.set_random_seed(27)
         model = create_googlenet_model(2, (32, 32, 3), width=0.1, batch_norm=True, dropout=0)
@@ -93,8 +78,6 @@ class TestGoogLeNet:
             create_googlenet_model(1)
         with pytest.raises(ValueError, match=r"input_shape must be three positive integers \(height, width"):
             create_googlenet_model(2, (16, 112, 112, 3))
-        with pytest.raises(ValueError, match=r"at least 65 x 65 pixels with auxiliary, got \(64, 80, 3\)"):
-            create_googlenet_model(2, (64, 80, 3), auxiliary=True)
         with pytest.raises(ValueError, match="width must be positive, got -1"):
             create_googlenet_model(2, width=-1)
 

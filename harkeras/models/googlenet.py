@@ -5,7 +5,8 @@ Szegedy et al., "Going Deeper with Convolutions", CVPR 2015.
 A block sends its input through a 1x1, a 3x3 and a 5x5 convolution and a pool, and lays the results one
 behind the other: the network need not decide how large a thing is. Convolutions of 1x1 before the large ones
 thin the channels out, which makes 22 layers cost 7 million parameters, a ninth of AlexNet's, with better
-answers. The way to the first layers is long, so in training two auxiliary classifiers look out of the middle.
+answers. The way to the first layers is long, so in the paper two auxiliary classifiers look out of the middle
+in training, and are thrown away afterwards; they are left out here.
 
 It classifies images, not clips: one frame at a time, or as the network that `inflate` turns into I3D. For
 that, `batch_norm=True` builds the later variant whose twin I3D is: batch norm (without scale) in place of
@@ -34,21 +35,19 @@ _NORMALIZATION = {"k": 1, "n": 5, "alpha": 1e-4 / 5, "beta": 0.75}  # Caffe divi
 
 @register("googlenet", paper="Szegedy et al., CVPR 2015", images=True)
 def create_googlenet_model(
-    num_classes, input_shape=(224, 224, 3), *, batch_norm=False, auxiliary=False, dropout=0.4, width=1.0
+    num_classes, input_shape=(224, 224, 3), *, batch_norm=False, dropout=0.4, width=1.0
 ):
     """Build GoogLeNet, uncompiled, with random weights.
 
     Args:
         num_classes: Number of classes, at least 2.
-        input_shape: Image shape (height, width, 3), of any size; with `auxiliary`, at least 65 x 65 pixels.
+        input_shape: Image shape (height, width, 3), of any size.
         batch_norm: Build the variant that I3D is the twin of.
-        auxiliary: Also give the answers of the two auxiliary classifiers, each worth 0.3 of the loss.
         dropout: Share of the features dropped before the last layer, in training.
         width: Factor for the number of filters of every layer.
 
     Returns:
-        `keras.Model`: images (B, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes), or a list of
-        three of these, the last layer's first.
+        `keras.Model`: images (B, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
 
     Raises:
         ValueError: If there are fewer than 2 classes, the shape is not that of an image or too small, or
@@ -57,9 +56,6 @@ def create_googlenet_model(
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
     image = image_input(input_shape)
-    if auxiliary and min(input_shape[:2]) < 65:
-        raise ValueError(f"input_shape must be at least 65 x 65 pixels with auxiliary, got {input_shape}")
-    outputs = []
     x = layers.Rescaling(1 / 127.5, -1, name="rescale")(image)
     x = _unit(x, scaled(64, width), 7, batch_norm, strides=2, name="Conv2d_1a_7x7")  # (B, H/2, W/2, 64)
     x = layers.MaxPooling2D(3, 2, padding="same", name="MaxPool_2a_3x3")(x)
@@ -77,11 +73,9 @@ def create_googlenet_model(
             size = 2 if batch_norm else 3
             x = layers.MaxPooling2D(size, 2, padding="same", name=f"MaxPool_5a_{size}x{size}")(x)
         x = _mixed(x, [scaled(n, width) for n in filters], batch_norm, name=f"Mixed_{block}")
-        if auxiliary and block in ("4b", "4e"):
-            outputs.append(_auxiliary(x, num_classes, width, batch_norm, name=f"auxiliary_{block}"))
     x = layers.GlobalAveragePooling2D(name="avgpool")(x)  # (B, 1024)
     x = classify(layers.Dropout(dropout, name="dropout")(x), num_classes)
-    return Model(image, [x, *outputs] if auxiliary else x, name="googlenet")
+    return Model(image, x, name="googlenet")
 
 
 def _mixed(x, filters, batch_norm, *, name):
@@ -94,16 +88,6 @@ def _mixed(x, filters, batch_norm, *, name):
     b2 = _unit(b2, filters[4], large, batch_norm, name=f"{name}_Branch_2_Conv2d_0b_{large}x{large}")
     b3 = _unit(pool, filters[5], 1, batch_norm, name=f"{name}_Branch_3_Conv2d_0b_1x1")
     return layers.Concatenate(name=name)([b0, b1, b2, b3])
-
-
-def _auxiliary(x, num_classes, width, batch_norm, *, name):
-    """A small classifier on features from the middle of the network (B, H/16, W/16, C)."""
-    x = layers.AveragePooling2D(5, 3, name=f"{name}_pool")(x)  # 4 x 4 of 14 x 14
-    x = _unit(x, scaled(128, width), 1, batch_norm, name=f"{name}_conv")
-    x = layers.Flatten(name=f"{name}_flatten")(x)
-    x = layers.Dense(scaled(1024, width), activation="relu", name=f"{name}_dense")(x)
-    x = layers.Dropout(0.7, name=f"{name}_dropout")(x)
-    return layers.Dense(num_classes, activation="softmax", dtype="float32", name=name)(x)
 
 
 def _unit(x, filters, kernel_size, batch_norm, *, name, strides=1):

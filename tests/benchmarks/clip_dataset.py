@@ -44,7 +44,9 @@ def epoch(batches, model=None):
     The batches are made one or more ahead, by another thread, as `fit` does it.
     """
     signature = [
-        tf.TensorSpec((None, *batches.features.shape[1:]), tf.uint8),
+        tf.TensorSpec(
+            (None, *(batches if batches.features is None else batches.features).shape[1:]), tf.uint8
+        ),
         tf.TensorSpec((None,), tf.int64),
     ]
     data = tf.data.Dataset.from_generator(

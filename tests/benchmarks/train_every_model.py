@@ -82,7 +82,7 @@ def score(name, clips, seed, cache):
     start = time.perf_counter()
     history = train(
         model, np.asarray(features[training]), labels[training], classes=classes, groups=groups[training],
-        epochs=epochs, patience=epochs, batch_size=8, learning_rate=learning_rate, seed=seed,
+        epochs=epochs, patience=epochs, batch_size=8, learning_rate=learning_rate, seed=seed, streams=streams,
     )  # fmt: skip
     seconds = time.perf_counter() - start
     start = time.perf_counter()
