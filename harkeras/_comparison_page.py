@@ -43,9 +43,11 @@ def in_words(row: dict[str, Any]) -> tuple[str, ...]:
         row["split"],
         f"{row['accuracy']:.3f}",
         f"{row['low']:.2f} to {row['high']:.2f}",
-        f"{row['group_low']:.2f} to {row['group_high']:.2f}",
+        "sources unknown"
+        if row["group_low"] is None
+        else f"{row['group_low']:.2f} to {row['group_high']:.2f}",
         f"{row['macro_f1']:.3f}",
-        f"{row['leaking_clips']} of {row['clips']}",
+        "unknown" if row["leaking_clips"] is None else f"{row['leaking_clips']} of {row['clips']}",
         f"{row['parameters']:,}",
         f"{row['multiply_adds'] / 1e6:,.0f} M",
         f"{row['train_seconds']:,.0f} s",

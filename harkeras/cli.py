@@ -254,6 +254,7 @@ def compare(
     width: Annotated[int, typer.Option(help="Width of a frame in pixels.")] = 64,
     streams: Streams = "rgb",
     flow_fields: FlowFields = 10,
+    group_by: GroupBy = None,
     split: Annotated[str, typer.Option(help="group, random or official; several with commas.")] = "group",
     split_dir: SplitDir = None,
     folds: Annotated[
@@ -286,6 +287,7 @@ def compare(
         output_dir=output_dir,
         classes=_names(classes),
         input_shape=(frames, height, width, count_channels(streams, flow_fields)),
+        group_by=group_by,
         splits=_names(split),
         folds=_folds(folds),
         split_dir=split_dir,

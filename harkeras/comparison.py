@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ import numpy as np
 from harkeras._comparison_page import HEAD, in_words, plot_comparison, write_page
 from harkeras._configs import plain_config
 from harkeras._files import content_digest, write_text, written_whole
+from harkeras._text import to_cell
 from harkeras.auto import check_weights, split_options
 from harkeras.cross_validation import (
     CrossValidation,
@@ -33,6 +35,8 @@ from harkeras.models._registry import count_parameters, no_weights
 from harkeras.recipe import read_channels
 from harkeras.sources import warn_if_unknown
 from harkeras.splits import Split
+
+_logger = logging.getLogger("harkeras")
 
 __all__ = ["COLUMNS", "Contestant", "compare", "markdown_table", "plot_comparison"]
 
@@ -94,7 +98,8 @@ def compare(
 
     Returns:
         The rows of the table, dictionaries with the keys `COLUMNS`. `accuracy` is over all test clips of all
-        folds; parameters, multiply-adds and times per clip are those of the last fold's model.
+        folds; parameters, multiply-adds and times per clip are those of the last fold's model. Where sources
+        are not known, leaking clips and the interval over sources are None.
 
     Raises:
         FileNotFoundError: If a folder is missing.
@@ -110,6 +115,7 @@ def compare(
     if not splits or len(set(splits)) < len(splits):
         raise ValueError(f"splits must name at least one split, each once, got {list(splits)}")
     folder = read_folder(data_dir, classes, group_by=group_by, copies=True)
+    _logger.info("%s", folder)
     for each in contestants:  # before the long work, because a builder may refuse its arguments
         _check(each, len(folder.classes), input_shape)
     check_training(training)
@@ -137,7 +143,10 @@ def compare(
                 except RuntimeError as error:
                     failed.append(f"{contestant}, {split}: {error}")
                     continue
-                row = {"row": _row(contestant, result), "confusion": result.confusion.tolist()}
+                row = {
+                    "row": _row(contestant, result, not folder.sources.alone),
+                    "confusion": result.confusion.tolist(),
+                }
                 write_text(path, json.dumps(row, indent=1))
             finished = json.loads(path.read_text(encoding="utf-8"))
             rows.append(finished["row"])
@@ -212,7 +221,7 @@ def _prepare(contestant: Contestant, folder: ClipFolder, output_dir: Path, worke
     return partial(cross_validate, build, data, **{"verbose": False} | training)
 
 
-def _row(contestant: Contestant, result: CrossValidation) -> dict[str, Any]:
+def _row(contestant: Contestant, result: CrossValidation, sources_known: bool) -> dict[str, Any]:
     low, high = result.interval
     group_low, group_high = result.group_interval
     (median, p95), model = result.latency_seconds, result.model
@@ -222,14 +231,17 @@ def _row(contestant: Contestant, result: CrossValidation) -> dict[str, Any]:
         count_multiply_adds(model), result.train_seconds, 1000 * median, 1000 * p95,
         model.input_shape[1] / median,
     )  # fmt: skip
-    return dict(zip(COLUMNS, values, strict=True))
+    row = dict(zip(COLUMNS, values, strict=True))
+    if not sources_known:
+        row |= {"leaking_clips": None, "group_low": None, "group_high": None}
+    return row
 
 
 def _write_tables(output_dir: Path, rows, confusions, folder: ClipFolder) -> None:
     with written_whole(output_dir / "comparison.csv") as path, path.open("w", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
-        writer.writerows(rows)
+        writer.writerows(row | {"model": to_cell(row["model"])} for row in rows)
     write_text(output_dir / "comparison.md", f"{markdown_table(rows)}\n\n{folder.sources}\n")
     write_page(output_dir / "comparison.html", rows, confusions, folder.classes, str(folder.sources))
 

@@ -78,6 +78,23 @@ class TestFolds:
             list_folds(self.LABELS, self.GROUPS, **options)
 
 
+def test_where_sources_are_not_known_the_table_says_so(sample_dir, tmp_path):
+    for path in sorted(sample_dir.rglob("*_c01.mp4")):
+        folder = tmp_path / "clips" / path.parent.name
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / path.name.replace("_g", "-"))
+    model = Contestant("lrcn", {"filters": (2, 2, 2, 2), "units": 4})
+    options = {"input_shape": SHAPE, "folds": 2, "output_dir": tmp_path / "out", **FAST}
+    with pytest.warns(UserWarning, match="8 of 8 clips name no source video"):
+        (row,) = compare(tmp_path / "clips", [model], **options)
+    assert (row["leaking_clips"], row["group_low"], row["group_high"]) == (None, None, None)
+    table = (tmp_path / "out" / "comparison.md").read_text()
+    assert "| sources unknown |" in table
+    assert "| unknown |" in table
+    assert "sources: unknown, each of the 8 clips counts as one" in table
+    assert "sources: unknown, each of the 8 clips" in (tmp_path / "out" / "comparison.html").read_text()
+
+
 class TestCrossValidate:
     def test_all_clips_are_tested_by_new_models(self, sample_dir):
         data = create_dataset(sample_dir, frames=4)
