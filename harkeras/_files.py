@@ -179,8 +179,13 @@ def locked(path: str | os.PathLike) -> Iterator[None]:
         ValueError: If `path` is not a regular file.
         OSError: If nothing can be written there, for instance in a read-only folder.
     """
-    target = check_target(path, "path")  # where no file can be made, a lock would be waited for without end
+    target = resolve_target(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(target.with_name(f".{_shortened(target)}.lock"))
+    try:  # where no file can be made, a lock would be waited for without end
+        os.close(os.open(lock.lock_file, os.O_RDWR | os.O_CREAT, 0o666))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         lock.acquire(timeout=0.2)
     except Timeout:

@@ -28,6 +28,7 @@ from harkeras._annotation_tables import TABLES, Options
 from harkeras._clip_index import ClipIndex, class_of, find_collision
 from harkeras._decoding import Source
 from harkeras._scans import ROUNDING_SECONDS
+from harkeras._text import printable
 from harkeras.video import Frame, VideoError, VideoInfo, write_frames
 from harkeras.youtube import DownloadError, download_youtube_videos, is_url
 
@@ -99,9 +100,9 @@ def read_annotations(
             if isinstance(item, Annotation):
                 annotations.append(item)
             elif strict:
-                raise ValueError(item)
+                raise ValueError(printable(item))
             else:
-                problems.append(item)
+                problems.append(printable(item))
     if problems:
         warnings.warn(_list(f"{len(problems)} ranges of {path} could not be read", problems), stacklevel=2)
     return annotations
