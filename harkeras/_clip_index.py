@@ -145,6 +145,7 @@ class ClipIndex:
             raise KeyError("other columns")
         for cells in reader:
             row = {name: from_cell(cell) for name, cell in cells.items()}
+            row["label"] = unicodedata.normalize("NFC", row["label"])
             if row["group_by"] != self.group_by:
                 raise ValueError(
                     f"group_by must be {row['group_by']!r} as for the clips in {self.folder}, got "
