@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -148,10 +149,12 @@ def content_digest(path: str | os.PathLike) -> str:
         64 hexadecimal digits.
 
     Raises:
-        OSError: If the file cannot be read.
+        OSError: If the file cannot be read, or is no regular file.
     """
     path = os.path.realpath(path)
     entry = Path(path).stat()
+    if not stat.S_ISREG(entry.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
     return _digest(path, entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns, entry.st_ino)
 
 

@@ -154,6 +154,8 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             content = content["state_dict"]
         if not isinstance(content, dict):
             raise ValueError(f"it holds no state dict, but {type(content).__name__}")
+        if not any(isinstance(tensor, torch.Tensor) for tensor in content.values()):
+            raise ValueError("it holds no tensors, neither at its top nor as 'state_dict'")
         # "module." stands before the names of a network that was trained on several GPUs.
         return {
             str(name).removeprefix("module."): _to_numpy(tensor, path.stat().st_size)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harkeras import VideoInfo, read_annotations
+from harkeras import Annotation, VideoInfo, read_annotations
 from harkeras._annotation_formats import VideoFolder, find_format, to_label, to_seconds
-from harkeras._clip_index import class_of, find_collision
+from harkeras._clip_index import ClipIndex, class_of
 
 
 @pytest.fixture
@@ -369,9 +369,18 @@ class TestClasses:
             ("a b", "a_b"),
         ],
     )
-    def test_collisions(self, labels):
-        assert find_collision(["run", *labels]) == labels
-        assert find_collision(["run", labels[0], labels[0]]) is None
+    def test_collisions(self, tmp_path, labels):
+        index = ClipIndex(tmp_path, "video")
+        index.check(["run", labels[0], labels[0]])
+        with pytest.raises(ValueError, match=r"labels must differ in .* would be one class"):
+            index.check(["run", *labels])
+
+    def test_collisions_of_two_runs_at_once(self, tmp_path):
+        one, other = ClipIndex(tmp_path, "video"), ClipIndex(tmp_path, "video")
+        one.path(Annotation("a.mp4", 0, 1, "turn (+)"))
+        with pytest.raises(ValueError, match=r"'turn \(\+\)' and 'turn \(-\)' would be one class, Turn"):
+            other.path(Annotation("a.mp4", 1, 2, "turn (-)"))
+        assert other.path(Annotation("a.mp4", 1, 2, "turn (+)")).name == "v_Turn_g01_c02.mp4"
 
     def test_labels(self):
         assert to_label(" Stu\u0308rzen ") == "Stürzen"
