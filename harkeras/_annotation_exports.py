@@ -25,7 +25,7 @@ from harkeras._annotation_formats import (
     to_label,
     to_seconds,
 )
-from harkeras._annotation_tables import Options, each_row, read_info
+from harkeras._annotation_tables import Options, each_row, end_of, read_info
 from harkeras.video import VideoInfo
 
 
@@ -195,32 +195,37 @@ def _label_studio_ranges(value: dict, fps: float | None) -> Iterator[tuple[float
 
 
 def read_cvat(path: Path, videos: VideoFolder, options: Options) -> Iterator[Annotation | str]:
-    """Read CVAT's "CVAT for video 1.1": a track is an action for as long as it is not outside the picture."""
+    """Read CVAT's "CVAT for video 1.1": a track is an action for as long as it is not outside the picture.
+
+    Frames are those of the video, from 0, also where the task has left some out.
+    """
     try:
         root = ElementTree.parse(path).getroot()
     except ElementTree.ParseError as error:
         raise ValueError(f"it is no whole XML: {error}") from error
     if root.find("track") is None:
         raise ValueError("no tracks in it; export the task from CVAT as 'CVAT for video 1.1'")
-    video = videos.find_inside(root.findtext("meta//source") or "")
-    first = int(root.findtext("meta//start_frame") or 0)
+    names = {source.text or "" for source in root.iterfind("meta//source")}
+    if len(names) != 1:
+        raise ValueError(f"it must be of one video, and names {len(names)}; export each task of its own")
+    video = videos.find_inside(*names)
     step = int(re.sub(r"\D", "", root.findtext("meta//frame_filter") or "") or 1)
     info_of = cache(read_info)
     for track in root.iter("track"):
         source = f"{path.name} track {track.get('id')}"
         try:
             label = to_label(track.get("label"))
-            for start, end in _visible(track):
+            for frames in _visible(track, step):
                 seconds = [
                     frame / options.fps if options.fps else _appears(frame, info_of(video))
-                    for frame in (first + start * step, first + end * step)
+                    for frame in frames
                 ]
                 yield Annotation(video, *seconds, label, source=source)
         except (KeyError, TypeError, ValueError) as error:
             yield f"{source}: {error}"
 
 
-def _visible(track: ElementTree.Element) -> Iterator[tuple[int, int]]:
+def _visible(track: ElementTree.Element, step: int) -> Iterator[tuple[int, int]]:
     """Yield the first frame of each time that a track is in the picture, and the first one after it."""
     start = last = None
     for shape in sorted(track, key=lambda shape: int(shape.attrib["frame"])):
@@ -232,11 +237,13 @@ def _visible(track: ElementTree.Element) -> Iterator[tuple[int, int]]:
             start = frame if start is None else start
             last = frame
     if start is not None:
-        yield start, last + 1
+        yield start, last + step
 
 
 def _appears(frame: int, info: VideoInfo) -> float:
-    return float(info.frame_seconds[frame]) if frame < info.frame_count else info.duration_seconds
+    if frame < 0:
+        raise ValueError(f"frames count from 0, got {frame}")
+    return float(info.frame_seconds[frame]) if frame < info.frame_count else end_of(info)
 
 
 EXPORTS = {

@@ -66,7 +66,7 @@ def read_kinetics(path: Path, videos: VideoFolder, _options: Options) -> Iterato
         label = to_label(row["label"])
         clip = videos.find_stem(f"{youtube_id}_{int(start):06d}_{int(end):06d}")
         if clip is not None:  # all of it, as long as it is
-            yield Annotation(clip, 0.0, read_info(clip).duration_seconds, label, source=source)
+            yield Annotation(clip, 0.0, end_of(read_info(clip)), label, source=source)
         else:
             video = videos.find_stem(youtube_id) or f"https://www.youtube.com/watch?v={youtube_id}"
             yield Annotation(video, start, end, label, source=source)
@@ -164,6 +164,11 @@ def read_info(video: Path | str) -> VideoInfo:
         raise ValueError(
             f"the range is known only with the video (numbers of frames: or fps): {error}"
         ) from error
+
+
+def end_of(info: VideoInfo) -> float:
+    """Return when the last frame goes, on the clock that time ranges count on."""
+    return float(info.frame_seconds[-1]) + 1 / info.fps
 
 
 TABLES = {"csv": read_plain, "gmdcsa": read_gmdcsa, "kinetics": read_kinetics}

@@ -138,9 +138,9 @@ def _open(cache: Path, settings: list, shape: Sequence[int]) -> tuple[np.ndarray
                 raise ValueError(f"an array of the shape {stored}")
             file.seek(begin)
             return array, _check_pixels(file, files, math.prod(shape))
+    except OSError:
+        raise
     except Exception as error:  # damaged bytes make many kinds of them in NumPy's reader of headers
-        if isinstance(error, OSError):
-            raise
         raise ValueError(
             f"cache must be a new file or one that create_dataset wrote; {cache} is something else, or "
             "damaged: remove it or choose another name"
@@ -162,7 +162,8 @@ def _write(cache: Path, settings: list, files, shape, read, strict: bool) -> Non
     if _is_of(card, files, strict):
         return  # another process has written it meanwhile
     if damaged := [file.name for file in card if file.digest is None and file.skipped is None]:
-        warnings.warn(f"{cache} was damaged; clips read anew: {', '.join(damaged)}", stacklevel=5)
+        names = ", ".join(damaged[:5]) + (", ..." if len(damaged) > 5 else "")
+        warnings.warn(f"{cache} is damaged; {len(damaged)} clips are read anew: {names}", stacklevel=5)
     part, journal = (cache.with_name(f".{cache.name}.{end}") for end in ("part", "journal"))
     done = _left_over(part, journal, settings, files, math.prod(shape), strict)
     # Written, not mapped: on a full disk a write fails with an error, a mapping kills the process.

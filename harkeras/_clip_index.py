@@ -30,14 +30,14 @@ def class_of(label: str) -> str:
     return f"{name}_" if re.fullmatch(r"con|prn|aux|nul|com\d|lpt\d", name, re.IGNORECASE) else name
 
 
-def find_collision(labels: Iterable[str]) -> tuple[str, str] | None:
-    """Return two labels that would share a folder, on some disk at least, where "Turn" is "turn"; or None."""
-    label_of: dict[str, str] = {}
-    for label in labels:
-        other = label_of.setdefault(class_of(label).casefold(), label)
-        if other != label:
-            return other, label
-    return None
+def _claim(label_of: dict[str, str], label: str) -> None:
+    """Note whose folder a class is; raise ValueError if it is another label's, on a disk where A is a."""
+    other = label_of.setdefault(class_of(label).casefold(), label)
+    if other != label:
+        raise ValueError(
+            f"labels must differ in letters or digits, not in case alone: {other!r} and {label!r} would be "
+            f"one class, {class_of(label)}; call one of them something else"
+        )
 
 
 def _range_key(annotation: Annotation) -> tuple[float, float, str]:
@@ -65,10 +65,11 @@ class ClipIndex:
             with locked(self._file):
                 self._refresh()
 
-    @property
-    def labels(self) -> set[str]:
-        """The labels of all clips in the folder."""
-        return {label for rows in self._rows.values() for _, _, label in rows}
+    def check(self, labels: Iterable[str]) -> None:
+        """Raise ValueError if clips of two labels, these or earlier ones, would lie in one folder."""
+        label_of = dict(self._label_of)
+        for label in labels:
+            _claim(label_of, label)
 
     def has(self, annotation: Annotation) -> bool:
         """Tell whether the clip of a range is finished."""
@@ -100,6 +101,7 @@ class ClipIndex:
 
     def _add(self, annotation: Annotation) -> None:
         start, end, label = _range_key(annotation)
+        _claim(self._label_of, label)
         row = {"video": annotation.video_key, "start_seconds": repr(start), "end_seconds": repr(end)}
         row |= {"label": label, "person": annotation.person, "group_by": self.group_by}
         group = self._groups.get(_GROUPS[self.group_by](row), self._last_group + 1)
@@ -145,6 +147,7 @@ class ClipIndex:
             raise KeyError("other columns")
         for cells in reader:
             row = {name: from_cell(cell) for name, cell in cells.items()}
+            row["label"] = unicodedata.normalize("NFC", row["label"])
             if row["group_by"] != self.group_by:
                 raise ValueError(
                     f"group_by must be {row['group_by']!r} as for the clips in {self.folder}, got "
@@ -155,6 +158,7 @@ class ClipIndex:
     def _clear(self) -> None:
         self._rows: dict[str, dict[tuple, dict[str, str]]] = defaultdict(dict)
         self._groups: dict[str, int] = {}
+        self._label_of: dict[str, str] = {}  # class without regard to case -> label
         self._clips: Counter = Counter()  # (class, group) -> highest number of a clip
         self._last_group = self._foreign_group
         self._state = (0, 0)
@@ -164,6 +168,7 @@ class ClipIndex:
         self._rows[row["video"]][key] = row
         group, clip = map(int, re.search(r"_g(\d+)_c(\d+)\.mp4$", row["clip"]).groups())
         name = row["clip"].partition("/")[0]
+        self._label_of.setdefault(name.casefold(), row["label"])
         self._groups[_GROUPS[self.group_by](row)] = group
         self._last_group = max(self._last_group, group)
         self._clips[name, group] = max(self._clips[name, group], clip)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import secrets
@@ -148,10 +149,12 @@ def content_digest(path: str | os.PathLike) -> str:
         64 hexadecimal digits.
 
     Raises:
-        OSError: If the file cannot be read.
+        OSError: If the file cannot be read, or is no regular file.
     """
     path = os.path.realpath(path)
     entry = Path(path).stat()
+    if not stat.S_ISREG(entry.st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", path)
     return _digest(path, entry.st_size, entry.st_mtime_ns, entry.st_ctime_ns, entry.st_ino)
 
 
@@ -179,8 +182,13 @@ def locked(path: str | os.PathLike) -> Iterator[None]:
         ValueError: If `path` is not a regular file.
         OSError: If nothing can be written there, for instance in a read-only folder.
     """
-    target = check_target(path, "path")  # where no file can be made, a lock would be waited for without end
+    target = resolve_target(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(target.with_name(f".{_shortened(target)}.lock"))
+    try:  # where no file can be made, a lock would be waited for without end
+        os.close(os.open(lock.lock_file, os.O_RDWR | os.O_CREAT, 0o666))
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
     try:
         lock.acquire(timeout=0.2)
     except Timeout:

@@ -11,6 +11,7 @@ import os
 import re
 import tarfile
 import tempfile
+import zipfile
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -147,11 +148,14 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             ".safetensors"
         ) from error
     try:
+        _check_stored(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
             content = content["state_dict"]
         if not isinstance(content, dict):
             raise ValueError(f"it holds no state dict, but {type(content).__name__}")
+        if not any(isinstance(tensor, torch.Tensor) for tensor in content.values()):
+            raise ValueError("it holds no tensors, neither at its top nor as 'state_dict'")
         # "module." stands before the names of a network that was trained on several GPUs.
         return {
             str(name).removeprefix("module."): _to_numpy(tensor, path.stat().st_size)
@@ -161,6 +165,15 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # a damaged pickle may raise any kind
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise ValueError(f"{path} is not a state dict of PyTorch with tensors alone: {reason}") from error
+
+
+def _check_stored(path: Path) -> None:
+    """Refuse what unpacks to more than it is: PyTorch does not compress, but reads what is compressed."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > path.stat().st_size:
+            raise ValueError(f"it would unpack to {size} bytes")
 
 
 def _to_numpy(tensor, file_bytes: int) -> np.ndarray:

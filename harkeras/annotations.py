@@ -25,9 +25,10 @@ from tqdm import tqdm
 from harkeras._annotation_exports import EXPORTS
 from harkeras._annotation_formats import Annotation, VideoFolder, find_format, shown, to_label
 from harkeras._annotation_tables import TABLES, Options
-from harkeras._clip_index import ClipIndex, class_of, find_collision
+from harkeras._clip_index import ClipIndex
 from harkeras._decoding import Source
 from harkeras._scans import ROUNDING_SECONDS
+from harkeras._text import printable
 from harkeras.video import Frame, VideoError, VideoInfo, write_frames
 from harkeras.youtube import DownloadError, download_youtube_videos, is_url
 
@@ -99,9 +100,9 @@ def read_annotations(
             if isinstance(item, Annotation):
                 annotations.append(item)
             elif strict:
-                raise ValueError(item)
+                raise ValueError(printable(item))
             else:
-                problems.append(item)
+                problems.append(printable(item))
     if problems:
         warnings.warn(_list(f"{len(problems)} ranges of {path} could not be read", problems), stacklevel=2)
     return annotations
@@ -180,7 +181,7 @@ def cut_clips(
     _check(annotations, group_by, tolerance_seconds)
     index, report, clips = ClipIndex(Path(output_dir), group_by), _Report(len(annotations), strict), []
     ranges_of = _usable(annotations, report)
-    _check_classes(ranges_of, index)
+    index.check(annotation.label for ranges in ranges_of.values() for annotation in ranges)
     with tqdm(desc="Cutting", total=sum(map(len, ranges_of.values())), unit="clip") as bar:
         for video, ranges in ranges_of.items():
             missing = [annotation for annotation in ranges if not index.has(annotation)]
@@ -235,17 +236,6 @@ def _problem(annotation: Annotation) -> str | None:
     if not end > start:
         return "it is reversed" if end < start else "it is empty"
     return None if end < math.inf else "it has no end"
-
-
-def _check_classes(ranges_of: dict[str, list[Annotation]], index: ClipIndex) -> None:
-    """Raise ValueError if clips of two labels would lie in one folder, where nothing tells them apart."""
-    labels = [annotation.label for ranges in ranges_of.values() for annotation in ranges]
-    if collision := find_collision([*sorted(index.labels), *dict.fromkeys(labels)]):
-        one, other = collision
-        raise ValueError(
-            f"labels must differ in letters or digits, not in case alone: {one!r} and {other!r} would be one "
-            f"class, {class_of(one)}; call one of them something else"
-        )
 
 
 def _cut_video(

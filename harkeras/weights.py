@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import re
+import warnings
 
 import keras
 import numpy as np
@@ -108,6 +109,14 @@ def _tell_apart(variables):
 
 def _check_build(model, source, path):
     """Raise ValueError if the model does with pixels or pools what the source's network does not."""
+    activations = {getattr(layer, "activation", None) for layer in model.layers}
+    if source == "movinet_pytorch" and keras.activations.hard_sigmoid in activations:
+        warnings.warn(
+            f"{path} is taken for a conversion of the authors' weights, learnt with the hard sigmoid of this "
+            "model, x / 6 + 0.5; MoViNet-pytorch has another, x / 5 + 0.5: what was trained with it would "
+            "answer wrongly here",
+            stacklevel=3,
+        )
     if SOURCES[source].built is None:
         return
     argument, value = SOURCES[source].built

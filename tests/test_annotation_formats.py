@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from harkeras import VideoInfo, read_annotations
+from harkeras import Annotation, VideoInfo, read_annotations
 from harkeras._annotation_formats import VideoFolder, find_format, to_label, to_seconds
-from harkeras._clip_index import class_of, find_collision
+from harkeras._clip_index import ClipIndex, class_of
 
 
 @pytest.fixture
@@ -226,12 +226,24 @@ class TestExports:
         ranges, lines = read(write(CVAT.format(start=0, step="", source="a.mp4"), "annotations.xml"))
         assert ranges == [("a.mp4", 0, 0.4, "walking"), ("a.mp4", 0.6, 0.8, "walking")]
         assert "track 1: label must hold a letter or digit, got '-'" in lines[0]
-        ranges, _ = read(write(CVAT.format(start=20, step="step=2", source="a.mp4"), "annotations.xml"))
-        assert ranges == [("a.mp4", 0.8, 1.6, "walking"), ("a.mp4", 2.0, 2.4, "walking")]
+        # Where a task leaves out frames, numbers are still those of the video.
+        ranges, _ = read(write(CVAT.format(start=0, step="step=5", source="a.mp4"), "annotations.xml"))
+        assert ranges == [("a.mp4", 0, 0.4, "walking"), ("a.mp4", 0.6, 0.96, "walking")]
         assert read(write(CVAT.format(start=0, step="", source="x.mp4"), "annotations.xml"), fps=10)[0] == [
             ("x.mp4", 0, 1, "walking"),
             ("x.mp4", 1.5, 2, "walking"),
         ]
+
+    def test_cvat_of_more_than_one_video(self, write):
+        content = CVAT.format(start=0, step="", source="a.mp4").replace(
+            "</task>", "</task><source>b.mp4</source>"
+        )
+        with pytest.raises(
+            ValueError, match="must be of one video, and names 2; export each task of its own"
+        ):
+            read_annotations(write(content, "annotations.xml"))
+        negative = CVAT.format(start=0, step="", source="a.mp4").replace('frame="0"', 'frame="-5"')
+        assert "track 0" in read(write(negative, "annotations.xml"))[1][0]
 
     def test_cvat_of_a_rate_that_varies(self, write, make_video):
         video = make_video("a.mp4", range(20), ticks=[0, *range(100, 2000, 100)], time_base="1/1000")
@@ -357,9 +369,18 @@ class TestClasses:
             ("a b", "a_b"),
         ],
     )
-    def test_collisions(self, labels):
-        assert find_collision(["run", *labels]) == labels
-        assert find_collision(["run", labels[0], labels[0]]) is None
+    def test_collisions(self, tmp_path, labels):
+        index = ClipIndex(tmp_path, "video")
+        index.check(["run", labels[0], labels[0]])
+        with pytest.raises(ValueError, match=r"labels must differ in .* would be one class"):
+            index.check(["run", *labels])
+
+    def test_collisions_of_two_runs_at_once(self, tmp_path):
+        one, other = ClipIndex(tmp_path, "video"), ClipIndex(tmp_path, "video")
+        one.path(Annotation("a.mp4", 0, 1, "turn (+)"))
+        with pytest.raises(ValueError, match=r"'turn \(\+\)' and 'turn \(-\)' would be one class, Turn"):
+            other.path(Annotation("a.mp4", 1, 2, "turn (-)"))
+        assert other.path(Annotation("a.mp4", 1, 2, "turn (+)")).name == "v_Turn_g01_c02.mp4"
 
     def test_labels(self):
         assert to_label(" Stu\u0308rzen ") == "Stürzen"
@@ -374,12 +395,11 @@ def test_ten_thousand_rows_are_read_in_seconds(write, tmp_path):
     def seconds(count):
         rows = "".join(f"sub/{number % 2000}.mp4,{number},{number + 1},run\n" for number in range(count))
         path = write(header + rows)
-        start = time.perf_counter()
+        start = time.process_time()
         assert len(read_annotations(path, tmp_path / "videos")) == count
-        return time.perf_counter() - start
+        return time.process_time() - start
 
-    seconds(100)
-    assert seconds(10_000) < 20 * max(seconds(1000), 0.02)
+    assert seconds(10_000) < 3  # 0.6 s; it was 3.8 s when every row looked through all files
 
 
 def test_a_name_below_the_folder_may_be_any_videos_but_one(tmp_path):

@@ -599,11 +599,11 @@ def test_ten_thousand_ranges_of_a_video(make_video, tmp_path, monkeypatch):
 
     def seconds(count):
         annotations = [Annotation(video, n / 1e5, n / 1e5 + 1, "Falling") for n in range(count)]
-        start = time.perf_counter()
+        start = time.process_time()
         cut_clips(annotations, tmp_path / "out")
-        return time.perf_counter() - start
+        return time.process_time() - start
 
-    assert seconds(10_000) < 30 * max(seconds(1000), 0.02)
+    assert seconds(16_000) < 25 * min(seconds(2000) for _ in range(3))
 
 
 @pytest.mark.parametrize(

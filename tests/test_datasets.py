@@ -373,7 +373,9 @@ class TestCache:
             content[whole.offset + row * whole[0].nbytes + 77] ^= 4
         del whole
         cache.write_bytes(content)
-        with pytest.warns(UserWarning, match=r"features\.npy was damaged; clips read anew: Run/b.mp4, W"):
+        with pytest.warns(
+            UserWarning, match=r"features\.npy is damaged; 2 clips are read anew: Run/b.mp4, W"
+        ):
             again = create_dataset(data_dir, **SIZE, cache=cache)
         assert sorted(reads) == ["b.mp4", "d.mp4"]
         assert np.array_equal(again.features, expected)

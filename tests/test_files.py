@@ -220,6 +220,12 @@ class TestContentDigest:
 
         assert len({digest_of(200 << 20), digest_of(200 << 20, place), digest_of((200 << 20) + 1)}) == 3
 
+    def test_a_pipe_is_not_waited_for(self, tmp_path):
+        os.mkfifo(tmp_path / "pipe")
+        for path in (tmp_path / "pipe", tmp_path):
+            with pytest.raises(OSError, match="not a regular file"):
+                content_digest(path)
+
     def test_a_file_that_is_not_there(self, tmp_path):
         with pytest.raises(FileNotFoundError):
             content_digest(tmp_path / "none.mp4")

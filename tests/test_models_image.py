@@ -245,10 +245,10 @@ class TestBackbones:
 
     def test_a_damaged_file_is_refused_by_name(self, tmp_path):
         model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])
-        path = tmp_path / "x.weights.h5"
-        model.save_weights(path)
-        content, rng, refused = path.read_bytes(), np.random.default_rng(27), 0
+        model.save_weights(tmp_path / "whole.weights.h5")
+        content, rng, refused = (tmp_path / "whole.weights.h5").read_bytes(), np.random.default_rng(27), 0
         for number in range(60):
+            path = tmp_path / f"{number}.weights.h5"
             changed = bytearray(content if number % 2 else content[: rng.integers(len(content))])
             for place in rng.integers(len(changed), size=3) if changed else ():
                 changed[place] ^= 255
@@ -258,7 +258,8 @@ class TestBackbones:
             except ValueError as error:
                 assert str(path) in str(error)  # noqa: PT017
                 refused += 1
-        assert refused >= 30
+        assert refused >= 30  # those cut short
+        backbones._load(model, tmp_path / "whole.weights.h5")
 
     def test_unknown(self):
         with pytest.raises(ValueError, match=r"name of a backbone must be one of densenet121, .*, got 'vgg'"):

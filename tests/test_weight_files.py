@@ -214,6 +214,19 @@ class TestOtherFiles:
         with pytest.raises(ValueError, match=r"x\.pth is not .* larger than the file"):
             read_variables(tmp_path / "x.pth")
 
+    def test_a_compressed_state_dict_is_not_unpacked(self, tmp_path):
+        torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+        torch.save({"a": torch.zeros(10**6)}, tmp_path / "x.pth")
+        with (
+            zipfile.ZipFile(tmp_path / "x.pth") as stored,
+            zipfile.ZipFile(tmp_path / "y.pth", "w", zipfile.ZIP_DEFLATED) as small,
+        ):
+            for name in stored.namelist():
+                small.writestr(name, stored.read(name))
+        assert read_variables(tmp_path / "x.pth")["a"].shape == (10**6,)
+        with pytest.raises(ValueError, match=r"y\.pth is not .* it would unpack to 4\d{6} bytes"):
+            read_variables(tmp_path / "y.pth")
+
     def test_an_archive_that_would_fill_the_disk_is_not_unpacked(self, tmp_path, monkeypatch):
         monkeypatch.setattr(_weight_files, "_LARGEST_ARCHIVE", 1 << 20)
         with tarfile.open(tmp_path / "x.tar.gz", "w:gz") as archive:

@@ -1,6 +1,7 @@
 """MoViNet A0 written in operations of TensorFlow, its variables saved under the names of two codes."""
 
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -205,7 +206,11 @@ def test_pytorch(source, tmp_path):
     assert f"blocks.b1_l0.deep.conv_1.{'conv2d' if causal else 'conv3d'}.weight" in state
     assert "blocks.b1_l0.alpha" in state
     path = save_safetensors(tmp_path / "movinet.safetensors", state)
-    model = load_weights(create_movinet_model(CLASSES, clips.shape[1:], causal=causal), path)
+    model = create_movinet_model(CLASSES, clips.shape[1:], causal=causal)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        load_weights(model, path)
+    assert ["MoViNet-pytorch has another" in str(item.message) for item in caught] == [True] * causal
     assert_close(logits_of(model, clips), logits)
 
 
