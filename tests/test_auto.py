@@ -116,6 +116,15 @@ def test_report_when_each_clip_is_a_source_of_its_own(table, labels):
     assert "No sources were known to the folds" in result.report
 
 
+def test_few_clips_have_fewer_folds(table, labels):
+    """Three clips of one class, one of the other, each of a source of its own."""
+    options = {"classes": ("a", "b"), "heads": ("mean_std",)}
+    result = train_auto(table, labels, np.array([0, 1, 2, 12, 13]), groups=np.arange(24), **options)
+    assert "by 3-fold cross-validation" in result.report
+    with pytest.raises(ValueError, match="train_rows must hold at least 2 clips of a class, got 2 clips"):
+        train_auto(table, labels, np.array([0, 12]), groups=np.arange(24), **options)
+
+
 def test_cross_validation_and_test_that_disagree_are_told(table, labels):
     """Clips of a source that name each other, and a test whose labels are the other way round."""
     groups, rows = read_groups(table.video_paths), np.arange(24)
