@@ -16,7 +16,7 @@ from harkeras._reordering import ORDERS, reorder
 from harkeras.batches import ClipDataset
 from harkeras.datasets import Dataset
 from harkeras.evaluation import name_clips
-from harkeras.flow import read_clip
+from harkeras.flow import flow_to_rgb, from_uint8, read_clip
 from harkeras.recipe import Streams, read_channels
 from harkeras.scoring import prepare_clips, unpack_clips
 from harkeras.video import VideoInfo
@@ -219,7 +219,7 @@ def plot_grad_cam(clip: np.ndarray, heat: np.ndarray, title: str = "", *, count:
     """Draw the heat of `grad_cam` over some frames of a clip.
 
     Args:
-        clip: RGB (T, H, W, C), of which the first three channels are drawn.
+        clip: uint8 (T, H, W, C): frames in color or gray, which are drawn; of flow alone, the latest field.
         heat: float (T, H, W) in [0, 1].
         title: Title of the plot.
         count: Number of frames, spread over the clip.
@@ -230,14 +230,27 @@ def plot_grad_cam(clip: np.ndarray, heat: np.ndarray, title: str = "", *, count:
     if heat.shape != clip.shape[:3]:
         raise ValueError(f"heat must be {clip.shape[:3]}, got {heat.shape}")
     shown = np.unique(np.linspace(0, len(clip) - 1, count).round().astype(int))
+    pictures = _pictures(clip)
     figure = Figure(figsize=(2 * len(shown) + 0.8, 4), layout="constrained")
     grid = figure.subplots(2, len(shown), squeeze=False)
     for column, frame in zip(grid.T, shown, strict=True):
         for axes in column:
-            axes.imshow(clip[frame, ..., :3])
+            axes.imshow(pictures[frame])
             axes.set_axis_off()
         drawn = column[1].imshow(heat[frame], cmap="jet", alpha=0.45, vmin=0, vmax=1)
         column[0].set_title(f"frame {frame + 1}", fontsize=9)
     figure.colorbar(drawn, ax=grid[:, -1], label="counts for the class", fraction=0.1)
     figure.suptitle(title)
     return figure
+
+
+def _pictures(clip: np.ndarray) -> np.ndarray:
+    """Return what can be looked at of a clip, uint8 RGB (T, H, W, 3)."""
+    streams, _ = read_channels(clip.shape[-1])
+    if streams == "gray":
+        return clip.repeat(3, axis=-1)
+    if streams != "flow":
+        return clip[..., :3]
+    fields = from_uint8(clip[..., -2:])
+    fastest = max(float(np.linalg.norm(fields, axis=-1).max()), 1e-6)
+    return np.stack([flow_to_rgb(field, fastest) for field in fields])
