@@ -226,8 +226,10 @@ def _inner_folds(labels, groups, folds: int, seed: int) -> list[tuple[np.ndarray
     if sources < 2 or len(np.unique(labels)) < 2:
         what = "clips of each class" if groups is None else "source videos"
         raise ValueError(f"train_rows must hold 2 classes and at least 2 {what}, got {sources}")
+    if np.bincount(labels).max() < 2:
+        raise ValueError(f"train_rows must hold at least 2 clips of a class, got {len(labels)} clips")
     split = "random" if groups is None else "group"
-    folds = min(folds, int(sources))
+    folds = min(folds, int(sources), int(np.bincount(labels).max()))
     pairs = list_folds(labels, labels if groups is None else groups, split=split, folds=folds, seed=seed)
     pairs = [pair for pair in pairs if len(np.unique(labels[pair[0]])) > 1]
     if not pairs:

@@ -16,9 +16,9 @@ from harkeras._reordering import ORDERS, reorder
 from harkeras.batches import ClipDataset
 from harkeras.datasets import Dataset
 from harkeras.evaluation import name_clips
-from harkeras.flow import read_clip
+from harkeras.flow import flow_to_rgb, from_uint8, read_clip
 from harkeras.recipe import Streams, read_channels
-from harkeras.scoring import unpack_clips
+from harkeras.scoring import prepare_clips, unpack_clips
 from harkeras.video import VideoInfo
 
 
@@ -121,22 +121,24 @@ def early_recognition(
         The shares, and the accuracy at each, float (shares,).
 
     Raises:
-        ValueError: If the model has no recipe, a share is out of range, or lengths differ.
+        ValueError: If the model has no recipe, or one of joints, a share is out of range, or lengths differ.
     """
     recipe = getattr(model, "recipe", None)
     if recipe is None:
         raise ValueError("model must have a recipe: pass one that went through train() or load_model()")
     if len(video_paths) != len(labels) or not len(labels):
         raise ValueError(f"labels must be one per video, got {len(labels)} and {len(video_paths)} videos")
+    if recipe.streams == "pose":
+        raise ValueError("model must take what videos hold, got one of joints")
     shares = np.asarray(shares, float)
     if not ((shares > 0) & (shares <= 1)).all():
         raise ValueError(f"shares must lie over 0 and up to 1, got {shares.tolist()}")
-    shape = (recipe.frames, recipe.height, recipe.width, recipe.channels)
+    reading = {"flow_method": recipe.flow_method, "interpolation": recipe.interpolation}
     hits = np.zeros((len(labels), len(shares)), bool)
     for row, path in enumerate(tqdm(video_paths, "Reading parts of clips", unit="clip")):
         duration = VideoInfo.read(path).duration_seconds
         ends = [None if share == 1 else share * duration for share in shares]
-        parts = [read_clip(path, shape, flow_method=recipe.flow_method, end_seconds=end) for end in ends]
+        parts = [read_clip(path, recipe.clip_shape, end_seconds=end, **reading) for end in ends]
         hits[row] = name_clips(model, np.stack(parts))[1] == labels[row]
     return shares, hits.mean(axis=0)
 
@@ -177,7 +179,7 @@ def grad_cam(model: keras.Model, clip: np.ndarray, *, class_row: int | None = No
     looked_at = _maps_layer(model, layer)
     both = keras.Model(model.inputs, [looked_at.output, model.output])
     with tf.GradientTape() as tape:
-        maps, probabilities = both(tf.cast(clip[None], tf.float32), training=False)
+        maps, probabilities = both(tf.cast(prepare_clips(model, clip[None]), tf.float32), training=False)
         row = int(np.argmax(probabilities[0])) if class_row is None else class_row
         # The logarithm, because a probability near 1 has no slope left.
         score = tf.math.log(probabilities[0, row] + 1e-9)
@@ -217,7 +219,7 @@ def plot_grad_cam(clip: np.ndarray, heat: np.ndarray, title: str = "", *, count:
     """Draw the heat of `grad_cam` over some frames of a clip.
 
     Args:
-        clip: RGB (T, H, W, C), of which the first three channels are drawn.
+        clip: uint8 (T, H, W, C): frames in color or gray, which are drawn; of flow alone, the latest field.
         heat: float (T, H, W) in [0, 1].
         title: Title of the plot.
         count: Number of frames, spread over the clip.
@@ -228,14 +230,27 @@ def plot_grad_cam(clip: np.ndarray, heat: np.ndarray, title: str = "", *, count:
     if heat.shape != clip.shape[:3]:
         raise ValueError(f"heat must be {clip.shape[:3]}, got {heat.shape}")
     shown = np.unique(np.linspace(0, len(clip) - 1, count).round().astype(int))
+    pictures = _pictures(clip)
     figure = Figure(figsize=(2 * len(shown) + 0.8, 4), layout="constrained")
     grid = figure.subplots(2, len(shown), squeeze=False)
     for column, frame in zip(grid.T, shown, strict=True):
         for axes in column:
-            axes.imshow(clip[frame, ..., :3])
+            axes.imshow(pictures[frame])
             axes.set_axis_off()
         drawn = column[1].imshow(heat[frame], cmap="jet", alpha=0.45, vmin=0, vmax=1)
         column[0].set_title(f"frame {frame + 1}", fontsize=9)
     figure.colorbar(drawn, ax=grid[:, -1], label="counts for the class", fraction=0.1)
     figure.suptitle(title)
     return figure
+
+
+def _pictures(clip: np.ndarray) -> np.ndarray:
+    """Return what can be looked at of a clip, uint8 RGB (T, H, W, 3)."""
+    streams, _ = read_channels(clip.shape[-1])
+    if streams == "gray":
+        return clip.repeat(3, axis=-1)
+    if streams != "flow":
+        return clip[..., :3]
+    fields = from_uint8(clip[..., -2:])
+    fastest = max(float(np.linalg.norm(fields, axis=-1).max()), 1e-6)
+    return np.stack([flow_to_rgb(field, fastest) for field in fields])

@@ -15,6 +15,8 @@ from harkeras.datasets import Dataset, in_order
 from harkeras.saving import check_clips
 from harkeras.video import VideoError
 
+_TOLERANCE = 0.02  # of sums of probabilities in half precision
+
 
 class LabeledClips(NamedTuple):
     """Clips that a model can be scored on: (N, T, H, W, C) or a `ClipDataset`, int (N,) labels, classes."""
@@ -85,13 +87,14 @@ def raw_probabilities(
         classes), for each of the K clips per video of a `ClipDataset`; else K is 1.
 
     Raises:
+        ValueError: If the model's outputs are no probabilities.
         VideoError: If no video of a `ClipDataset` can be read, or, where it is strict, if any cannot.
     """
     if isinstance(features, ClipDataset):
         return _of_videos(model, features, batch_size)
     starts = range(0, features.shape[0], batch_size)
     batches = (np.asarray(features[i : i + batch_size]) for i in starts)
-    probabilities = np.concatenate([np.asarray(model.predict_on_batch(clips)) for clips in batches])
+    probabilities = np.concatenate([_ask(model, clips) for clips in batches])
     return np.arange(len(probabilities)), probabilities[:, None]
 
 
@@ -104,8 +107,36 @@ def _of_videos(model: keras.Model, videos: ClipDataset, batch_size: int) -> tupl
         readable = ((key, clip) for key, clip in zip(wanted, clips, strict=True) if clip is not None)
         while batch := list(islice(readable, batch_size)):
             keys, pixels = zip(*batch, strict=True)
-            probabilities[tuple(np.transpose(keys))] = model.predict_on_batch(np.stack(pixels))
+            probabilities[tuple(np.transpose(keys))] = _ask(model, np.stack(pixels))
     rows = np.array([row for row in range(shape[0]) if row not in videos.unreadable], int)
     if not len(rows):
         raise VideoError(f"no video can be read, the first of {shape[0]}: {videos.unreadable[0]}")
     return rows, probabilities[rows]
+
+
+def prepare_clips(model: keras.Model, clips: np.ndarray) -> np.ndarray:
+    """Turn RGB clips into what the model's recipe says that it expects.
+
+    Frames of files are uint8, 0-255; clips of floats are taken to be scaled as the model wants them.
+    """
+    recipe = getattr(model, "recipe", None)
+    if recipe is None or recipe.streams != "rgb":
+        return clips
+    if recipe.normalize and np.issubdtype(clips.dtype, np.integer):
+        clips = clips.astype(np.float32) / 255
+    return clips[..., ::-1] if recipe.channel_order == "bgr" else clips
+
+
+def _ask(model: keras.Model, clips: np.ndarray) -> np.ndarray:
+    """Return probabilities float32 (B, classes) of clips (B, T, H, W, C)."""
+    probabilities = np.asarray(model.predict_on_batch(prepare_clips(model, clips)), np.float32)
+    if probabilities.ndim != 2:
+        raise ValueError(f"model must give one answer per clip, (B, classes), got {probabilities.shape}")
+    sums = probabilities.sum(axis=1)
+    if not (probabilities.min() > -_TOLERANCE and np.abs(sums - 1).max() < _TOLERANCE):  # NaN is neither
+        raise ValueError(
+            f"model must answer with probabilities that add up to 1, got {probabilities.min():.3g} to "
+            f"{probabilities.max():.3g}, with sums of {sums.min():.3g} to {sums.max():.3g}; behind "
+            "logits, put a softmax: keras.Model(model.input, keras.layers.Softmax()(model.output))"
+        )
+    return probabilities

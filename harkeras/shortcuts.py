@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from harkeras.datasets import in_order
 from harkeras.video import VideoError, VideoInfo, frames_extraction
 
-_MOST_CLIPS_OF_CLASS, _MOST_CLIPS, _FEWEST_OF_CLASS = 50, 2000, 5
+_MOST_CLIPS_OF_CLASS, _MOST_CLIPS, _FEWEST_OF_CLASS = 40, 1000, 5
 # Of each of the classes on either side of a limit, so large a share must lie there.
 _LEAST_SHARE = 0.9
 # Share of random labels that may be told apart as well: with a handful of clips, something always fits.
@@ -74,7 +74,7 @@ def class_shortcuts(
 
     For each fact of a file, the limit is sought that divides the classes best: where nearly all clips of some
     classes lie below it and nearly all of the others above, a model can learn it in place of the action. At
-    most 50 clips of a class are read, and about 2,000 in all.
+    most 40 clips of a class are read, and about 1,000 in all.
 
     Args:
         video_paths: Paths of the clips.

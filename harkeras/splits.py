@@ -219,15 +219,16 @@ def list_folds(
         if split != "group" or sources < 2:
             raise ValueError(f"folds='groups' needs split='group' and 2 groups, got {split!r} and {sources}")
         return list(LeaveOneGroupOut().split(labels, labels, groups))
+    counts = np.bincount(labels)
     if split == "group":
-        most, splitter = sources, StratifiedGroupKFold
+        splitter = StratifiedGroupKFold
+        most, what = min((sources, "groups"), (int(counts.max()), "clips of the commonest class"))
     elif split == "random":
-        counts = np.bincount(labels)
-        most, splitter = counts[counts > 0].min(), StratifiedKFold
+        splitter = StratifiedKFold
+        most, what = int(counts[counts > 0].min()), "clips of the rarest class"
     else:
         raise ValueError(f"split must be 'group' or 'random', got {split!r}")
     if not 2 <= folds <= most:
-        what = "groups" if split == "group" else "clips of the rarest class"
         raise ValueError(f"folds must lie in 2 to {most}, the number of {what}, got {folds}")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # fewer clips of a class than folds: some folds lack it

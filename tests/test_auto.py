@@ -1,5 +1,7 @@
 """The easy path: inputs and heads compared inside the training clips, the best one fitted and saved."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from harkeras.evaluation import evaluate
 from harkeras.feature_table import Input, read_feature_table
 from harkeras.intervals import clustered_interval
 from harkeras.splits import read_groups
+from harkeras.training import train
 from harkeras.workflow import evaluate_on_folder, train_on_folder
 
 SMALL = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((4, 32, 32), (6, 32))}
@@ -113,6 +116,15 @@ def test_report_when_each_clip_is_a_source_of_its_own(table, labels):
     assert "No sources were known to the folds" in result.report
 
 
+def test_few_clips_have_fewer_folds(table, labels):
+    """Three clips of one class, one of the other, each of a source of its own."""
+    options = {"classes": ("a", "b"), "heads": ("mean_std",)}
+    result = train_auto(table, labels, np.array([0, 1, 2, 12, 13]), groups=np.arange(24), **options)
+    assert "by 3-fold cross-validation" in result.report
+    with pytest.raises(ValueError, match="train_rows must hold at least 2 clips of a class, got 2 clips"):
+        train_auto(table, labels, np.array([0, 12]), groups=np.arange(24), **options)
+
+
 def test_cross_validation_and_test_that_disagree_are_told(table, labels):
     """Clips of a source that name each other, and a test whose labels are the other way round."""
     groups, rows = read_groups(table.video_paths), np.arange(24)
@@ -203,7 +215,8 @@ def test_without_weights_lrcn_is_trained_instead(folder, tmp_path, monkeypatch):
         raise OSError("the ImageNet weights are out of reach")
 
     monkeypatch.setattr("harkeras.workflow.check_weights", fail)
-    options = {"epochs": 1, "verbose": False, "input_shape": (4, 64, 64, 3)}
+    monkeypatch.setattr("harkeras.workflow.train", partial(train, epochs=1, verbose=False))
+    options = {"input_shape": (4, 64, 64, 3)}
     with pytest.warns(UserWarning, match="auto has no pretrained weights and trains LRCN(.|\n)*out of reach"):
         trained = train_on_folder(folder, output_dir=tmp_path, **options)
     assert trained.path.name.startswith("lrcn__")
@@ -231,7 +244,7 @@ def test_what_is_refused(table, labels, options, message):
         ({"model_options": {"weights": None, "units": 3}}, "options of auto must be among backbone"),
         (
             {"augment": lambda clips, seed: clips},
-            "augment changes clips in training; auto computes features once",
+            "augment must be left out with 'auto', which trains no network from end to end",
         ),
     ],
 )

@@ -9,6 +9,7 @@ from sklearn.metrics import precision_recall_fscore_support
 from harkeras.datasets import Dataset
 from harkeras.evaluation import evaluate, measure_latency
 from harkeras.intervals import clustered_interval
+from harkeras.recipe import Recipe
 
 CLASSES = ("Fall", "Run", "Wave")
 
@@ -130,6 +131,36 @@ class TestEvaluate:
             evaluate(model, clips(NAMED), LABELS)
         with pytest.raises(ValueError, match="labels is missing"):
             evaluate(model, clips(NAMED), classes=CLASSES)
+
+    @pytest.mark.parametrize("scale", [1, 255])
+    def test_pixels_are_what_the_recipe_says(self, scale):
+        """Frames of files are uint8 RGB; a model may want [0, 1], or BGR. Floats are scaled already."""
+        clip = keras.Input((1, 1, 1, 3))
+        blue_or_red = keras.layers.Flatten()(clip)[:, ::2] * (20 / scale)
+        model = keras.Model(clip, keras.ops.softmax(blue_or_red))
+        normalize = scale == 1
+        model.recipe = Recipe(("blue", "red"), 1, 1, 1, 1.0, normalize=normalize, channel_order="bgr")
+        red = np.zeros((2, 1, 1, 1, 3), np.uint8)
+        red[..., 0] = 25
+        evaluation = evaluate(model, red, [1, 1])
+        assert evaluation.probabilities[:, 1] == pytest.approx(1 / (1 + np.exp(-20 * 25 / 255)), abs=1e-4)
+        floats = red / np.float32(255 if normalize else 1)
+        assert evaluate(model, floats, [1, 1]).probabilities == pytest.approx(evaluation.probabilities)
+
+    def test_outputs_must_be_probabilities(self):
+        clip = keras.Input((1, 1, 1, 3))
+        logits = keras.Model(clip, keras.layers.Flatten()(clip))
+        with pytest.raises(
+            ValueError, match="model must answer with probabilities that add up to 1, got 1 to 8"
+        ):
+            evaluate(logits, clips([0, 1]), [0, 1], classes=CLASSES)
+        with pytest.raises(ValueError, match="add up to 1, got nan"):
+            evaluate(logits, clips([0, 1]) * np.float32("nan"), [0, 1], classes=CLASSES)
+        per_frame = keras.Model(clip, keras.ops.softmax(clip[:, :, 0, 0]))
+        with pytest.raises(
+            ValueError, match=r"model must give one answer per clip, \(B, classes\), got \(2, 1, 3\)"
+        ):
+            evaluate(per_frame, clips([0, 1]), [0, 1], classes=CLASSES)
 
     def test_report_of_400_classes(self):
         said = np.eye(400, dtype=np.float32)[np.arange(300)]

@@ -270,6 +270,15 @@ class TestGradCam:
             "frame 6",
         ]
 
+    @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 20])
+    def test_any_kind_of_clip_is_drawn(self, channels):
+        clip = np.random.default_rng(0).integers(1, 256, (3, 8, 9, channels)).astype(np.uint8)
+        figure = plot_grad_cam(clip, np.zeros((3, 8, 9), np.float32))
+        drawn = figure.axes[0].images[0].get_array()
+        assert drawn.shape == (8, 9, 3)
+        if channels in (3, 5):
+            assert np.array_equal(drawn, clip[0, ..., :3])
+
     def test_of_a_network(self):
         model = create_c3d_model(3, (4, 32, 32, 3), width=1 / 16)
         clip = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)

@@ -8,7 +8,7 @@ from hypothesis import given, settings, strategies
 
 from harkeras.sources import read_groups
 from harkeras.split_lists import list_official_splits, split_by_files
-from harkeras.splits import split_at_random, split_by_group, split_rows_by_group
+from harkeras.splits import list_folds, split_at_random, split_by_group, split_rows_by_group
 
 CLASSES = ("Run", "Walk", "Wave")
 
@@ -229,3 +229,24 @@ def test_no_warning_where_sources_are_named():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         split_by_group(paths, labels)
+
+
+class TestFolds:
+    @settings(max_examples=40, deadline=None)
+    @given(seed=strategies.integers(0, 10_000))
+    def test_the_order_of_the_list_does_not_matter(self, seed):
+        rng = np.random.default_rng(seed)
+        labels, groups = rng.integers(0, 4, 60), rng.integers(0, 12, 60).astype(str)
+        order = rng.permutation(60)
+        folds = [test.tolist() for _, test in list_folds(labels, groups, folds=3)]
+        other = [
+            sorted(order[test].tolist()) for _, test in list_folds(labels[order], groups[order], folds=3)
+        ]
+        assert other == folds
+
+    def test_fewer_clips_of_each_class_than_folds(self):
+        with pytest.raises(
+            ValueError, match="folds must lie in 2 to 2, the number of clips of the commonest class"
+        ):
+            list_folds(np.array([0, 0, 1, 1]), np.arange(4), folds=3)
+        assert len(list_folds(np.array([0, 0, 1, 1]), np.arange(4), folds=2)) == 2
