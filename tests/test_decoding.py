@@ -25,6 +25,11 @@ needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg 
 needs_mencoder = pytest.mark.skipif(not shutil.which("mencoder"), reason="no mencoder on this machine")
 
 
+def with_gap(milliseconds):
+    """Times of frames in milliseconds, 25 a second, with a gap in the middle."""
+    return [40 * k + (k > FRAMES // 2) * milliseconds for k in range(FRAMES)]
+
+
 def slow(*values):
     return pytest.param(*values, marks=pytest.mark.slow)
 
@@ -356,12 +361,12 @@ class TestPrediction:
             ("b_frames.avi", {"codec": "mpeg4", "b_frames": 2}),
             (
                 "jump.mkv",
-                {"ticks": [40 * k + (k > 30) * 10**10 for k in range(FRAMES)], "time_base": "1/1000"},
+                {"ticks": with_gap(10**10), "time_base": "1/1000"},
             ),
             ("late.mp4", {"ticks": range(25, 25 + FRAMES), "audio_seconds": 4}),
             (
                 "pause.mkv",
-                {"ticks": [40 * k + (k > 30) * 20_000 for k in range(FRAMES)], "time_base": "1/1000"},
+                {"ticks": with_gap(20_000), "time_base": "1/1000"},
             ),
         ],
     )
@@ -381,7 +386,9 @@ class TestPrediction:
 
 class TestPixels:
     @needs_ffmpeg
-    @pytest.mark.parametrize("matrix", [0, 1, 3, 4, 5, 6, 7, *range(8, 18)])
+    @pytest.mark.parametrize(
+        "matrix", [1, 8, 10, 14, *map(slow, (0, 3, 4, 5, 6, 7, 9, 11, 12, 13, 15, 16, 17))]
+    )
     def test_every_color_matrix(self, encode_here, tmp_path, matrix):
         plain, video = encode_here("plain.mp4", range(5)), tmp_path / "matrix.mp4"
         run(
@@ -508,9 +515,8 @@ class TestScanCache:
     @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi"])
     def test_a_late_part_is_jumped_to(self, encode_here, monkeypatch, suffix):
         codec = "mpeg4" if suffix == "avi" else "libx264"
-        video = encode_here(
-            f"long.{suffix}", range(1500), codec=codec, b_frames=2 * (suffix != "avi"), gop=25
-        )
+        b_frames = 0 if suffix == "avi" else 2
+        video = encode_here(f"long.{suffix}", range(1500), codec=codec, b_frames=b_frames, gop=25)
         frames_extraction(video, 3)
         decoded, decode = [], Source._decode_packet
         monkeypatch.setattr(Source, "_decode_packet", lambda *args: decoded.append(1) or decode(*args))
