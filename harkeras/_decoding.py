@@ -194,8 +194,9 @@ class Source:
             self.scan = replace(self.scan, keys=self.ticks[:1])
             _scans.put(self._cache_key, self.scan)
         except _FalseTimesError:
+            before = self.scan
             self.count()
-            ticks = np.unique(self.scan.on_screen(ticks))
+            ticks = self.scan.translate(ticks, before)
         yield from self.decode(ticks if last is None else ticks[ticks > last])
 
     def _decode_runs(self, ticks: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:

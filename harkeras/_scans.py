@@ -64,6 +64,14 @@ class Scan:
         rows = np.searchsorted(self.ticks, ticks + self._rounding, side="right") - 1
         return self.ticks[np.maximum(rows, 0)]
 
+    def translate(self, ticks: np.ndarray, other: Scan) -> np.ndarray:
+        """Return the frames to read in place of some of another scan of the file; of a whole part, all."""
+        first, last = np.searchsorted(other.ticks, ticks[[0, -1]])
+        if last - first + 1 > len(ticks):
+            return np.unique(self.on_screen(ticks))
+        stop = self.end if last + 1 == len(other.ticks) else other.ticks[last + 1]
+        return self.ticks[(self.ticks >= self.on_screen(ticks[0])) & (self.ticks < stop)]
+
     def span(self, start_seconds: float | None, end_seconds: float | None) -> tuple[float, float]:
         """Return the half-open range in ticks, checked; from the first frame to the last by default."""
         base, stop = float(self.base), self.end_seconds
@@ -108,12 +116,11 @@ def scan_packets(stream: av.VideoStream, packets: Packets) -> Scan | None:
     if not _are_true(stream, packets, ticks, clock):
         return None
     keys = [tick for tick, key in zip(packets.ticks, packets.keys, strict=True) if key]
-    last = min(packets.last_duration or clock.period, clock.longest)
     return Scan(
         base=stream.time_base,
         ticks=np.array(ticks, np.int64),
         zero=_zero(stream, ticks[0], clock),
-        end=ticks[-1] + last,
+        end=ticks[-1] + _last_duration(packets, ticks, clock),
         keys=np.unique([ticks[0], *(key for key in keys if key > ticks[0])]),
         by_order=False,
         damage=_damage(stream, packets, len(ticks)),
@@ -129,21 +136,17 @@ def scan_frames(stream: av.VideoStream, packets: Packets, times: Sequence[int | 
         times: Times of the frames in the decoder's order, with pieces joined (`piece_offsets`); None where
             unknown.
     """
-    base, clock = stream.time_base, _Clock.of(stream, packets)
     if all(time is None for time in times):  # a bare stream: only its header may say how fast it goes
-        base, clock = 1 / _rate(stream), _Clock(1, 2, 1)
-    elif _is_avi(stream):
-        times = _avi_times(times, packets)
-    ticks = _frame_times.increasing_times(times, clock.period, clock.longest, clock.shortest)
-    return Scan(
-        base=base,
-        ticks=ticks,
-        zero=int(ticks[0]) if base != stream.time_base else _zero(stream, int(ticks[0]), clock),
-        end=int(ticks[-1]) + (int(np.median(np.diff(ticks))) if len(ticks) > 1 else clock.period),
-        keys=ticks[:1],
-        by_order=True,
-        damage=_damage(stream, packets, len(ticks)),
-    )
+        ticks = np.arange(len(times))
+        base, zero, end = 1 / _rate(stream), 0, len(times)
+    else:
+        base, clock = stream.time_base, _Clock.of(stream, packets)
+        times = _avi_times(times, packets) if _is_avi(stream) else times
+        ticks = _frame_times.increasing_times(times, clock.period, clock.longest, clock.shortest)
+        zero = _zero(stream, int(ticks[0]), clock)
+        end = int(ticks[-1]) + _last_duration(packets, ticks, clock)
+    damage = _damage(stream, packets, len(ticks))
+    return Scan(base, ticks, zero, end, keys=ticks[:1], by_order=True, damage=damage)
 
 
 def piece_offsets(stream: av.VideoStream, packets: Packets) -> list[int | None]:
@@ -208,14 +211,21 @@ def _avi_times(times: Sequence[int | None], packets: Packets) -> Sequence[int | 
     return [None if time is None else time - delay for time in times]
 
 
+def _last_duration(packets: Packets, ticks: Sequence[int], clock: _Clock) -> int:
+    """Return how long the last frame stays, in ticks."""
+    if packets.last_duration:
+        return min(packets.last_duration, clock.longest)
+    return int(np.median(np.diff(ticks))) if len(ticks) > 1 else clock.period
+
+
 def _zero(stream: av.VideoStream, first: int, clock: _Clock) -> int:
     """Return the file's time zero, at or before the first frame, in ticks."""
     start = stream.container.start_time  # microseconds
     if start is None:
         return first
     zero = int(max(start, 0) / 1e6 / stream.time_base)
-    delay = first - zero
-    return zero if clock.shortest < delay <= clock.longest else first
+    longest = _frame_times.LONGEST_PAUSE_SECONDS / stream.time_base
+    return zero if clock.shortest < first - zero <= longest else first
 
 
 def _damage(stream: av.VideoStream, packets: Packets, count: int) -> str:

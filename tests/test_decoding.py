@@ -5,6 +5,7 @@ import subprocess
 from fractions import Fraction
 
 import av
+import keras
 import numpy as np
 import pytest
 
@@ -13,6 +14,8 @@ from harkeras._decoding import Source
 from harkeras.annotations import Annotation, cut_clips
 from harkeras.batches import ClipDataset
 from harkeras.flow import FlowStack, flow_extraction
+from harkeras.prediction import predict_on_video
+from harkeras.recipe import Recipe
 from harkeras.video import VideoError, VideoInfo, frames_extraction, iter_decoded, iter_frames
 
 FRAMES = 75
@@ -20,6 +23,15 @@ OPEN_GOP = {"b_frames": 3, "x264opts": "open-gop=1:bframes=3:b-pyramid=2:keyint=
 
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="no ffmpeg on this machine")
 needs_mencoder = pytest.mark.skipif(not shutil.which("mencoder"), reason="no mencoder on this machine")
+
+
+def with_gap(milliseconds):
+    """Times of frames in milliseconds, 25 a second, with a gap in the middle."""
+    return [40 * k + (k > FRAMES // 2) * milliseconds for k in range(FRAMES)]
+
+
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @pytest.fixture
@@ -105,7 +117,7 @@ def assert_all_ways_agree(path, tmp_path, limit=2):
 @needs_mencoder
 class TestMEncoder:
     @pytest.mark.parametrize("packed", ["packed", "nopacked"])
-    @pytest.mark.parametrize("b_frames", [1, 2, 3])
+    @pytest.mark.parametrize("b_frames", [slow(1), 2, slow(3)])
     def test_xvid(self, encode_here, tmp_path, index_of, packed, b_frames):
         raw = encode_here("raw.avi", codec="rawvideo")
         video = tmp_path / "xvid.avi"
@@ -118,7 +130,7 @@ class TestMEncoder:
         indices = [index_of(frame.image) for frame in iter_frames(video)]
         assert indices == sorted(set(indices))
 
-    @pytest.mark.parametrize("b_frames", [0, 1, 2, 3])
+    @pytest.mark.parametrize("b_frames", [slow(0), slow(1), 2, slow(3)])
     def test_lavc(self, encode_here, tmp_path, index_of, b_frames):
         raw, video = encode_here("raw.avi", codec="rawvideo"), tmp_path / "lavc.avi"
         options = f"vcodec=mpeg4:vmax_b_frames={b_frames}:vbitrate=800"
@@ -131,8 +143,8 @@ class TestMEncoder:
 @needs_ffmpeg
 class TestFFmpeg:
     @pytest.mark.parametrize("suffix", ["avi", "mp4", "mkv"])
-    @pytest.mark.parametrize("b_frames", [1, 2, 3])
-    @pytest.mark.parametrize("codec", ["mpeg4", "libxvid"])
+    @pytest.mark.parametrize("b_frames", [slow(1), 2, slow(3)])
+    @pytest.mark.parametrize("codec", [slow("mpeg4"), "libxvid"])
     def test_mpeg4(self, encode_here, tmp_path, codec, b_frames, suffix):
         raw, video = encode_here("raw.avi", codec="rawvideo"), tmp_path / f"b_frames.{suffix}"
         try:
@@ -141,16 +153,16 @@ class TestFFmpeg:
             pytest.skip(f"this ffmpeg has no {codec}")
         assert_all_ways_agree(video, tmp_path)
 
-    @pytest.mark.parametrize("b_frames", [0, 2])
+    @pytest.mark.parametrize("b_frames", [slow(0), 2])
     @pytest.mark.parametrize(
         ("codec", "suffix"),
         [
             ("mpeg1video", "avi"),
-            ("mpeg2video", "avi"),
-            ("libx264", "avi"),
-            ("libx265", "mkv"),
-            ("mpeg1video", "mpg"),
-            ("mpeg2video", "ts"),
+            slow("mpeg2video", "avi"),
+            slow("libx264", "avi"),
+            slow("libx265", "mkv"),
+            slow("mpeg1video", "mpg"),
+            slow("mpeg2video", "ts"),
             ("libx264", "h264"),
         ],
     )
@@ -332,9 +344,51 @@ class TestTimes:
             assert VideoInfo.read(video).duration_seconds == pytest.approx(FRAMES / rate)
 
 
+class TestPrediction:
+    """Prediction stands on VideoInfo and iter_decoded, and writes a frame for each that it reads."""
+
+    @pytest.fixture
+    def model(self):
+        clip = keras.Input((4, 16, 16, 3))
+        scores = keras.layers.GlobalAveragePooling3D()(keras.layers.Rescaling(1 / 255)(clip))
+        model = keras.Model(clip, keras.layers.Dense(2, activation="softmax")(scores))
+        model.recipe = Recipe(("a", "b"), 4, 16, 16, clip_seconds=0.5)
+        return model
+
+    @pytest.mark.parametrize(
+        ("name", "options"),
+        [
+            ("b_frames.avi", {"codec": "mpeg4", "b_frames": 2}),
+            (
+                "jump.mkv",
+                {"ticks": with_gap(10**10), "time_base": "1/1000"},
+            ),
+            ("late.mp4", {"ticks": range(25, 25 + FRAMES), "audio_seconds": 4}),
+            (
+                "pause.mkv",
+                {"ticks": with_gap(20_000), "time_base": "1/1000"},
+            ),
+        ],
+    )
+    def test_every_frame_is_read_and_written(self, encode_here, tmp_path, model, name, options):
+        video, output = encode_here(name, **options), tmp_path / "out.mp4"
+        prediction = predict_on_video(video, model, output, progress=False)
+        info = VideoInfo.read(video)
+        assert prediction.segments[0].start_seconds == 0
+        assert prediction.segments[-1].end_seconds == info.duration_seconds
+        assert prediction.windows[0, 0] == info.frame_seconds[0]
+        assert prediction.windows.max() <= info.duration_seconds + 1e-6
+        assert len(prediction.windows) <= 10 * info.duration_seconds
+        written = VideoInfo.read(output)
+        steps = np.diff(info.frame_seconds)
+        assert np.diff(written.frame_seconds) == pytest.approx(steps, abs=0.01)
+
+
 class TestPixels:
     @needs_ffmpeg
-    @pytest.mark.parametrize("matrix", [0, 1, 3, 4, 5, 6, 7, *range(8, 18)])
+    @pytest.mark.parametrize(
+        "matrix", [1, 8, 10, 14, *map(slow, (0, 3, 4, 5, 6, 7, 9, 11, 12, 13, 15, 16, 17))]
+    )
     def test_every_color_matrix(self, encode_here, tmp_path, matrix):
         plain, video = encode_here("plain.mp4", range(5)), tmp_path / "matrix.mp4"
         run(
@@ -457,6 +511,17 @@ class TestScanCache:
         monkeypatch.setattr(Source, "_read_times", lambda self: pytest.fail("the file was scanned again"))
         frames_extraction(video, 3)
         list(iter_frames(video, start_seconds=2))
+
+    @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "avi"])
+    def test_a_late_part_is_jumped_to(self, encode_here, monkeypatch, suffix):
+        codec = "mpeg4" if suffix == "avi" else "libx264"
+        b_frames = 0 if suffix == "avi" else 2
+        video = encode_here(f"long.{suffix}", range(1500), codec=codec, b_frames=b_frames, gop=25)
+        frames_extraction(video, 3)
+        decoded, decode = [], Source._decode_packet
+        monkeypatch.setattr(Source, "_decode_packet", lambda *args: decoded.append(1) or decode(*args))
+        frames_extraction(video, 20, start_seconds=57, end_seconds=58)
+        assert len(decoded) < 100
 
     def test_memory_is_bounded(self, encode_here):
         cache = type(harkeras._decoding._scans)()
