@@ -545,7 +545,7 @@ class TestWindowsOfOneAction:
 
 def test_temperature_works_before_the_mean_everywhere(colour_video):
     """It divides the logits of one clip: evaluation, timelines and single actions agree."""
-    video, model = colour_video("rgrrrb", seconds=0.5), colour_model_with_recipe(temperature=3.0)
+    video, model = colour_video("rgrrrb", 0.5, fps=24), colour_model_with_recipe(temperature=3.0)
     plain = colour_model_with_recipe()
     options = {"frames": 4, "height": 8, "width": 8, "clip_seconds": 1.0, "clips_per_video": 3}
     clips = ClipDataset([video], np.array([0]), **options)
