@@ -57,7 +57,13 @@ def to_rgb(
 
 def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     """Return how a frame becomes upright: whether to swap its axes, then to mirror it, then to flip it."""
-    data = frame.side_data.get(Type.DISPLAYMATRIX)
+    try:
+        data = frame.side_data.get(Type.DISPLAYMATRIX)
+    except (
+        ValueError
+    ):  # PyAV does not know all that FFmpeg puts beside a frame, and then gives the angle only
+        turns = round(frame.rotation / 90) % 4  # counter-clockwise
+        return turns % 2 == 1, turns in (2, 3), turns in (1, 2)
     if data is None:
         return False, False, False
     # A point (x, y) of the stored picture is shown at (a x + c y, b x + d y).

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from harkeras._annotated_video import write_annotated
-from harkeras._assumptions import warn_of_assumptions
+from harkeras._assumptions import warn_of_assumptions, warn_of_pixels
 from harkeras._files import check_target
 from harkeras._resolve import resolve_model
 from harkeras._timeline import Segment, VideoPrediction, join_windows, write_timeline
@@ -150,7 +150,7 @@ def predict_image(
             are missing or do not fit the model.
         VideoError: If the image cannot be decoded.
     """
-    model, recipe, _ = resolve_model(
+    model, recipe, assumed = resolve_model(
         model,
         images=True,
         classes=classes,
@@ -166,6 +166,7 @@ def predict_image(
     pixels = resize_image(image, recipe.height, recipe.width, interpolation=recipe.interpolation)
     if recipe.streams == "gray":
         pixels = to_gray(pixels)[..., None]
+    warn_of_pixels(pixels, model, recipe, assumed)
     return _classify(pixels, model, recipe)
 
 

@@ -124,6 +124,94 @@ def test_predict_single_names_one_action(run, model, sample_dir):
     assert "Confidence: 0." in out or "Confidence: 1." in out
 
 
+@pytest.fixture(scope="module")
+def foreign(tmp_path_factory):
+    """A `.keras` file without a recipe, of logits and open sizes."""
+    import keras
+
+    clip = keras.Input((None, 16, 16, 3))
+    x = keras.layers.Dense(2)(keras.layers.GlobalAveragePooling3D()(clip))
+    path = tmp_path_factory.mktemp("foreign") / "theirs.keras"
+    keras.Model(clip, x).save(path)
+    return path
+
+
+@pytest.mark.filterwarnings("always")
+def test_predict_with_a_model_made_elsewhere(run, foreign, sample_dir, tmp_path):
+    clip = next(sample_dir.rglob("*.mp4"))
+    command = ("predict", clip, "--model", foreign, "--classes", 'Down,"Up, and away"')
+    status, _, err = run(*command)
+    assert status == 2
+    assert "pass the sizes it was trained on as input_shape=(T, H, W, C)" in err
+    command = (*command, "--input-shape", "4,16,16,3", "--interpolation", "bilinear", "--clip-seconds", 0.7)
+    status, out, err = run(*command, "--timeline", tmp_path / "t.csv", "--threshold", 0)
+    assert status == 0, err
+    assert "warning: the model's outputs are no probabilities" in err
+    assert "warning: the model has no recipe, and these options were not passed: normalize and" in err
+    assert re.search(r"0.00 s  to .* s  (Down|Up, and away)  \d+%", out)
+    status, out, err = run(*command, "--single", "--normalize", "--channel-order", "bgr")
+    assert status == 0, err
+    assert re.match(r"Action: (Down|Up, and away)\nConfidence: 0\.\d\d\n", out)
+    status, _, err = run(*command[:6], "--input-shape", "4,16")
+    assert "input_shape must be (T, H, W, C) that fits" in err
+    status, _, err = run(*command[:6], "--input-shape", "4x16")
+    assert "input_shape must be sizes separated by commas, such as 20,64,64,3, got '4x16'" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--smoothing-seconds", "inf"), "smoothing_seconds must be at most 3600, got inf"),
+        (("--min-seconds", "inf"), "min_seconds must be at most 3600, got inf"),
+        (("--stride-seconds", "1e-300"), "stride_seconds must be finite and at least 0.001"),
+        (("--stride-seconds", "inf"), "stride_seconds must be finite and at least 0.001"),
+        (("--clip-seconds", "1e-9"), "clip_seconds must be at least 0.001"),
+        (("--clip-seconds", "nan"), "clip_seconds must be a positive number, got nan"),
+        (("--hysteresis", "nan"), "hysteresis must lie in 0 to 1, got nan"),
+        (("--single", "--stride-seconds", "1"), "--stride-seconds has no meaning here: --single names one"),
+        (("--single", "--threshold", "0.5"), "--threshold has no meaning here"),
+        (("--output", "a.avi"), "path must end in .mp4"),
+        (("--output", "t.csv", "--timeline", "t.csv"), "output must not replace t.csv"),
+        (
+            ("--model", "lrcn"),
+            "lrcn is an architecture without weights; train it first, with 'harkeras train",
+        ),
+        (("--model", "vgg16"), "vgg16 is an architecture without weights"),
+    ],
+)
+def test_predict_refuses_what_makes_no_sense(
+    run, model, sample_dir, arguments, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    clip = next(sample_dir.rglob("*.mp4")).resolve()
+    status, _, err = run("predict", clip, "--model", model, *arguments)
+    assert status == 2
+    assert message in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("video", "message"),
+    [
+        ("rtsp://camera/1", "got rtsp://camera/1, a stream: this version reads files"),
+        ("http://127.0.0.1:9/live.m3u8", "got http://127.0.0.1:9/live.m3u8, a stream"),
+        ("0", "got '0', a camera"),
+        ("-", "got '-': this version does not read standard input"),
+    ],
+)
+def test_predict_says_what_is_no_file(run, model, video, message):
+    status, _, err = run("predict", video, "--model", model)
+    assert status == 2
+    assert f"error: video must be a file, {message}" in err
+
+
+def test_version(run):
+    status, out, _ = run("--version")
+    assert status == 0
+    assert re.fullmatch(r"harkeras \d+\.\d+\.\d+\n", out)
+
+
 def test_bad_input_is_one_line_and_status_2(run, model, sample_dir, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty").mkdir()

@@ -1,5 +1,8 @@
 import csv
 import json
+import os
+from collections import deque
+from dataclasses import replace
 from fractions import Fraction
 from itertools import groupby, pairwise
 
@@ -11,9 +14,18 @@ import pytest
 from keras import layers
 
 import harkeras.prediction
+from harkeras.batches import ClipDataset
 from harkeras.decisions import UNSURE
+from harkeras.evaluation import evaluate
+from harkeras.flow import read_clip
 from harkeras.models import create_lrcn_model
-from harkeras.prediction import Segment, VideoPrediction, predict_on_video, predict_single_action
+from harkeras.prediction import (
+    Segment,
+    VideoPrediction,
+    predict_image,
+    predict_on_video,
+    predict_single_action,
+)
 from harkeras.recipe import Recipe
 from harkeras.saving import save_model
 from harkeras.video import VideoError, VideoInfo, VideoWriter, frames_extraction, iter_frames
@@ -466,3 +478,281 @@ class TestAnnotatedVideo:
         assert "error" not in result, result
         assert result["seconds"] == pytest.approx(0.8, abs=0.05)
         assert np.abs(np.array(result["colour"][:3]) - (0, 254, 0)).max() <= 8
+
+
+class TestWindowsOfOneAction:
+    """A model sees clips as long as it was trained on, in one long video as in many short ones."""
+
+    def test_a_long_video_is_seen_in_windows(self, make_video):
+        video, model = make_video(indices=range(200)), colour_model_with_recipe(clip_seconds=1.5)
+        answers = [
+            light_shares(frames_extraction(video, 4, 8, 8, start_seconds=start, end_seconds=start + 1.5))
+            for start in np.linspace(0, 8 - 1.5, 6)  # six of 1.5 s, which just cover 8 s
+        ]
+        action = predict_single_action(video, model)
+        np.testing.assert_allclose(list(action.probabilities.values()), np.mean(answers, axis=0), atol=1e-5)
+
+    @pytest.mark.parametrize(("start", "end"), [(0.5, 5.3), (1.013, 7.777), (3.2, None), (None, 4.1)])
+    def test_and_so_is_a_range(self, make_video, start, end):
+        video, model = make_video(indices=range(200)), colour_model_with_recipe()
+        first, last = start or 0, end or 8
+        starts = np.linspace(first, last - 1, int(np.ceil(last - first - 1e-6)))
+        spans = [{"start_seconds": s, "end_seconds": s + 1} for s in starts]
+        answers = [light_shares(frames_extraction(video, 4, 8, 8, **span)) for span in spans]
+        action = predict_single_action(video, model, start_seconds=start, end_seconds=end)
+        np.testing.assert_allclose(list(action.probabilities.values()), np.mean(answers, axis=0), atol=1e-5)
+
+    @pytest.mark.parametrize("streams", ["gray", "flow", "rgb+flow"])
+    def test_whatever_the_clips_hold(self, make_video, streams):
+        video, fields = make_video(indices=range(120)), 0 if streams == "gray" else 2
+        recipe = Recipe(("a", "b"), 3, 16, 24, 1.0, streams=streams, flow_fields=fields)
+        clip = keras.Input(recipe.clip_shape)
+        x = layers.Dense(2, activation="softmax")(layers.Flatten()(layers.Rescaling(1 / 255)(clip)))
+        model = keras.Model(clip, x)
+        model.recipe = recipe
+        action = predict_single_action(video, model, start_seconds=1.3, end_seconds=4.3)
+        spans = [{"start_seconds": s, "end_seconds": s + 1} for s in (1.3, 2.3, 3.3)]
+        clips = np.stack([read_clip(video, recipe.clip_shape, **span) for span in spans])
+        expected = model.predict(clips, verbose=0).mean(axis=0)
+        np.testing.assert_allclose(list(action.probabilities.values()), expected, atol=1e-4)
+
+    @pytest.mark.parametrize(("seconds", "windows"), [(2.0, 1), (3.0, 1), (3.2, 2)])
+    def test_up_to_one_and_a_half_windows_are_one_clip(self, make_video, seconds, windows):
+        video, model = make_video(indices=range(round(25 * seconds))), colour_model_with_recipe(2.0)
+        if windows == 1:
+            expected = light_shares(frames_extraction(video, 4, 8, 8))
+        else:
+            spans = [{"start_seconds": s, "end_seconds": s + 2} for s in (0, seconds - 2)]
+            expected = np.mean([light_shares(frames_extraction(video, 4, 8, 8, **s)) for s in spans], axis=0)
+        action = predict_single_action(video, model)
+        np.testing.assert_allclose(list(action.probabilities.values()), expected, atol=1e-5)
+
+    def test_clip_seconds_can_be_passed(self, colour_video):
+        """What lies between four frames that are spread over eight seconds is seen in windows of one."""
+        video, model = colour_video("rrrrgrrr"), colour_model_with_recipe(clip_seconds=8.0)
+        assert predict_single_action(video, model).probabilities["green"] < 0.01
+        action = predict_single_action(video, model, clip_seconds=1.0)
+        assert action.probabilities["green"] == pytest.approx(1 / 8, abs=0.02)
+
+    @pytest.mark.parametrize("value", [-0.1, 8.0, float("nan")])
+    def test_ranges_outside(self, make_video, value):
+        video, model = make_video(indices=range(200)), colour_model_with_recipe()
+        with pytest.raises(ValueError, match=r"start_seconds must lie in the video, 0 to 8\.000, got"):
+            predict_single_action(video, model, start_seconds=value)
+        with pytest.raises(ValueError, match=r"end_seconds must be greater than start_seconds \(1\), got"):
+            predict_single_action(video, model, start_seconds=1, end_seconds=min(value, 1.0))
+
+
+def test_temperature_works_before_the_mean_everywhere(colour_video):
+    """It divides the logits of one clip: evaluation, timelines and single actions agree."""
+    video, model = colour_video("rgrrrb", 0.5, fps=24), colour_model_with_recipe(temperature=3.0)
+    plain = colour_model_with_recipe()
+    options = {"frames": 4, "height": 8, "width": 8, "clip_seconds": 1.0, "clips_per_video": 3}
+    clips = ClipDataset([video], np.array([0]), **options)
+    raw = model.predict(clips.read_all(0), verbose=0)
+    expected = model.recipe.sharpen(raw).mean(axis=0)
+    np.testing.assert_allclose(evaluate(model, clips, classes=RGB).probabilities[0], expected, atol=1e-5)
+    assert np.abs(model.recipe.sharpen(raw.mean(axis=0)) - expected).max() > 1e-3  # the other way round
+    windows = predict_on_video(video, plain, stride_seconds=1.0, **QUIET).probabilities
+    expected = model.recipe.sharpen(windows)
+    sharp = predict_on_video(video, model, stride_seconds=1.0, **QUIET).probabilities
+    np.testing.assert_allclose(sharp, expected, atol=1e-5)
+    action = predict_single_action(video, model)  # the same three windows
+    np.testing.assert_allclose(list(action.probabilities.values()), expected.mean(axis=0), atol=1e-5)
+
+
+class TestEquality:
+    def test_predictions_are_compared_whole(self, make_video):
+        video, model = make_video(), colour_model_with_recipe()
+        one, other = (predict_on_video(video, model, **QUIET) for _ in range(2))
+        assert one == other
+        assert one != replace(other, probabilities=1 - other.probabilities)
+        assert one != replace(other, windows=other.windows[1:])
+        assert one != replace(other, segments=[])
+        assert one != predict_on_video(video, model, **QUIET, classes=["x", "y", "z"])
+        assert one != "prediction"
+
+
+class TestInterpolation:
+    @staticmethod
+    def resized(video, frames, height, width):
+        """Frames as `cv2.resize` gives them by default, of those that are decoded."""
+        images = [frame.image for frame in iter_frames(video)]
+        rows = [int((k + 0.5) * len(images) / frames + 1e-6) for k in range(frames)]
+        return np.stack([cv2.resize(images[row], (width, height)) for row in rows])
+
+    @pytest.mark.parametrize("size", [(64, 64), (17, 31), (100, 300)])
+    @pytest.mark.parametrize("options", [{}, {"rotation": 90}], ids=["upright", "rotated"])
+    def test_bilinear_is_what_opencv_does(self, make_video, size, options):
+        video = make_video("clip.mov", height=120, width=200, **options)
+        clip = frames_extraction(video, 5, *size, interpolation="bilinear")
+        np.testing.assert_array_equal(clip, self.resized(video, 5, *size))
+        assert (clip != frames_extraction(video, 5, *size)).any()
+
+    @pytest.mark.parametrize("predict", [predict_single_action, predict_on_video])
+    def test_it_reaches_the_model(self, make_video, predict):
+        video = make_video(height=120, width=200, indices=range(25))
+        pixels = keras.Input((2, 9, 9, 3))
+        x = layers.Flatten()(pixels) / 100
+        model, count = keras.Model(pixels, layers.Softmax()(x)), 2 * 9 * 9 * 3
+        classes = [str(i) for i in range(count)]
+        options = {"classes": classes, "normalize": False, "channel_order": "rgb", "clip_seconds": 1.0}
+        for interpolation in ("area", "bilinear"):
+            prediction = predict(video, model, interpolation=interpolation, **options)
+            probabilities = getattr(prediction, "probabilities", None)
+            if predict is predict_single_action:
+                probabilities = list(probabilities.values())
+            clip = frames_extraction(video, 2, 9, 9, interpolation=interpolation)
+            np.testing.assert_allclose(np.ravel(probabilities), softmax(clip.ravel() / 100), rtol=1e-3)
+
+    def test_of_images(self):
+        image = np.random.default_rng(0).integers(0, 256, (50, 70, 3), np.uint8)
+        pixels = keras.Input((9, 9, 3))
+        model = keras.Model(pixels, layers.Softmax()(layers.Flatten()(pixels) / 100))
+        options = {"classes": [str(i) for i in range(243)], "normalize": False, "channel_order": "rgb"}
+        action = predict_image(image, model, interpolation="bilinear", **options)
+        expected = softmax(cv2.resize(image, (9, 9)).ravel() / 100)
+        np.testing.assert_allclose(list(action.probabilities.values()), expected, rtol=1e-3)
+
+    @pytest.mark.real_data
+    def test_the_answers_of_the_tutorials_loop(self, real_data):
+        """It reads with OpenCV, keeps BGR, resizes, divides by 255, and asks of the last T frames."""
+        frames, size = 20, 64
+        model = keras.Sequential(
+            [
+                keras.Input((frames, size, size, 3)),
+                layers.TimeDistributed(layers.Conv2D(8, 3, padding="same", activation="relu")),
+                layers.TimeDistributed(layers.MaxPooling2D(4)),
+                layers.TimeDistributed(layers.Flatten()),
+                layers.LSTM(16),
+                layers.Dense(3, activation="softmax"),
+            ]
+        )
+        for video in sorted(real_data.glob("videos/*.mp4"))[:3]:
+            reader, queue, answers = cv2.VideoCapture(str(video)), deque(maxlen=frames), []
+            while (read := reader.read())[0]:
+                queue.append(cv2.resize(read[1], (size, size)) / 255)
+                if len(queue) == frames:
+                    answers.append(model(np.stack(queue)[None].astype(np.float32))[0])
+            fps = VideoInfo.read(video).fps
+            options = {"normalize": True, "channel_order": "bgr", "interpolation": "bilinear"}
+            prediction = predict_on_video(
+                video,
+                model,
+                classes=RGB,
+                clip_seconds=frames / fps,
+                stride_seconds=1 / fps,
+                **options,
+                **QUIET,
+            )
+            assert len(prediction.probabilities) == len(answers) > 10
+            np.testing.assert_allclose(prediction.probabilities, answers, atol=5e-3)
+            assert (prediction.probabilities.argmax(axis=1) == np.argmax(answers, axis=1)).mean() > 0.99
+
+
+class TestOutputs:
+    @pytest.mark.parametrize("timeline", ["same.csv", "link.csv", "./same.csv", "folder/../same.csv"])
+    def test_no_output_replaces_another(self, make_video, tmp_path, monkeypatch, timeline):
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "link.csv").symlink_to("same.csv")
+        with pytest.raises(ValueError, match=r"output must not replace .*, which this run reads or writes"):
+            predict_on_video(make_video(), colour_model_with_recipe(), "same.csv", timeline=timeline)
+        assert not (tmp_path / "same.csv").exists()
+
+    @pytest.mark.parametrize("argument", ["output", "timeline"])
+    def test_nor_the_model(self, make_video, tmp_path, argument):
+        path = save_model(colour_model_with_recipe(), tmp_path / "model.keras")
+        before = path.read_bytes()
+        target = tmp_path / ("link.csv" if argument == "timeline" else "link.mp4")
+        for link in (target.symlink_to, target.hardlink_to):
+            link(path)
+            with pytest.raises(ValueError, match=f"{argument} must not replace .*model.keras"):
+                predict_on_video(make_video(), path, **{argument: target})
+            target.unlink()
+        assert path.read_bytes() == before
+
+    @pytest.mark.parametrize("argument", ["output", "timeline"])
+    def test_pipes_and_folders(self, make_video, tmp_path, argument):
+        suffix = ".csv" if argument == "timeline" else ".mp4"
+        os.mkfifo(tmp_path / f"pipe{suffix}")
+        (tmp_path / f"folder{suffix}").mkdir()
+        for name in ("pipe", "folder"):
+            with pytest.raises(ValueError, match=f"{argument} must be a regular file, got .*{name}"):
+                predict_on_video(
+                    make_video(), colour_model_with_recipe(), **{argument: tmp_path / (name + suffix)}
+                )
+
+    def test_a_suffix_that_is_not_written_is_known_before_the_model_is_loaded(self, make_video, tmp_path):
+        with pytest.raises(ValueError, match=r"path must end in \.mp4, .*got .*out\.avi"):
+            predict_on_video(make_video(), tmp_path / "none.keras", tmp_path / "out.avi")
+
+    def test_no_cell_is_a_formula(self, colour_video, tmp_path):
+        model = colour_model_with_recipe(classes=("=cmd|calc", "-1+1", "@x"))
+        predict_on_video(colour_video("rgb"), model, timeline=tmp_path / "t.csv", **OFF, **QUIET)
+        with (tmp_path / "t.csv").open(newline="") as file:
+            assert [row[2] for row in csv.reader(file)][1:] == ["'=cmd|calc", "'-1+1", "'@x"]
+
+
+class TestPictures:
+    @pytest.mark.parametrize("suffix", ["jpg", "png", "bmp", "webp", "tiff", "gif", "mp4"])
+    def test_are_no_videos(self, tmp_path, coded_frame, suffix):
+        path = tmp_path / f"picture.{suffix}"
+        if suffix == "gif":
+            with av.open(str(path), "w") as container:
+                stream = container.add_stream("gif", rate=10)
+                stream.height, stream.width, stream.pix_fmt = 64, 96, "rgb8"
+                frame = av.VideoFrame.from_ndarray(coded_frame(5), format="rgb24").reformat(format="rgb8")
+                container.mux(stream.encode(frame) + stream.encode(None))
+        else:
+            path.write_bytes(cv2.imencode(".jpg" if suffix == "mp4" else f".{suffix}", coded_frame(5))[1])
+        for predict in (predict_single_action, predict_on_video):
+            with pytest.raises(
+                ValueError, match=r"must be a video, got .*, a picture .*harkeras\.predict_image"
+            ):
+                predict(path, colour_model_with_recipe())
+
+    def test_a_gif_that_moves_is_one(self, tmp_path, make_video):
+        video = make_video("moving.gif", range(10), codec="gif", pix_fmt="rgb8", fps=10)
+        assert predict_single_action(video, colour_model_with_recipe()).label in RGB
+
+
+class TestTimesOfOutputs:
+    """Whatever times a file has, its annotated copy can be written, every frame at its time."""
+
+    @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+    @pytest.mark.parametrize(
+        "ticks",
+        [
+            [i // 2 * 40_000 + i % 2 for i in range(40)],  # two at once, a microsecond apart
+            [i * 40_000 + (i > 20) * 3600 * 10**6 for i in range(40)],
+            [i for i in range(40)],
+        ],
+        ids=["bursts", "gap", "a million per second"],
+    )
+    def test_no_frame_is_lost(self, make_video, tmp_path, ticks, suffix):
+        video = make_video("clip.mkv", range(40), ticks=ticks, time_base=Fraction(1, 10**6))
+        output = (tmp_path / "out").with_suffix(suffix)
+        predict_on_video(video, colour_model_with_recipe(), output, **QUIET)
+        before, after = VideoInfo.read(video), VideoInfo.read(output)
+        assert after.frame_count == before.frame_count
+        np.testing.assert_allclose(after.frame_seconds, before.frame_seconds, atol=0.09)
+
+    def test_pictures_that_begin_after_the_sound(self, make_video, tmp_path):
+        """Times of the timeline hold in the copy, whose first frame stands from 0 on."""
+        ticks = [25 + i for i in range(60)]
+        video = make_video("late.mp4", ticks=ticks, time_base=Fraction(1, 25), audio_seconds=3)
+        prediction = predict_on_video(video, colour_model_with_recipe(), tmp_path / "out.mp4", **QUIET)
+        before, after = VideoInfo.read(video), VideoInfo.read(tmp_path / "out.mp4")
+        assert before.frame_seconds[0] == pytest.approx(1, abs=0.03)
+        np.testing.assert_allclose(after.frame_seconds[1:], before.frame_seconds[1:], atol=0.002)
+        assert prediction.windows[0, 0] == before.frame_seconds[0]
+        assert prediction.segments[-1].end_seconds == before.duration_seconds
+
+    def test_a_stream_that_changes_its_size(self, tmp_path, encode):
+        parts = [encode(tmp_path / f"{h}.ts", range(25), height=h, width=w) for h, w in ((64, 96), (32, 48))]
+        video = tmp_path / "both.ts"
+        video.write_bytes(b"".join(part.read_bytes() for part in parts))
+        predict_on_video(video, colour_model_with_recipe(), tmp_path / "out.mp4", **QUIET)
+        after = VideoInfo.read(tmp_path / "out.mp4")
+        assert (after.height, after.width, after.frame_count) == (64, 96, VideoInfo.read(video).frame_count)
