@@ -239,7 +239,13 @@ class TestPipeline:
             moving_dir, frames=2, height=41, width=41, streams="flow", flow_fields=2
         )
         model = create_two_stream_model(2, features.shape[1:], width=0.05, dropout=0)
-        settings = {"clip_seconds": 1, "epochs": 12, "validation_split": 0, "verbose": False}
+        settings = {
+            "clip_seconds": 1,
+            "streams": "flow",
+            "epochs": 12,
+            "validation_split": 0,
+            "verbose": False,
+        }
         train(model, features, labels, classes=["Left", "Right"], **settings)
         assert (model.predict(features, verbose=0).argmax(1) == labels).all()
         assert (model.recipe.channels, model.recipe.streams, model.recipe.flow_fields) == (4, "flow", 2)
