@@ -9,6 +9,7 @@ import cv2
 import keras
 import numpy as np
 
+from harkeras._keras_state import require_tensorflow
 from harkeras.recipe import Streams, read_channels
 
 Mode = Literal["one", "some", "all"]
@@ -42,6 +43,7 @@ class ClipFilter(keras.layers.Layer):
         """Return the clips as they are, or, in training, changed."""
         if not training:
             return clips
+        require_tensorflow("an augmentation inside a model")
         import tensorflow as tf
 
         changed = tf.numpy_function(self._augment_any, [clips, self.generator.next()], clips.dtype)

@@ -1,4 +1,4 @@
-"""The caller's process is the caller's: what is seeded or built on the way leaves no trace.
+"""Keras's state, and its backend. The caller's process is the caller's: seeding and building leave no trace.
 
 Two things here stand on the inside of Keras and TensorFlow, which have no public way to read them: the
 attributes that Keras keeps for a thread (names, seeds, dtype policy), and TensorFlow's global seed.
@@ -16,6 +16,19 @@ import numpy as np
 from keras.src.backend.common import global_state
 
 _SEEDS = ("global_random_seed", "global_seed_generator")
+
+
+def require_tensorflow(what: str) -> None:
+    """Raise RuntimeError if Keras runs on another backend than TensorFlow.
+
+    Args:
+        what: What needs it, for the message.
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"{what} needs Keras on TensorFlow, got {keras.backend.backend()}: set the environment variable "
+            "KERAS_BACKEND to tensorflow before keras is imported"
+        )
 
 
 @contextmanager
@@ -46,7 +59,7 @@ def untouched() -> Iterator[None]:
 def _kept_random_state() -> Iterator[None]:
     python, legacy_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  it is to be left alone
     of_keras = {name: global_state.get_global_attribute(name) for name in _SEEDS}
-    of_tensorflow = vars(_tensorflow_context()) if keras.backend.backend() == "tensorflow" else {}
+    of_tensorflow = vars(_tensorflow_context())  # which `set_random_seed` seeds with any backend
     seeds = {name: of_tensorflow[name] for name in ("_seed", "_rng") if name in of_tensorflow}
     try:
         yield

@@ -30,6 +30,7 @@ from keras import Model, layers, ops
 from tqdm.auto import tqdm
 
 from harkeras._files import content_digest, written_whole
+from harkeras._keras_state import require_tensorflow
 from harkeras.datasets import in_order
 from harkeras.flow import LIMIT_PX, read_clip
 from harkeras.models._backbones import image_backbone
@@ -203,6 +204,8 @@ def _compute(paths, files, encoder, shape, workers, strict) -> tuple[dict[int, n
             if strict:
                 raise
             return str(error)
+
+    require_tensorflow("reading features")
 
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
     def encode(clip):

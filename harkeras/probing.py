@@ -12,6 +12,7 @@ import tensorflow as tf
 from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
+from harkeras._keras_state import require_tensorflow
 from harkeras._reordering import ORDERS, reorder
 from harkeras.batches import ClipDataset
 from harkeras.datasets import Dataset
@@ -178,6 +179,7 @@ def grad_cam(model: keras.Model, clip: np.ndarray, *, class_row: int | None = No
         raise ValueError(f"clip must be {model.input_shape[1:]}, got {clip.shape}")
     looked_at = _maps_layer(model, layer)
     both = keras.Model(model.inputs, [looked_at.output, model.output])
+    require_tensorflow("grad_cam")
     with tf.GradientTape() as tape:
         maps, probabilities = both(tf.cast(prepare_clips(model, clip[None]), tf.float32), training=False)
         row = int(np.argmax(probabilities[0])) if class_row is None else class_row

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from harkeras._keras_state import require_tensorflow
 from harkeras._scans import ROUNDING_SECONDS
 from harkeras.decisions import MIN_STRIDE_SECONDS, Window, check_stride
 from harkeras.recipe import Recipe
@@ -356,6 +357,7 @@ def _compile_parts(model: keras.Model, recipe: Recipe) -> tuple[Callable | None,
 
 def _compile(model: keras.Model, recipe: Recipe | None) -> Callable[[np.ndarray], np.ndarray]:
     """Make a function of batches of any size; with a recipe, its input is pixels."""
+    require_tensorflow("prediction over time")
     dtype = tf.float32 if recipe is None else tf.uint8
 
     @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), dtype)], autograph=False)

@@ -1,5 +1,6 @@
 """What the library builds and seeds on the way leaves the caller's process as it was."""
 
+import os
 import random
 import subprocess
 import sys
@@ -92,6 +93,44 @@ def test_it_is_undone_after_an_error():
     with pytest.raises(ZeroDivisionError), seeded(9):
         1 / 0  # noqa: B018
     assert random.random() == expected
+
+
+@pytest.mark.slow
+def test_on_another_backend_models_train_and_what_cannot_work_says_so(sample_dir, tmp_path):
+    code = """
+import sys
+import keras, numpy as np
+import harkeras
+from harkeras.augment import Pepper
+data = harkeras.create_dataset(sys.argv[1], frames=2, height=64, width=64)
+model = harkeras.create_lrcn_model(2, (2, 64, 64, 3), filters=(2, 2, 2, 2), units=2)
+options = {"epochs": 2, "augment": Pepper(), "verbose": False, "resume": sys.argv[2] + "/state"}
+history = harkeras.train(model, data, **options)
+assert len(history.epoch) == 2 and harkeras.evaluate(model, data).support.sum() == 16
+assert len(harkeras.train(model, data, **options).epoch) == 2
+model = harkeras.load_model(harkeras.save_model(model, sys.argv[2]))
+clip = keras.Input((2, 4, 4, 3))
+inside = keras.Model(clip, Pepper()(clip))
+video = data.video_paths[0]
+for work in (
+    lambda: harkeras.predict_on_video(video, model, progress=False),
+    lambda: harkeras.grad_cam(model, data.features[0]),
+    lambda: inside(np.zeros((1, 2, 4, 4, 3), np.float32), training=True),
+):
+    try:
+        work()
+    except RuntimeError as error:
+        assert "needs Keras on TensorFlow, got torch: set the environment" in str(error), error
+    else:
+        raise AssertionError("nothing was said")"""
+    run = subprocess.run(
+        [sys.executable, "-c", code, sample_dir, tmp_path],
+        env=os.environ | {"KERAS_BACKEND": "torch"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
 
 
 @pytest.mark.slow

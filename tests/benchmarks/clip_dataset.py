@@ -43,12 +43,8 @@ def epoch(batches, model=None):
 
     The batches are made one or more ahead, by another thread, as `fit` does it.
     """
-    signature = [
-        tf.TensorSpec(
-            (None, *(batches if batches.features is None else batches.features).shape[1:]), tf.uint8
-        ),
-        tf.TensorSpec((None,), tf.int64),
-    ]
+    clips = batches if batches.features is None else batches.features
+    signature = [tf.TensorSpec((None, *clips.shape[1:]), tf.uint8), tf.TensorSpec((None,), tf.int64)]
     data = tf.data.Dataset.from_generator(
         lambda: (batches[index] for index in range(len(batches))), output_signature=tuple(signature)
     ).prefetch(tf.data.AUTOTUNE)
