@@ -138,6 +138,7 @@ def train_on_folder(
                 "lrcn" if model == "auto" else model, len(folder.classes), shape, **options
             )
             job = _train_network(network, folder, splitting, shape, flow_method, cache, workers, training)
+    notes = [_settings(model, job[0], data_dir, seed, training), *notes]
     trained = _finish(folder, notes, splitting, output_dir, *job)
     if training.get("resume") is not None:  # only now: the model lies on the disk
         Path(training["resume"]).unlink(missing_ok=True)
@@ -155,6 +156,14 @@ def _check_model(model: str, options: dict[str, Any], training: dict[str, Any]) 
             f"{', '.join(sorted(training))} must be left out with 'auto', which trains no network from end "
             "to end; name a model of list_models()"
         )
+
+
+def _settings(model: str, network: keras.Model, data_dir, seed: int, training: dict[str, Any]) -> str:
+    """Say with what the model was trained, for the report."""
+    shape = " x ".join(map(str, network.input_shape[1:]))
+    options = "".join(f", {name} {value}" for name, value in training.items() if value is not None)
+    versions = ", ".join(f"{name} {version(name)}" for name in ("harkeras", "keras", "tensorflow"))
+    return f"trained: {model} on clips of {shape} from {data_dir}, seed {seed}{options}; {versions}"
 
 
 @dataclass(frozen=True)

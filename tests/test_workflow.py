@@ -29,6 +29,8 @@ def test_model_and_report_are_written_together(trained):
     report = trained.report[0].read_text()
     assert report.startswith(f"{trained.evaluation}\n")
     assert "classes, and their clips: SittingDown (8), StandingUp (8)" in report
+    assert "trained: lrcn on clips of 4 x 64 x 64 x 3 from " in report
+    assert "seed 27, epochs 1, batch_size 8" in report
     assert 'sources: 4 of 16 clips, the number after "_g" in the name, the same in every class' in report
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in trained.report[1:])
     assert not list(trained.path.parent.glob(".*"))
