@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TextIO
 
 import typer
 
@@ -87,7 +87,7 @@ FlowFields = Annotated[int, typer.Option(help="Fields of flow per frame; I3D tak
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        print(f"harkeras {version('harkeras')}")
+        _print(f"harkeras {version('harkeras')}")
         raise typer.Exit
 
 
@@ -119,14 +119,14 @@ def demo(
     trained = train_on_folder(
         clips, "lrcn", output_dir=output_dir / "model", batch_size=8, epochs=40, seed=seed
     )
-    print(f"\n{trained.evaluation}\n")
+    _print(f"\n{trained.evaluation}\n")
     video, annotated = output_dir / "long_video.mp4", output_dir / "long_video_actions.mp4"
     truth = create_sample_video(video, seed=seed)
     table = annotated.with_suffix(".csv")
     prediction = predict_on_video(video, trained.model, annotated, timeline=table)
-    print("\nThe long video, of a person and a place that training has not seen:")
+    _print("\nThe long video, of a person and a place that training has not seen:")
     _print_segments(prediction.segments)
-    print("What really happens in it:")
+    _print("What really happens in it:")
     _print_segments(truth)
     _print_files(
         {
@@ -141,9 +141,9 @@ def demo(
             "as a table": table,
         }
     )
-    print("Next, with your own clips in FOLDER/<class>/<clip>.mp4:\n")
-    print("  harkeras train FOLDER")
-    print("  harkeras predict VIDEO --output actions.mp4")
+    _print("Next, with your own clips in FOLDER/<class>/<clip>.mp4:\n")
+    _print("  harkeras train FOLDER")
+    _print("  harkeras predict VIDEO --output actions.mp4")
 
 
 @app.command()
@@ -229,10 +229,10 @@ def train(
         seed=seed,
         **{name: value for name, value in training.items() if value is not None},
     )
-    print(f"\n{trained.evaluation}")
+    _print(f"\n{trained.evaluation}")
     names = ("report", "loss", "accuracy", "confusions") if trained.history else ("report", "confusions")
     _print_files({"the model": trained.path, **dict(zip(names, trained.report, strict=True))})
-    print(f"Next: harkeras predict VIDEO --model {trained.path} --output actions.mp4")
+    _print(f"Next: harkeras predict VIDEO --model {trained.path} --output actions.mp4")
 
 
 @app.command()
@@ -298,7 +298,7 @@ def compare(
         patience=patience,
         learning_rate=learning_rate,
     )
-    print(f"\n{markdown_table(rows)}")
+    _print(f"\n{markdown_table(rows)}")
     files = {name: output_dir / f"comparison.{name}" for name in ("html", "csv", "md")}
     _print_files(files)
 
@@ -329,7 +329,7 @@ def evaluate(
         cache=cache,
         workers=workers,
     )
-    print(f"\n{evaluation}")
+    _print(f"\n{evaluation}")
 
 
 @app.command()
@@ -417,7 +417,7 @@ def predict(
     }
     if single:
         action = predict_single_action(path, model, **recipe)
-        print(f"Action: {printable(action.label)}\nConfidence: {action.confidence:.2f}")
+        _print(f"Action: {action.label}\nConfidence: {action.confidence:.2f}")
         return
     prediction = predict_on_video(
         path,
@@ -459,7 +459,7 @@ def download(
         cookies=cookies,
         cookies_from_browser=cookies_from_browser,
     )
-    print(f"{video.title}\n{video.path}")
+    _print(f"{video.title}\n{video.path}")
 
 
 @app.command()
@@ -507,8 +507,8 @@ def cut(
     if not clips:
         raise ValueError(f"no clip could be cut with {annotations}")
     classes = Counter(clip.parent.name for clip in clips)
-    print("\n".join(f"{count:6d} {name}" for name, count in sorted(classes.items())))
-    print(f"{len(clips)} clips in {output_dir}. Next: harkeras train {output_dir}")
+    _print("\n".join(f"{count:6d} {name}" for name, count in sorted(classes.items())))
+    _print(f"{len(clips)} clips in {output_dir}. Next: harkeras train {output_dir}")
 
 
 @app.command()
@@ -521,28 +521,33 @@ def models() -> None:
     with _quiet():
         from harkeras.models import model_table
     line = "{:<17} {:<14} {:>11} {:>13}  {:<32} {}"
-    print(line.format("name", "clip", "parameters", "multiply-adds", "paper", "file in models/"))
+    _print(line.format("name", "clip", "parameters", "multiply-adds", "paper", "file in models/"))
     for row in model_table():
         shape = "x".join(map(str, row.input_shape))
         unit, letter = (1e9, "G") if row.multiply_adds >= 1e9 else (1e6, "M")
         amount = f"{row.multiply_adds / unit:,.1f} {letter}"
-        print(line.format(row.name, shape, f"{row.parameters:,}", amount, row.paper, Path(row.file).name))
+        _print(line.format(row.name, shape, f"{row.parameters:,}", amount, row.paper, Path(row.file).name))
 
 
 def main() -> None:
     """Run the command line: errors that a user can mend become one line and exit status 2."""
-    warnings.showwarning = lambda message, *_args, **_kwargs: print(f"warning: {message}", file=sys.stderr)
+    warnings.showwarning = lambda message, *_args, **_kwargs: _print(f"warning: {message}", file=sys.stderr)
     logger = logging.getLogger("harkeras")
     logger.handlers, logger.level = [logging.StreamHandler()], logging.INFO
     try:
         app(prog_name="harkeras")
     except SystemExit as end:
         if end.code == 130:  # what typer makes of Ctrl-C, in silence
-            print("interrupted", file=sys.stderr)
+            _print("interrupted", file=sys.stderr)
         raise
     except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        _print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
+
+
+def _print(text: object = "", file: TextIO | None = None) -> None:
+    """Print text whose names come from files that others made: they steer no terminal."""
+    print("\n".join(map(printable, str(text).split("\n"))), file=file)
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -609,21 +614,20 @@ def _newest_model() -> Path:
     found = sorted(Path("saved_models").glob("*.keras"), key=lambda path: path.stat().st_mtime)
     if not found:
         raise FileNotFoundError("no model in saved_models: train one with 'harkeras train', or pass --model")
-    print(f"model: {found[-1]}")
+    _print(f"model: {found[-1]}")
     return found[-1]
 
 
 def _print_segments(segments) -> None:
     for start, end, label, *confidence in segments:
-        print(
-            f"  {start:7.2f} s  to {end:7.2f} s  {printable(label)}"
-            + "".join(f"  {value:.0%}" for value in confidence)
+        _print(
+            f"  {start:7.2f} s  to {end:7.2f} s  {label}" + "".join(f"  {value:.0%}" for value in confidence)
         )
 
 
 def _print_files(files: dict[str, Path]) -> None:
     width = max(map(len, files), default=0)
-    print("\n".join(["", *(f"{name:>{width}}: {path}" for name, path in files.items()), ""]))
+    _print("\n".join(["", *(f"{name:>{width}}: {path}" for name, path in files.items()), ""]))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harkeras._text import printable
 from harkeras.sources import Sources, find_sources
 from harkeras.video import VIDEO_SUFFIXES
 
@@ -157,13 +158,12 @@ def _class_folders(data_dir: Path) -> dict[str, Path]:
     for path in sorted(data_dir.iterdir()):
         if not path.is_dir() or path.name.startswith("_") or _hidden(path.name):
             continue
-        try:
-            path.name.encode()
-        except UnicodeEncodeError:
+        if printable(path.name) != path.name:
             raise ValueError(
-                f"class folders must have names in UTF-8, got {os.fsencode(path.name)!r} in {data_dir}: "
-                "rename it (an archive from another system may have been unpacked with the wrong encoding)"
-            ) from None
+                f"class folders must have names in UTF-8 without control characters, got "
+                f"{os.fsencode(path.name)!r} in {data_dir}: rename it (an archive from another system may "
+                "have been unpacked with the wrong encoding)"
+            )
         name = _nfc(path.name)
         if name in folders:
             raise ValueError(f"{data_dir} has two folders that both read {name!r}: give one another name")

@@ -110,7 +110,15 @@ def test_a_name_that_is_no_utf_8(tmp_path):
         Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xb2\xe2\xca\xd4")).mkdir()
     except OSError as error:
         pytest.skip(f"the file system refuses such names: {error}")
-    with pytest.raises(ValueError, match=r"names in UTF-8, got b'\\xb2\\xe2\\xca\\xd4'.*rename it"):
+    with pytest.raises(
+        ValueError, match=r"names in UTF-8 without control characters, got b'\\xb2\\xe2\\xca\\xd4'.*rename it"
+    ):
+        read_folder(tmp_path)
+
+
+def test_a_name_that_would_steer_the_terminal(tmp_path):
+    make(tmp_path, "Walk/1.mp4", "\x1b[2J/1.mp4")
+    with pytest.raises(ValueError, match=r"without control characters, got b'\\x1b\[2J'"):
         read_folder(tmp_path)
 
 
