@@ -39,7 +39,7 @@ LEVELS = [
     ["video", "assets", "_weight_files", "_weight_names", "_clip_index", "_clip_filter"],
     ["flow", "_reordering", "_timeline"],
     ["samples", "youtube", "augment", "pose", "people", "models", "folders", "_annotation_tables"],
-    ["_annotation_exports", "splits", "saving", "weights", "streaming", "batches"],
+    ["_annotation_exports", "_cut_report", "splits", "saving", "weights", "streaming", "batches"],
     ["annotations", "datasets", "images", "_video_windows", "_foreign_models", "_assumptions"],
     ["_annotated_video"],
     ["scoring", "duplicates", "shortcuts"],
