@@ -29,6 +29,7 @@ LEVELS = [
         "_annotation_formats",
         "_clip_cache",
         "_asset_table",
+        "_download_reasons",
         "_decoding",
         "_figures",
         "decisions",
