@@ -6,6 +6,7 @@ import warnings
 
 from harkeras._annotation_formats import Annotation, shown
 from harkeras._scans import ROUNDING_SECONDS
+from harkeras._text import printable
 
 
 def report_overlaps(ranges: list[Annotation], report: CutReport) -> None:
@@ -42,7 +43,7 @@ class CutReport:
     def _add(self, lines: list[str], line: str, fatal: bool) -> None:
         if fatal:
             raise ValueError(line)
-        lines.append(line)
+        lines.append(printable(line))
 
     def warn(self) -> None:
         """Say it all in one warning, if there is anything to say."""
