@@ -51,6 +51,7 @@ VIDEO_SUFFIXES = tuple(
 # The containers of H.264 that are written, by suffix.
 _CONTAINERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska"}
 
+_MOST_SECONDS = 1e8  # three years; containers count in 63 bits
 # Ticks per frame interval of a written file: fine for variable frame rates, exact for constant ones.
 _TICKS_PER_FRAME = 256
 # What an MP4 file holds: so many ticks a second, and so many between two frames.
@@ -288,8 +289,8 @@ class VideoWriter:
 
     Raises:
         ValueError: If `path` has another suffix or is not a regular file, `fps` is below 0.001, a frame is
-            not uint8 (H, W, 3) or differs in size from the first one, times are not finite or do not
-            increase, no frame was written, or there is no `with` block.
+            not uint8 (H, W, 3) or differs in size from the first one, times do not increase or are
+            beyond 1e8 seconds, no frame was written, or there is no `with` block.
         OSError: If the file cannot be written, for instance on a full disk.
 
     Example:
@@ -345,8 +346,8 @@ class VideoWriter:
             raise ValueError(f"a frame must have the size of the first, {self._shape}, got {image.shape}")
         tick = self._last_tick + _TICKS_PER_FRAME
         if seconds is not None:
-            if not math.isfinite(seconds):
-                raise ValueError(f"seconds must be finite, got {seconds}")
+            if not abs(seconds) < _MOST_SECONDS:
+                raise ValueError(f"seconds must be below {_MOST_SECONDS:g}, got {seconds}")
             tick = round(seconds * self.fps * _TICKS_PER_FRAME)
         if tick <= max(self._last_tick, -1):
             raise ValueError(f"seconds must increase from frame to frame, got {seconds}")

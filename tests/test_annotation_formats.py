@@ -7,6 +7,8 @@ import warnings
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from harkeras import Annotation, VideoInfo, read_annotations
 from harkeras._annotation_formats import VideoFolder, find_format, to_label, to_seconds
@@ -338,6 +340,43 @@ def test_times(text, seconds):
 def test_what_is_no_time(text):
     with pytest.raises(ValueError, match="start must be a number of seconds, got"):
         to_seconds(text, "start")
+
+
+LABELS = st.sampled_from(["Falling", "turn left", "turn right", "=a"])
+RANGES = st.tuples(st.sampled_from("abc"), st.integers(0, 5), LABELS)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.sampled_from(["cut", "forget", "restart", "tear"]), RANGES),
+        max_size=25,
+    )
+)
+def test_whatever_several_runs_do_no_clip_has_two_ranges(tmp_path_factory, steps):
+    """Runs that write into one folder in any order, take rows back, begin again, or die while they write."""
+    folder = tmp_path_factory.mktemp("out")
+    runs, written = [ClipIndex(folder, "video") for _ in range(3)], {}
+    for run, action, (video, start, label) in steps:
+        annotation = Annotation(f"{video}.mp4", start, start + 1, label)
+        if action == "cut":
+            clip = runs[run].path(annotation)
+            clip.parent.mkdir(exist_ok=True)
+            clip.touch()
+            assert written.setdefault(annotation, clip) == clip
+        elif action == "forget" and annotation not in written:
+            runs[run].path(annotation)
+            runs[run].forget(annotation)
+        elif action == "tear" and (folder / "clips.csv").exists():
+            with (folder / "clips.csv").open("a") as file:
+                file.write("Falling/v_Fal")
+        elif action == "restart":
+            runs[run] = ClipIndex(folder, "video")
+    assert len(set(written.values())) == len(written)
+    last = ClipIndex(folder, "video")
+    assert all(last.path(annotation) == clip for annotation, clip in written.items())
+    groups = {(Path(annotation.video).name, clip.name.split("_")[2]) for annotation, clip in written.items()}
+    assert len(groups) == len({video for video, _ in groups}) == len({group for _, group in groups})
 
 
 class TestClasses:

@@ -2,8 +2,11 @@
 
 import csv
 import io
+import unicodedata
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from harkeras._text import from_cell, printable, to_cell
 
@@ -28,6 +31,14 @@ def test_cells_survive_a_table():
     names, file = ["=a", "'=a", "b,c", 'd"e', "-f\ng"], io.StringIO(newline="")
     csv.writer(file).writerow(map(to_cell, names))
     assert [from_cell(cell) for cell in next(csv.reader(io.StringIO(file.getvalue(), newline="")))] == names
+
+
+@given(st.text(st.characters() | st.sampled_from("'=+-@\t\r\n\x1b\u202e")))
+def test_any_text_survives_and_neither_calculates_nor_steers(text):
+    cell = to_cell(text)
+    assert from_cell(cell) == text
+    assert cell[:1] not in ("=", "+", "-", "@", "\t", "\r", "\n")
+    assert not any(unicodedata.category(letter) in ("Cc", "Cs") for letter in printable(text))
 
 
 @pytest.mark.parametrize(

@@ -629,7 +629,7 @@ class TestVideoWriter:
         assert VideoInfo.read(path).frame_count == 1
 
     @pytest.mark.parametrize(
-        "kind", ["size", "dtype", "grey", "channels", "list", "seconds", "nan", "nothing"]
+        "kind", ["size", "dtype", "grey", "channels", "list", "seconds", "nan", "far", "nothing"]
     )
     def test_bad_frames(self, tmp_path, coded_frame, kind):
         image = coded_frame(0)
@@ -640,7 +640,8 @@ class TestVideoWriter:
             "channels": ([(image[..., :2],)], r"got uint8 \(64, 96, 2\)"),
             "list": ([(image.tolist(),)], r"uint8 \(height, width, 3\)"),
             "seconds": ([(image, 1.0), (image, 1.0)], "seconds must increase from frame to frame, got 1.0"),
-            "nan": ([(image, 0.0), (image, float("nan"))], "seconds must be finite, got nan"),
+            "nan": ([(image, 0.0), (image, float("nan"))], r"seconds must be below 1e\+08, got nan"),
+            "far": ([(image, 0.0), (image, 1e300)], r"seconds must be below 1e\+08, got 1e\+300"),
             "nothing": ([], "no frame was written"),
         }[kind]
         with pytest.raises(ValueError, match=message):
