@@ -31,6 +31,7 @@ class LeakageReport:
         unreadable: Clips that could not be read, and why.
         accuracies: Accuracy of a model in cross-validation with the splits "random" and "group"; None if it
             was not asked for.
+        sources_known: Whether any two clips share a source; where none do, sources are hardly known.
     """
 
     train_clips: int
@@ -41,21 +42,29 @@ class LeakageReport:
     near_duplicates: tuple[tuple[str, str], ...] | None
     unreadable: tuple[str, ...] = ()
     accuracies: dict[str, float] | None = None
+    sources_known: bool = True
 
     def __str__(self) -> str:
         """Return the report as text."""
         share = self.leaking_clips / self.test_clips
-        lines = [
-            f"{self.train_clips} clips to train on, {self.test_clips} to test on",
-            f"{len(self.shared_groups)} sources stand on both sides; {self.leaking_clips} test clips "
-            f"({share:.1%}) have a sibling in training",
-        ]
+        lines = [f"{self.train_clips} clips to train on, {self.test_clips} to test on"]
+        if self.sources_known:
+            lines.append(
+                f"{len(self.shared_groups)} sources stand on both sides; {self.leaking_clips} test clips "
+                f"({share:.1%}) have a sibling in training"
+            )
+        else:
+            lines.append("no clip is known to share its source with another: siblings cannot be counted")
         if self.identical is not None:
-            lines.append(f"{len(self.identical)} test clips are copies of a training clip, byte for byte")
+            lines.append(
+                f"{len(self.identical)} of {self.test_clips} test clips are copies of a training clip, byte "
+                "for byte"
+            )
             lines += _list_pairs(self.identical, "=")
         if self.near_duplicates is not None:
             lines.append(
-                f"{len(self.near_duplicates)} test clips look like a training clip of another source"
+                f"{len(self.near_duplicates)} of {self.test_clips} test clips look like a training clip of "
+                "another source"
             )
             lines += _list_pairs(self.near_duplicates, "~")
         lines += [f"not read: {reason}" for reason in self.unreadable]
@@ -126,4 +135,5 @@ def leakage_report(
         near_duplicates=near,
         unreadable=unreadable,
         accuracies=accuracies,
+        sources_known=len(np.unique(groups)) < len(groups),
     )

@@ -35,6 +35,15 @@ def test_grouped_split_does_not(clips):
     assert (report.identical, report.near_duplicates) == ((), ())
 
 
+def test_unknown_sources_are_not_reported_as_no_leak(clips):
+    paths, labels, _ = clips
+    report = leakage_report(
+        paths, np.arange(len(paths)), *split_at_random(paths, labels), near_duplicates=False
+    )
+    assert "siblings cannot be counted" in str(report)
+    assert "sources stand on both sides" not in str(report)
+
+
 def test_accuracy_of_both_splits(clips):
     """A nearest neighbour that knows sources by heart is perfect where they leak, and only there."""
     paths, labels, groups = clips
@@ -76,7 +85,7 @@ def test_copies_are_told_apart_from_what_looks_alike(clips, tmp_path):
         report = leakage_report([*paths, *copies], sources, *rows)
         assert report.identical == tuple((str(a), str(b)) for a, b in zip(paths, copies, strict=True))
         assert report.near_duplicates == ()
-        assert "16 test clips are copies of a training clip, byte for byte" in str(report)
+        assert "16 of 16 test clips are copies of a training clip, byte for byte" in str(report)
         assert "... and 6 more" in str(report)
 
 
