@@ -320,7 +320,11 @@ class Source:
         if height is None or width is None:
             whole = self.size
             height, width = height or whole[0], width or whole[1]
-        return to_rgb(frame, height, width, self._reformatter, interpolation)
+        try:
+            return to_rgb(frame, height, width, self._reformatter, interpolation)
+        except av.error.FFmpegError as error:
+            kind = f"{frame.format.name}, color matrix {frame.colorspace}"
+            raise VideoError(f"{self.path}: a frame ({kind}) cannot be made RGB: {error.strerror}") from error
 
     def undecodable(self) -> VideoError:
         context = self.stream.codec_context

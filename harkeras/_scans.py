@@ -7,7 +7,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import pairwise
 
 import av
 import numpy as np
@@ -192,8 +191,8 @@ def _are_true(stream: av.VideoStream, packets: Packets, ticks: list[int], clock:
     if reordered and len(ticks) > 1 and packets.visible_ticks == ticks:
         return False  # these are times of decoding as well
     _, in_order = _frame_times.join_pieces(packets.decoded, clock.period, clock.longest, clock.step_back)
-    steps = [after - time for time, after in pairwise(ticks)]
-    return in_order and all(clock.shortest <= step <= clock.longest for step in steps)
+    steps = np.diff(ticks)
+    return in_order and bool(((steps >= clock.shortest) & (steps <= clock.longest)).all())
 
 
 def _avi_times(times: Sequence[int | None], packets: Packets) -> Sequence[int | None]:

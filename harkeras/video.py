@@ -74,7 +74,8 @@ class VideoInfo:
         width: Width in pixels as displayed: upright, and with square pixels.
         height: Height in pixels as displayed.
         fps: Frames per second; the average where the rate varies.
-        frame_count: Number of frames, counted, not taken from the header.
+        frame_count: Number of frames, counted, not taken from the header. Frames of a damaged file that do
+            not decode are known as soon as they have been read once.
         duration_seconds: When the last frame goes, on the file's clock.
         codec: FFmpeg's name of the codec, such as "h264".
         frame_seconds: float64 (frame_count,), when each frame appears on the file's clock, increasing. The
