@@ -62,7 +62,9 @@ def _compare_pixels(
     That the model is surer of one does not prove it right: a network for pixels in [0, 1] that sees 0-255 is
     sure of everything.
     """
-    open_pixels = {"normalize", "channel_order"} & assumed if recipe.streams == "rgb" else set()
+    open_pixels = assumed & {"rgb": {"normalize", "channel_order"}, "gray": {"normalize"}}.get(
+        recipe.streams, set()
+    )
     if _rescales(model):
         open_pixels -= {"normalize"}
     if not open_pixels:

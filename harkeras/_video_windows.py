@@ -44,7 +44,7 @@ def slide(
     """Send the frames that windows need through the stream; the next are decoded while the model computes."""
     end_seconds = info.duration_seconds if end_seconds is None else end_seconds
     windows, last = [], end_seconds
-    with tqdm(desc="Recognising", total=info.frame_count, unit="frame", disable=not progress) as bar:
+    with tqdm(desc="Recognizing", total=info.frame_count, unit="frame", disable=not progress) as bar:
         for images, seconds in ahead(blocks(info, stream, bar, start_seconds, end_seconds)):
             windows += stream.push(np.stack(images), seconds)
             last = seconds[-1]

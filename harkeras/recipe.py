@@ -159,7 +159,8 @@ class Recipe:
             object.__setattr__(self, name, float(value))
         if not isinstance(self.normalize, bool | np.bool_):
             raise ValueError(f"normalize must be true or false, got {self.normalize!r}")
-        if self.streams != "rgb" and (self.normalize or self.channel_order == "bgr"):
+        rescaled = self.normalize and self.streams != "gray"  # which has a range, but no order of channels
+        if self.streams != "rgb" and (rescaled or self.channel_order == "bgr"):
             raise ValueError(f"normalize and channel_order are for streams 'rgb', got {self.streams!r}")
         if not isinstance(self.thresholds, Mapping) or not all(
             name in self.classes and isinstance(value, Real) and 0 < value <= 1

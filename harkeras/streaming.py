@@ -15,7 +15,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from harkeras._keras_state import require_tensorflow
 from harkeras._scans import ROUNDING_SECONDS
 from harkeras.decisions import MIN_STRIDE_SECONDS, Window, check_stride
 from harkeras.recipe import Recipe
@@ -357,20 +356,27 @@ def _compile_parts(model: keras.Model, recipe: Recipe) -> tuple[Callable | None,
 
 def _compile(model: keras.Model, recipe: Recipe | None) -> Callable[[np.ndarray], np.ndarray]:
     """Make a function of batches of any size; with a recipe, its input is pixels."""
-    require_tensorflow("prediction over time")
-    dtype = tf.float32 if recipe is None else tf.uint8
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), dtype)], autograph=False)
-    def call(x):
-        x = tf.cast(x, tf.float32)
+    def to_input(x):
         if recipe is not None and recipe.normalize:
             x = x / 255.0
         if recipe is not None and recipe.channel_order == "bgr":
             x = x[..., ::-1]
-        return model(x, training=False)
+        return x
+
+    dtype = tf.float32 if recipe is None else tf.uint8
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), dtype)], autograph=False)
+    def traced(x):
+        return model(to_input(tf.cast(x, tf.float32)), training=False)
+
+    def call(x: np.ndarray) -> np.ndarray:
+        if keras.backend.backend() == "tensorflow":
+            return traced(x).numpy()
+        return np.asarray(model.predict_on_batch(to_input(x.astype(np.float32))))
 
     def in_pieces(x: np.ndarray) -> np.ndarray:
         size = max(_NUMBERS_PER_CALL // x[0].size, 1)
-        return np.concatenate([call(x[i : i + size]).numpy() for i in range(0, len(x), size)])
+        return np.concatenate([call(x[i : i + size]) for i in range(0, len(x), size)])
 
     return in_pieces

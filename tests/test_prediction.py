@@ -280,7 +280,7 @@ class TestPredictOnVideo:
         predict_on_video(video, model, tmp_path / "out.mp4")
         out, err = capsys.readouterr()
         assert not out
-        assert "Recognising" in err
+        assert "Recognizing" in err
         assert "Writing" in err
         assert "10/10" in err
 

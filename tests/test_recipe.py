@@ -130,7 +130,7 @@ BAD = [
     ({"streams": "flow"}, "flow_fields must be an integer of at least 1, got 0"),
     ({"flow_fields": 2}, "flow_fields must be 0 for streams 'rgb', got 2"),
     ({"flow_method": {}}, "flow_method must be one of 'dis', .*got {}"),
-    ({"streams": "gray", "normalize": True}, "normalize and channel_order are for streams 'rgb', got 'gray'"),
+    ({"streams": "gray", "channel_order": "bgr"}, "normalize and channel_order are for streams 'rgb'"),
     ({"streams": "pose"}, "joints must be an integer of at least 1, got None"),
     (POSE | {"height": 12}, "height must be None for streams 'pose', got 12"),
     ({"joints": 15}, "joints must be None for streams 'rgb', got 15"),
