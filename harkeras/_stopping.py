@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -9,13 +10,16 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
-from harkeras._files import written_whole
-from harkeras.batches import Batches
+from harkeras._configs import plain_config
+from harkeras._files import content_digest, written_whole
+from harkeras.batches import Batches, ClipDataset
 from harkeras.schedules import Logs
+from harkeras.scoring import LabeledClips
 
 
 class Stopper(keras.callbacks.EarlyStopping):
@@ -129,3 +133,50 @@ def _write_arrays(file: zipfile.ZipFile, name: str, arrays: list[np.ndarray]) ->
 def _read_arrays(file: zipfile.ZipFile, name: str) -> list[np.ndarray]:
     with file.open(name) as member, np.load(member) as arrays:
         return [arrays[each] for each in arrays.files]
+
+
+def settings_of(
+    model: keras.Model,
+    clips: LabeledClips,
+    validation: np.ndarray,
+    drawn: dict,
+    schedule,
+    batch_size,
+    patience,
+) -> dict[str, Any]:
+    """Return what must be the same for a training to go on, as JSON can hold it.
+
+    Raises:
+        ValueError: If the schedule or the augmentation does not say what it was made of.
+    """
+    optimizer = {key: value for key, value in model.optimizer.get_config().items() if key != "name"}
+    return {
+        "classes": list(clips.classes),
+        "clips": [list(clips.features.shape), _digest_of_clips(clips.features)],
+        "labels and validation clips": _digest(clips.labels, validation),
+        "model": [list(weight.shape) for weight in model.weights],
+        "optimizer": plain_config("optimizer", optimizer),
+        "learning_rate": plain_config("learning_rate", schedule),
+        "batch_size": batch_size,
+        "patience": patience,
+        **{name: plain_config(name, value) for name, value in drawn.items()},
+    }
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    return hashlib.sha256(b"|".join(array.astype(np.int64).tobytes() for array in arrays)).hexdigest()
+
+
+def _digest_of_clips(features) -> str:
+    """Tell clips from others by all that is in them, read a few at a time."""
+    digest = hashlib.sha256()
+    if isinstance(features, ClipDataset):
+        cut = [features.streams, features.flow_method, features.clip_seconds]
+        digest.update(repr(cut).encode())
+        for path in features.video_paths:
+            digest.update(content_digest(path).encode() if path.is_file() else b"missing")
+    else:
+        digest.update(str(features.dtype).encode())
+        for start in range(0, features.shape[0], 64):
+            digest.update(np.ascontiguousarray(features[start : start + 64]))
+    return digest.hexdigest()

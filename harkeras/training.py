@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import os
 import warnings
@@ -13,10 +12,9 @@ import keras
 import numpy as np
 from tqdm.keras import TqdmCallback
 
-from harkeras._configs import plain_config
-from harkeras._files import content_digest
+from harkeras._files import check_target
 from harkeras._recipe_of_clips import agreed, clip_recipe
-from harkeras._stopping import Stopper
+from harkeras._stopping import Stopper, settings_of
 from harkeras.batches import Augmentation, Batches, ClipDataset, Sampling, class_weights
 from harkeras.datasets import Dataset
 from harkeras.flow import FlowMethod
@@ -144,7 +142,8 @@ def train(
     settings = {}
     if resume is not None:
         drawn |= {"label_smoothing": label_smoothing, "class_weight": class_weight, "loss": loss}
-        settings = _settings(model, clips, validation, drawn, schedule, batch_size, patience)
+        check_target(resume, "resume")
+        settings = settings_of(model, clips, validation, drawn, schedule, batch_size, patience)
     stopper = Stopper("val_loss" if held_out else "loss", patience, batches, schedule, resume, settings)
     bar = [TqdmCallback(epochs, verbose=0)] if verbose else []
     _fit(model, stopper, held_out, epochs, [stopper, *bar, *callbacks], recipe)
@@ -265,44 +264,9 @@ def _fit(model: keras.Model, stopper: Stopper, held_out, epochs: int, callbacks,
     stopper.history(model)
 
 
-def _settings(model, clips, validation, drawn: dict, schedule, batch_size: int, patience: int) -> dict:
-    """Return what must be the same for a training to go on, as JSON can hold it."""
-    optimizer = {key: value for key, value in model.optimizer.get_config().items() if key != "name"}
-    return {
-        "classes": list(clips.classes),
-        "clips": [list(clips.features.shape), _digest_of_clips(clips.features)],
-        "labels and validation clips": _digest(clips.labels, validation),
-        "model": [list(weight.shape) for weight in model.weights],
-        "optimizer": plain_config("optimizer", optimizer),
-        "learning_rate": plain_config("learning_rate", schedule),
-        "batch_size": batch_size,
-        "patience": patience,
-        **{name: plain_config(name, value) for name, value in drawn.items()},
-    }
-
-
 def _validation_rows(labels, groups, validation_split: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     if validation_split == 0:
         return np.arange(len(labels)), np.arange(0)
     if groups is None:
         return split_at_random(labels, labels, test_size=validation_split, seed=seed)
     return split_rows_by_group(labels, np.asarray(groups), test_size=validation_split, seed=seed)
-
-
-def _digest(*arrays: np.ndarray) -> str:
-    return hashlib.sha256(b"|".join(array.astype(np.int64).tobytes() for array in arrays)).hexdigest()
-
-
-def _digest_of_clips(features) -> str:
-    """Tell clips from others by all that is in them, read a few at a time."""
-    digest = hashlib.sha256()
-    if isinstance(features, ClipDataset):
-        cut = [features.streams, features.flow_method, features.clip_seconds]
-        digest.update(repr(cut).encode())
-        for path in features.video_paths:
-            digest.update(content_digest(path).encode() if path.is_file() else b"missing")
-    else:
-        digest.update(str(features.dtype).encode())
-        for start in range(0, features.shape[0], 64):
-            digest.update(np.ascontiguousarray(features[start : start + 64]))
-    return digest.hexdigest()

@@ -411,7 +411,7 @@ def test_public_names_are_those_of_the_package():
 def test_command_line(monkeypatch, options, count):
     passed = []
 
-    def stop(*_args, augment, **_kwargs):
+    def stop(*_args, augment=None, **_kwargs):
         passed.append(augment)
         raise KeyboardInterrupt
 

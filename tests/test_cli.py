@@ -274,14 +274,6 @@ def test_usage_errors_are_status_2(run):
     assert "Traceback" not in err
 
 
-def test_ctrl_c_is_status_130(run, monkeypatch, sample_dir):
-    def interrupt(*_args, **_kwargs):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("harkeras.workflow.train_on_folder", interrupt)
-    assert run("train", sample_dir)[0] == 130
-
-
 def test_compare(run, sample_dir, tmp_path):
     command = ("compare", sample_dir, "--models", "lrcn:filters=(2, 2, 2, 2):units=4,single_frame:width=0.05")
     options = ("--frames", 4, "--folds", 2, "--epochs", 1, "--output", tmp_path / "out")

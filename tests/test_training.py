@@ -701,7 +701,11 @@ class TestResumeRefused:
         text.write_text("my diary")
         model = make_model()
         train(model, *clips[:2], epochs=1, **FAST)
-        for path in (text, save_model(model, tmp_path / "model.keras"), tmp_path):
+        with pytest.raises(ValueError, match=r"resume must be a regular file, got .*, which is a folder"):
+            train(make_model(), *clips[:2], resume=tmp_path, **FAST)
+        with pytest.raises(OSError, match=r"notes\.txt"):
+            train(make_model(), *clips[:2], resume=text / "state", **FAST)
+        for path in (text, save_model(model, tmp_path / "model.keras")):
             with pytest.raises(ValueError, match=r"resume must name a file that train\(\) wrote, got"):
                 train(make_model(), *clips[:2], resume=path, **FAST)
         assert text.read_text() == "my diary"
