@@ -238,7 +238,10 @@ def _row(contestant: Contestant, result: CrossValidation, sources_known: bool) -
 
 
 def _write_tables(output_dir: Path, rows, confusions, folder: ClipFolder) -> None:
-    with written_whole(output_dir / "comparison.csv") as path, path.open("w", newline="") as file:
+    with (
+        written_whole(output_dir / "comparison.csv") as path,
+        path.open("w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(row | {"model": to_cell(row["model"])} for row in rows)
