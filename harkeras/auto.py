@@ -5,24 +5,35 @@ heads are compared on the features by cross-validation: every training clip is n
 without its source. What does best is fitted to all training clips. Test clips take no part in any choice.
 
 With few clips such a comparison is a noisy judge: a difference of one or two per cent says little. Candidates
-are therefore few, and two that do well are averaged where that does better still.
+are therefore few, two that do well are averaged where that does better still, and a larger input, which costs
+time with every clip that is named, is taken only where it does better than chance may.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import product
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-from keras import ops
-from scipy.special import softmax
 from threadpoolctl import threadpool_limits
+from tqdm.auto import tqdm
 
+from harkeras._trials import (
+    Trial,
+    averages_of,
+    best_of,
+    named_right,
+    rank,
+    smallest_input,
+    try_statistics,
+    try_trained,
+)
 from harkeras.calibration import fit_temperature
 from harkeras.evaluation import Evaluation
-from harkeras.feature_table import FeatureTable, Input
+from harkeras.feature_table import FeatureTable
 from harkeras.features import PARTS, frame_encoder, keep_parts, part_sizes
 from harkeras.heads import (
     HEADS,
@@ -30,47 +41,11 @@ from harkeras.heads import (
     average_heads,
     create_head,
     fit_head,
-    fit_regressions,
     join,
-    statistics_of,
 )
 from harkeras.intervals import clustered_interval
 from harkeras.recipe import Recipe, read_channels
 from harkeras.splits import list_folds
-
-STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A candidate, and how it did in the cross-validation.
-
-    Attributes:
-        input: What the backbone is shown.
-        parts: The parts of the features that the head looks at; of two heads that are averaged, two tuples.
-        heads: Names of the heads.
-        strengths: Of the heads that are statistics; None for others.
-        accuracy: Share of the clips named right.
-        loss: Mean cross entropy.
-        probabilities: float (N, classes), what was said of each clip.
-    """
-
-    input: Input
-    parts: tuple[tuple[str, ...], ...]
-    heads: tuple[str, ...]
-    strengths: tuple[float | None, ...]
-    accuracy: float
-    loss: float
-    probabilities: np.ndarray
-
-    def __str__(self) -> str:
-        """Return a line of the report."""
-        shown = f"{self.input.frames} x {self.input.height} x {self.input.width}"
-        names = [
-            f"{head} of {'+'.join(parts)}" + ("" if strength is None else f" (strength {strength:g})")
-            for head, parts, strength in zip(self.heads, self.parts, self.strengths, strict=True)
-        ]
-        return f"{shown:<16} {self.accuracy:8.3f} {self.loss:8.3f}  {', and '.join(names)}"
 
 
 class AutoTraining(NamedTuple):
@@ -81,7 +56,7 @@ class AutoTraining(NamedTuple):
             that was fitted to the probabilities of the cross-validation.
         head: The same from what `head_features` gives on: (B, T, F) -> (B, classes). It has the recipe of the
             model, so that `evaluate` applies the temperature; to save is the model.
-        chosen: The best trial.
+        chosen: The trial that was fitted: the best of the smallest input that does as well as any.
         trials: All trials, the best first.
         report: What was tried and why this was chosen, as text.
         interval: The 95 % interval of the chosen trial's accuracy, by the sources of the training clips.
@@ -182,35 +157,39 @@ def train_auto(
     known = labels[train_rows]
     inner = _inner_folds(known, None if groups is None else np.asarray(groups)[train_rows], folds, seed)
     trials = []
+    candidates = list(
+        product(table.features, _choices_of_parts(table), [h for h in heads if h in STATISTICS])
+    )
     with threadpool_limits(1):  # on matrices as small as these, threads wait for each other most of the time
-        for given in table.features:
-            for parts in _choices_of_parts(table):
-                values = table.pick(given, parts)[train_rows]
-                for name in (name for name in heads if name in STATISTICS):
-                    trials.append(_try_statistics(name, given, parts, values, known, inner, len(classes)))
-    best, given_up = min(trials, key=_rank), []
+        for given, parts, name in tqdm(candidates, "Comparing heads", unit="head"):
+            values = table.pick(given, parts)[train_rows]
+            trials.append(try_statistics(name, given, parts, values, known, inner, len(classes)))
+    given = smallest_input(trials, known)
+    best, given_up = best_of(trials, given), []
     values = table.pick(best.input, best.parts[0])[train_rows]
     for name in (name for name in heads if name not in STATISTICS):
-        trial = _try_trained(name, best, values, known, inner, seed)
+        trial = try_trained(name, best, values, known, inner, seed)
         if trial is None:
             given_up.append(name)
         else:
             trials.append(trial)
-    trials.sort(key=_rank)
-    trials = sorted([*trials, *_averages(trials, known)], key=_rank)
-    head, model = _fit(trials[0], table, labels, train_rows, classes, seed)
+    trials.sort(key=rank)
+    trials += averages_of([trial for trial in trials if trial.input == given], known)
+    trials.sort(key=rank)
+    chosen = best_of(trials, given)
+    head, model = _fit(chosen, table, labels, train_rows, classes, seed)
     # Fitted to clips of sources that took no part in what was said of them, as it will be with new ones; but
     # those of a class that is nowhere else could not be named.
     fair = np.zeros(len(known), bool)
     for train, test in inner:
         fair[test] = np.isin(known[test], known[train])
-    temperature = fit_temperature(known[fair], trials[0].probabilities[fair])
+    temperature = fit_temperature(known[fair], chosen.probabilities[fair])
     head.recipe = model.recipe = replace(model.recipe, temperature=temperature)
     sources = np.arange(len(known)) if groups is None else np.asarray(groups)[train_rows]
-    report = _report(trials, given_up, len(known), _how(groups, sources), inner)
+    report = _report(trials, chosen, given_up, len(known), _how(groups, sources), len(inner))
     report += f"\ntemperature of its probabilities: {temperature:.2f} (above 1 it was too sure of itself)"
-    interval = clustered_interval(trials[0].probabilities.argmax(axis=1) == known, sources)
-    return AutoTraining(model, head, trials[0], trials, report, interval)
+    interval = clustered_interval(named_right(chosen, known), sources)
+    return AutoTraining(model, head, chosen, trials, report, interval)
 
 
 def _choices_of_parts(table: FeatureTable) -> list[tuple[str, ...]]:
@@ -235,64 +214,6 @@ def _inner_folds(labels, groups, folds: int, seed: int) -> list[tuple[np.ndarray
     if not pairs:
         raise ValueError("train_rows must hold every class in at least 2 source videos")
     return pairs
-
-
-def _try_statistics(name, given, parts, values, labels, inner, num_classes) -> Trial:
-    """Cross-validate a statistics head with each strength; return the best."""
-    numbers = statistics_of(create_head(name, num_classes, values.shape[1:]), values)
-    said = np.full((len(STRENGTHS), len(labels), num_classes), 1 / num_classes)
-    for train, test in inner:
-        fitted = fit_regressions(numbers[train], labels[train], num_classes, STRENGTHS)
-        for each, (kernel, bias) in zip(said, fitted, strict=True):
-            each[test] = softmax(numbers[test] @ kernel + bias, axis=1)
-    trials = [
-        _score(given, (parts,), (name,), (strength,), each, labels)
-        for each, strength in zip(said, STRENGTHS, strict=True)
-    ]
-    return min(trials, key=_rank)
-
-
-def _try_trained(name, best: Trial, values, labels, inner, seed) -> Trial | None:
-    """Cross-validate a head that is trained by gradient descent, on what the best trial looks at.
-
-    This takes long, so that a head that does worse than the best on the first fold is given up: None.
-    """
-    said = np.full(best.probabilities.shape, 1 / best.probabilities.shape[1])
-    head = create_head(name, said.shape[1], values.shape[1:])
-    for train, test in inner:
-        fit_head(head, values[train], labels[train], seed=seed)
-        said[test] = ops.convert_to_numpy(head(values[test], training=False))
-        if test is inner[0][1] and _accuracy(said, labels, test) < _accuracy(
-            best.probabilities, labels, test
-        ):
-            return None
-    return _score(best.input, best.parts, (name,), (None,), said, labels)
-
-
-def _accuracy(probabilities, labels, rows) -> float:
-    return float((probabilities[rows].argmax(axis=1) == labels[rows]).mean())
-
-
-def _averages(trials: list[Trial], labels: np.ndarray) -> list[Trial]:
-    """Average the best trial with the next best ones on the same input, each with a head of its own kind."""
-    best, found = trials[0], []
-    for other in trials[1:]:
-        if other.input == best.input and len(found) < 3:
-            mean = (best.probabilities + other.probabilities) / 2
-            pair = (best.parts + other.parts, best.heads + other.heads, best.strengths + other.strengths)
-            found.append(_score(best.input, *pair, mean, labels))
-    return found
-
-
-def _score(given, parts, heads, strengths, probabilities, labels) -> Trial:
-    right = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-6)
-    accuracy = _accuracy(probabilities, labels, slice(None))
-    return Trial(given, parts, heads, strengths, accuracy, float(-np.log(right).mean()), probabilities)
-
-
-def _rank(trial: Trial) -> tuple:
-    """Order trials: by accuracy, then by cross entropy."""
-    return -trial.accuracy, trial.loss
 
 
 def _fit(chosen: Trial, table: FeatureTable, labels, train_rows, classes, seed: int):
@@ -334,16 +255,15 @@ def _how(groups: np.ndarray | None, sources: np.ndarray) -> str:
     return "by source video"
 
 
-def _report(trials: list[Trial], given_up: list[str], count: int, how: str, inner: list) -> str:
-    """Say what was tried and why the first was chosen."""
-    lead = count * (trials[0].accuracy - trials[min(1, len(trials) - 1)].accuracy)
+def _report(trials: list[Trial], chosen: Trial, given_up: list[str], count: int, how: str, folds: int) -> str:
+    """Say what was tried and why one was chosen."""
     lines = [
-        f"auto compared {len(trials)} candidates by {len(inner)}-fold cross-validation ({how}) inside the "
-        f"{count} training clips,",
-        "and fitted the first, which named most of them right (of equals, the one with the least loss). The",
-        f"next one named {lead:.0f} fewer right. The test clips took no part.",
-        f"{'input':<16} {'accuracy':>8} {'loss':>8}  head of which features",
-        *map(str, trials),
+        f"auto compared {len(trials)} candidates by {folds}-fold cross-validation ({how}) inside the {count} "
+        "training clips,",
+        "and fitted the one marked *: the best (of equals, the one with the least loss) of the smallest",
+        "input on which one does as well as any, as far as so many clips can tell. Test clips took no part.",
+        f"  {'input':<16} {'accuracy':>8} {'loss':>8}  head of which features",
+        *(f"{'*' if trial is chosen else ' '} {trial}" for trial in trials),
     ]
     if how != "by source video":
         lines.append(

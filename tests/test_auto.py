@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from harkeras import VideoWriter, predict_on_video, predict_single_action, read_recipe
+from harkeras._trials import score, smallest_input
 from harkeras.auto import head_features, train_auto
 from harkeras.calibration import fit_temperature
 from harkeras.datasets import list_videos
@@ -96,7 +97,8 @@ def test_report_says_what_was_tried(table, labels):
     assert result.report.startswith(
         "auto compared 15 candidates by 3-fold cross-validation (by source video)"
     )
-    assert str(result.trials[0]) in result.report
+    assert f"\n* {result.chosen}\n" in result.report
+    assert all(str(trial) in result.report for trial in result.trials)
     assert [trial.accuracy for trial in result.trials] == sorted(
         (trial.accuracy for trial in result.trials), reverse=True
     )
@@ -114,6 +116,20 @@ def test_report_when_each_clip_is_a_source_of_its_own(table, labels):
     result = train_auto(table, labels, np.arange(24), groups=np.arange(24), **options)
     assert "cross-validation (each clip a source of its own)" in result.report
     assert "No sources were known to the folds" in result.report
+
+
+@pytest.mark.parametrize(("lost", "chosen"), [(2, 0), (20, 1)])
+def test_a_larger_input_must_be_worth_it(lost, chosen):
+    """Of 225 clips, two more named right are no reason for four times the pixels; twenty are."""
+    inputs = Input(8, 224, 384), Input(16, 320, 576)
+    labels, rng = np.arange(225) % 2, np.random.default_rng(0)
+    trials = []
+    for given, misses in zip(inputs, (52 + lost, 52), strict=True):
+        named = labels.copy()
+        named[rng.permutation(225)[:misses]] ^= 1
+        trials.append(score(given, (("last",),), ("mean_std",), (1.0,), np.eye(2)[named] * 0.8 + 0.1, labels))
+    assert trials[1].accuracy == pytest.approx(1 - 52 / 225)
+    assert smallest_input(trials, labels) == inputs[chosen]
 
 
 def test_few_clips_have_fewer_folds(table, labels):

@@ -48,6 +48,7 @@ LEVELS = [
     ["_stopping", "_recipe_of_clips", "calibration", "features", "heads", "pretrained"],
     ["_resolve"],
     ["feature_table", "training", "evaluation", "prediction", "live", "export"],
+    ["_trials"],
     ["auto", "fine_tuning", "probing", "_comparison_page"],
     ["cross_validation", "workflow"],
     ["comparison"],
