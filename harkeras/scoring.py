@@ -115,12 +115,12 @@ def _of_videos(model: keras.Model, videos: ClipDataset, batch_size: int) -> tupl
 
 
 def prepare_clips(model: keras.Model, clips: np.ndarray) -> np.ndarray:
-    """Turn RGB clips into what the model's recipe says that it expects.
+    """Turn clips as they are read into what the model's recipe says that it expects.
 
     Frames of files are uint8, 0-255; clips of floats are taken to be scaled as the model wants them.
     """
     recipe = getattr(model, "recipe", None)
-    if recipe is None or recipe.streams != "rgb":
+    if recipe is None:
         return clips
     if recipe.normalize and np.issubdtype(clips.dtype, np.integer):
         clips = clips.astype(np.float32) / 255

@@ -147,6 +147,14 @@ class TestEvaluate:
         floats = red / np.float32(255 if normalize else 1)
         assert evaluate(model, floats, [1, 1]).probabilities == pytest.approx(evaluation.probabilities)
 
+    def test_gray_pixels_may_be_scaled_too(self):
+        clip = keras.Input((1, 1, 1, 1))
+        x = keras.layers.Flatten()(clip)
+        model = keras.Model(clip, keras.ops.concatenate([1 - x, x], axis=1))
+        model.recipe = Recipe(("dark", "light"), 1, 1, 1, 1.0, streams="gray", normalize=True)
+        evaluation = evaluate(model, np.full((1, 1, 1, 1, 1), 204, np.uint8), [1])
+        assert evaluation.probabilities == pytest.approx(np.array([[0.2, 0.8]]))
+
     def test_outputs_must_be_probabilities(self):
         clip = keras.Input((1, 1, 1, 3))
         logits = keras.Model(clip, keras.layers.Flatten()(clip))
