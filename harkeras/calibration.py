@@ -61,7 +61,7 @@ def calibrate(
         model: A model with a recipe.
         features: Validation clips (N, T, H, W, C), or a `Dataset` or `ClipDataset` of them.
         labels: int (N,), their classes, if they are no data set.
-        batch_size: Clips per step; without meaning for a `ClipDataset`.
+        batch_size: Clips per step.
 
     Returns:
         The temperature; above 1 the model was too sure of itself.
