@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
     import keras
+    from matplotlib.axes import Axes
 
 # Beyond so many classes, numbers in the cells cannot be read; beyond so many, nor can the names.
 _MOST_WITH_NUMBERS, _MOST_CLASSES = 30, 120
@@ -83,17 +84,22 @@ def plot_confusion_matrix(confusion: np.ndarray, classes: Sequence[str], title: 
     # Where no numbers stand, small shares must be seen by their color.
     image = axes.imshow(share, cmap="Blues", norm=PowerNorm(1 if with_numbers else 0.5, 0, 1))
     if with_numbers:
-        for row, column in np.ndindex(*confusion.shape):
-            color = "white" if share[row, column] > 0.5 else "black"
-            number = confusion[row, column]
-            size = min(10.0, 90 * cell / len(str(number)))
-            axes.text(column, row, number, ha="center", va="center", color=color, fontsize=size)
+        _write_numbers(axes, confusion, share, cell)
     turned = {"rotation": 45, "ha": "right"} if with_numbers else {"rotation": 90}
     axes.set_xticks(range(len(shown)), names, fontsize=letters, **turned)
     axes.set_yticks(range(len(shown)), names, fontsize=letters)
     axes.set(xlabel="named", ylabel="true", title=title)
     figure.colorbar(image, label="share of the true class", shrink=0.8)
     return figure
+
+
+def _write_numbers(axes: Axes, confusion: np.ndarray, share: np.ndarray, cell: float) -> None:
+    """Write the numbers into cells of so many inches."""
+    for row, column in np.ndindex(*confusion.shape):
+        number = confusion[row, column]
+        color = "white" if share[row, column] > 0.5 else "black"
+        size = min(10.0, 90 * cell / len(str(number)))
+        axes.text(column, row, number, ha="center", va="center", color=color, fontsize=size)
 
 
 def _most_confused(confusion: np.ndarray) -> np.ndarray:
