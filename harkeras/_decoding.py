@@ -64,7 +64,7 @@ class Source:
         status = self.path.stat()
         if not status.st_size:
             raise VideoError(f"{self.path}: the file is empty")
-        self._cache_key = (str(self.path.absolute()), status.st_size, status.st_mtime_ns)
+        self._cache_key = (str(self.path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns)
         self._reformatter, self._threads = VideoReformatter(), threads
         self._size: tuple[int, int] | None = None
         self._errors, self._is_cut = 0, False
