@@ -177,12 +177,12 @@ class Source:
     # Frames
 
     def decode(self, ticks: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Yield (tick, frame) for ascending ticks as far as they decode; jump to key frames if that pays.
+        """Yield (tick, frame) for ticks, once each, as far as they decode; jump to key frames if that pays.
 
         Where a key frame turns out to be none, decoding starts anew at the first frame. Where frames do not
         come as promised, they are counted, `self.ticks` changes, and what is left comes at its new times.
         """
-        last = None
+        ticks, last = np.unique(ticks), None
         try:
             for tick, frame in self._decode_runs(ticks):
                 if tick == self.ticks[0]:

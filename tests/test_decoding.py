@@ -500,6 +500,32 @@ class TestTags:
         assert VideoInfo.read(video).frame_count == FRAMES
 
 
+class TestTrust:
+    """Sound files are not decoded more often than they must be."""
+
+    @pytest.mark.parametrize(
+        ("name", "options"),
+        [
+            ("plain.mp4", {}),
+            ("b_frames.mp4", {"b_frames": 3}),
+            ("b_frames.mkv", {"b_frames": 3}),
+            ("b_frames.ts", {"b_frames": 2}),
+            ("open_gop.mp4", OPEN_GOP),
+            ("mpeg4.avi", {"codec": "mpeg4"}),
+            ("vp8.webm", {"codec": "libvpx"}),
+            ("variable.mkv", {"ticks": with_gap(5000), "time_base": "1/1000"}),
+        ],
+    )
+    @pytest.mark.parametrize("frames", [3, 2 * FRAMES])
+    def test_packets_are_believed(self, encode_here, monkeypatch, name, options, frames):
+        video = encode_here(name, **options)
+        monkeypatch.setattr(Source, "_count", lambda *args: pytest.fail("the frames were counted"))
+        frames_extraction(video, frames)
+        assert len(list(iter_frames(video))) == VideoInfo.read(video).frame_count == FRAMES
+        list(iter_frames(video, 0.3, start_seconds=1))
+        flow_extraction(video, 3, 16, 24, fields=2)
+
+
 class TestScanCache:
     def test_a_changed_file_is_read_anew(self, encode_here):
         for count in (30, 40):
