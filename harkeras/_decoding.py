@@ -327,10 +327,12 @@ class Source:
             raise VideoError(f"{self.path}: a frame ({kind}) cannot be made RGB: {error.strerror}") from error
 
     def undecodable(self) -> VideoError:
-        context = self.stream.codec_context
+        context, message = self.stream.codec_context, f"{self.path}: no frame could be decoded"
         if not context.width * context.height:  # what FFmpeg leaves of a size beyond the limit
-            return self._too_large("unknown size")
-        return VideoError(f"{self.path}: no frame could be decoded")
+            message += (
+                f"; frames of more than {MAX_PIXELS} pixels need a higher harkeras._decoding.MAX_PIXELS"
+            )
+        return VideoError(message)
 
     def _too_large(self, size: str) -> VideoError:
         return VideoError(
