@@ -64,7 +64,7 @@ class Source:
         status = self.path.stat()
         if not status.st_size:
             raise VideoError(f"{self.path}: the file is empty")
-        self._cache_key = (str(self.path.absolute()), status.st_size, status.st_mtime_ns)
+        self._cache_key = (str(self.path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns)
         self._reformatter, self._threads = VideoReformatter(), threads
         self._size: tuple[int, int] | None = None
         self._errors, self._is_cut = 0, False
@@ -177,12 +177,12 @@ class Source:
     # Frames
 
     def decode(self, ticks: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Yield (tick, frame) for ascending ticks as far as they decode; jump to key frames if that pays.
+        """Yield (tick, frame) for ticks, once each, as far as they decode; jump to key frames if that pays.
 
         Where a key frame turns out to be none, decoding starts anew at the first frame. Where frames do not
         come as promised, they are counted, `self.ticks` changes, and what is left comes at its new times.
         """
-        last = None
+        ticks, last = np.unique(ticks), None
         try:
             for tick, frame in self._decode_runs(ticks):
                 if tick == self.ticks[0]:
@@ -327,10 +327,12 @@ class Source:
             raise VideoError(f"{self.path}: a frame ({kind}) cannot be made RGB: {error.strerror}") from error
 
     def undecodable(self) -> VideoError:
-        context = self.stream.codec_context
+        context, message = self.stream.codec_context, f"{self.path}: no frame could be decoded"
         if not context.width * context.height:  # what FFmpeg leaves of a size beyond the limit
-            return self._too_large("unknown size")
-        return VideoError(f"{self.path}: no frame could be decoded")
+            message += (
+                f"; frames of more than {MAX_PIXELS} pixels need a higher harkeras._decoding.MAX_PIXELS"
+            )
+        return VideoError(message)
 
     def _too_large(self, size: str) -> VideoError:
         return VideoError(

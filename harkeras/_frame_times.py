@@ -6,7 +6,8 @@ all. Three rules make of this a time line that everything else can stand on:
 - The order in which the decoder gives its frames is the order in which they are shown. Where times disagree,
   they are sorted; the frames are not.
 - Where times jump, the next piece goes on one frame after the last. A jump is a step back, or a pause longer
-  than `LONGEST_PAUSE_SECONDS`. Shorter pauses are real: a recorder that waits for motion, a slide show.
+  than ten minutes; in formats that are made to be joined (MPEG-TS, MPEG-PS, Ogg) longer than ten seconds and
+  three frames. Shorter pauses are real: a recorder that waits for motion, a slide show.
 - The time line is therefore bounded by the number of frames, whatever a damaged header says: no frame stays
   on screen longer than the longest pause.
 """
@@ -24,6 +25,7 @@ LONGEST_PAUSE_SECONDS = 600.0
 LONGEST_PAUSE_SECONDS_WHERE_JOINED = 10.0
 # FFmpeg's tolerance for decoding times that step back without a new piece.
 STEP_BACK_SECONDS = 0.1
+LONGEST_PAUSE_FRAMES_WHERE_JOINED = 3
 # Ten times what every comparison of seconds in the package allows for rounding.
 SHORTEST_FRAME_SECONDS = 1e-5
 

@@ -165,15 +165,16 @@ class _Clock:
 
     @classmethod
     def of(cls, stream: av.VideoStream, packets: Packets) -> _Clock:
-        pause = _frame_times.LONGEST_PAUSE_SECONDS
-        if Flags(stream.container.format.flags) & Flags.ts_discont:
-            pause = _frame_times.LONGEST_PAUSE_SECONDS_WHERE_JOINED
-        longest = max(int(pause / stream.time_base), 1)
-        shortest = max(int(_frame_times.SHORTEST_FRAME_SECONDS / stream.time_base), 1)
+        base = stream.time_base
+        longest = max(int(_frame_times.LONGEST_PAUSE_SECONDS / base), 1)
+        shortest = max(int(_frame_times.SHORTEST_FRAME_SECONDS / base), 1)
         period = _frame_times.usual_period(packets.decoded, longest)
         if period is None:
-            period = min(round(1 / _rate(stream) / stream.time_base), longest)
-        step_back = int(_frame_times.STEP_BACK_SECONDS / stream.time_base)
+            period = min(round(1 / _rate(stream) / base), longest)
+        if Flags(stream.container.format.flags) & Flags.ts_discont:
+            pause = int(_frame_times.LONGEST_PAUSE_SECONDS_WHERE_JOINED / base)
+            longest = min(max(pause, _frame_times.LONGEST_PAUSE_FRAMES_WHERE_JOINED * period), longest)
+        step_back = int(_frame_times.STEP_BACK_SECONDS / base)
         return cls(max(period, shortest), max(longest, shortest), shortest, step_back)
 
 
