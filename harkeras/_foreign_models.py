@@ -30,7 +30,7 @@ _OTHER_FORMATS = {
 }
 # How far probabilities may be from adding up to 1: float16 keeps three digits.
 _TOLERANCE = 0.02
-# Models in memory that were tried: without probabilities -> with them, and those that have them by themselves.
+# Models in memory that were tried: those without probabilities -> with them, and those that have them.
 _AS_PROBABILITIES: WeakKeyDictionary[keras.Model, keras.Model] = WeakKeyDictionary()
 _HAVE_PROBABILITIES: WeakSet[keras.Model] = WeakSet()
 
