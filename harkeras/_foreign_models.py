@@ -9,7 +9,7 @@ import os
 import warnings
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import keras
 import numpy as np
@@ -30,8 +30,9 @@ _OTHER_FORMATS = {
 }
 # How far probabilities may be from adding up to 1: float16 keeps three digits.
 _TOLERANCE = 0.02
-# Models without probabilities -> with them, so that one in memory is compiled once.
+# Models in memory that were tried: those without probabilities -> with them, and those that have them.
 _AS_PROBABILITIES: WeakKeyDictionary[keras.Model, keras.Model] = WeakKeyDictionary()
+_HAVE_PROBABILITIES: WeakSet[keras.Model] = WeakSet()
 
 
 def check_model_file(path: str | os.PathLike) -> None:
@@ -213,12 +214,14 @@ def with_probabilities(model: keras.Model, *, normalize: bool = False) -> keras.
         UserWarning: If a softmax or sigmoid was put behind the model.
     """
     activation = _last_activation(model)
-    if model.outputs[0].shape[-1] > 1 and activation == "softmax":
+    if (model.outputs[0].shape[-1] > 1 and activation == "softmax") or model in _HAVE_PROBABILITIES:
         return model
     if model in _AS_PROBABILITIES:
         return _AS_PROBABILITIES[model]
     extended = _append(model, activation, normalize)
-    if extended is not model:
+    if extended is model:
+        _HAVE_PROBABILITIES.add(model)
+    else:
         _AS_PROBABILITIES[model] = extended
     return extended
 
@@ -256,9 +259,9 @@ def _warn(activation: str, outputs: np.ndarray) -> None:
 
 
 def _try(model: keras.Model, white: float) -> np.ndarray:
-    """Show a model a black clip, a gray one and noise; return its outputs (3, classes)."""
+    """Show a model a black clip and noise; return its outputs (2, classes)."""
     noise = np.random.default_rng(27).uniform(size=model.inputs[0].shape[1:]).astype(np.float32)
-    clips = (np.zeros_like(noise), np.full_like(noise, white / 2), white * noise)
+    clips = (np.zeros_like(noise), white * noise)
     outputs = [keras.ops.convert_to_numpy(model(clip[None], training=False)) for clip in clips]
     outputs = np.concatenate(outputs).astype(np.float64)
     if not np.isfinite(outputs).all():

@@ -13,7 +13,7 @@ from harkeras.decisions import Window
 from harkeras.flow import FlowStack, flow_size, to_gray
 from harkeras.recipe import Recipe
 from harkeras.streaming import ActionStream
-from harkeras.video import VideoInfo, iter_decoded
+from harkeras.video import VideoError, VideoInfo, iter_decoded
 
 _BLOCK_FRAMES = 32
 # What FFmpeg calls still pictures, and those that move but need not.
@@ -48,7 +48,10 @@ def slide(
         for images, seconds in ahead(blocks(info, stream, bar, start_seconds, end_seconds)):
             windows += stream.push(np.stack(images), seconds)
             last = seconds[-1]
-    return windows + stream.finish(max(end_seconds, last))
+    windows += stream.finish(max(end_seconds, last))
+    if not windows:
+        raise VideoError(f"{info.path}: no frame could be decoded")
+    return windows
 
 
 def blocks(

@@ -106,6 +106,14 @@ class TestRefusals:
             with pytest.raises(ValueError, match=r"streams must fit the 7 channels of \(4, 16, 16, 7\), got"):
                 resolve(dense_model((4, 16, 16, 7)), streams=streams)
 
+    def test_a_recipe_of_another_model(self):
+        model = dense_model()
+        model.recipe = Recipe(("a", "b", "c"), 5, 16, 16, 1.0)
+        with pytest.raises(
+            ValueError, match=r"recipe must fit the model, which takes \(4, 16, 16, 3\), got \(5"
+        ):
+            resolve_model(model)
+
     def test_missing_classes_name_what_else_is_missing(self):
         with pytest.raises(ValueError, match=r"classes are missing.*normalize=True.*'bgr'.*clip_seconds"):
             resolve(dense_model(), classes=None)
@@ -262,6 +270,13 @@ class TestProbabilities:
         with pytest.warns(UserWarning, match="taken as logits"):
             answer = self.answer(load_model(save_model(model, tmp_path / "model.keras")))
         assert sum(answer) == pytest.approx(1, abs=1e-5)
+
+    def test_a_model_that_has_to_be_tried_is_tried_once(self, monkeypatch):
+        inputs = keras.Input(SHAPE)
+        model = keras.Model(inputs, layers.Average()([dense_model()(inputs), dense_model()(inputs)]))
+        assert resolve(model)[0] is model
+        monkeypatch.setattr("harkeras._foreign_models._try", None)
+        assert resolve(model)[0] is model
 
     def test_models_of_ours_are_taken_as_they_are(self):
         model = create_lrcn_model(2)
