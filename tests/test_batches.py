@@ -214,6 +214,24 @@ class TestClipDataset:
         train(model, ClipDataset(*videos, **SIZE), classes=["a", "b"], epochs=1, verbose=False)
         assert model.recipe.clip_seconds == pytest.approx(median_clip_seconds(videos[0]))
 
+    def test_a_training_goes_on_to_the_same_weights(self, videos, tmp_path):
+        """Random cuts included; with other content of a file, it is refused."""
+        paths = [shutil.copy(path, tmp_path / path.name) for path in videos[0]]
+
+        def run(epochs, **options):
+            model = small_model()
+            dataset = ClipDataset(paths, videos[1], **SIZE, clip_seconds=1.0, seed=5)
+            train(model, dataset, classes=["a", "b"], epochs=epochs, verbose=False, **options)
+            return model.get_weights()
+
+        state = tmp_path / "state"
+        run(1, resume=state)
+        assert all(map(np.array_equal, run(2, resume=state), run(2)))
+        content = paths[3].read_bytes()
+        paths[3].write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(ValueError, match=r"is of one with another clips$"):
+            run(2, resume=state)
+
     def test_no_thread_is_left(self, videos):
         before = threading.active_count()
         for _ in range(10):
