@@ -9,6 +9,7 @@ from itertools import product
 import keras
 import numpy as np
 
+from harkeras._foreign_models import all_layers
 from harkeras.flow import read_clip
 from harkeras.recipe import Recipe
 from harkeras.video import VideoInfo
@@ -65,7 +66,8 @@ def _compare_pixels(
     open_pixels = assumed & {"rgb": {"normalize", "channel_order"}, "gray": {"normalize"}}.get(
         recipe.streams, set()
     )
-    if _rescales(model):
+    rescaling = keras.layers.Rescaling, keras.layers.Normalization
+    if any(isinstance(layer, rescaling) for layer in all_layers(model)):  # then it expects 0-255
         open_pixels -= {"normalize"}
     if not open_pixels:
         return []
@@ -99,11 +101,3 @@ def _describe(
         parts.append(f"{kind} names {'/'.join(names)} at {values.max(axis=1).mean():.2f}{note}")
     names = " and ".join(sorted(open_pixels, reverse=True))
     return [f"{names}; on this input, {'; '.join(parts)}"]
-
-
-def _rescales(layer: keras.layers.Layer) -> bool:
-    """Whether a model, or a layer of it, brings pixels to its own range by itself: it then expects 0-255."""
-    if isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization):
-        return True
-    inner = [*getattr(layer, "layers", []), *([layer.layer] if hasattr(layer, "layer") else [])]
-    return any(map(_rescales, inner))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -100,12 +101,25 @@ def prepare_model(model: Any, input_shape: tuple[int, ...] | None, *, images: bo
                 "model of those that are wanted, such as keras.Model(model.inputs, model.outputs[0])"
             )
     _check_rank(model.inputs[0].shape, images)
+    if any(getattr(layer, "stateful", False) for layer in all_layers(model)):
+        raise ValueError(
+            "model must start anew with each clip, got a layer with stateful=True: build it without, and "
+            "copy the weights with set_weights(model.get_weights())"
+        )
     _check_output(model.outputs[0].shape)
     if isinstance(model, keras.Sequential) or (
         model.input is model.inputs[0] and model.output is model.outputs[0]
     ):
         return model
     return keras.Model(model.inputs[0], model.outputs[0], name=model.name)  # of a list or dictionary of one
+
+
+def all_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """Yield a model or layer and all that are inside, at any depth."""
+    yield layer
+    inner = [*getattr(layer, "layers", []), *([layer.layer] if hasattr(layer, "layer") else [])]
+    for each in inner:
+        yield from all_layers(each)
 
 
 def _fix_sizes(model: keras.Model, input_shape: tuple[int, ...] | None, images: bool) -> keras.Model:

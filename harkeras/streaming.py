@@ -228,7 +228,7 @@ class ActionStream:
         """Apply the recipe's temperature to each window by itself: it belongs to the model's own logits."""
         if not np.isfinite(probabilities).all():
             raise ValueError("model must answer with finite numbers, got NaN or infinity")
-        return self.recipe.sharpen(probabilities)
+        return self.recipe.sharpen(probabilities.astype(np.float32, copy=False))
 
     def _encode_missing(self, used: np.ndarray) -> list[np.ndarray | None]:
         missing = [row for row in used if self._features[row] is None]

@@ -12,7 +12,7 @@ from keras import layers
 from harkeras._foreign_models import check_model_file
 from harkeras._resolve import resolve_model
 from harkeras.models import create_lrcn_model
-from harkeras.prediction import predict_image, predict_single_action
+from harkeras.prediction import predict_image, predict_on_video, predict_single_action
 from harkeras.recipe import Recipe
 from harkeras.saving import load_model, save_model
 from harkeras.video import frames_extraction
@@ -53,6 +53,12 @@ def unbuilt():
     return keras.Sequential([layers.Flatten(), layers.Dense(3, activation="softmax")])
 
 
+def stateful():
+    clip = keras.Input(batch_shape=(1, *SHAPE))
+    x = layers.LSTM(4, stateful=True)(layers.TimeDistributed(layers.Flatten())(clip))
+    return keras.Model(clip, layers.Dense(3, activation="softmax")(x))
+
+
 def per_frame():
     clip = keras.Input(SHAPE)
     return keras.Model(clip, layers.Dense(3, activation="softmax")(layers.Reshape((4, -1))(clip)))
@@ -67,6 +73,7 @@ class TestRefusals:
                 lambda: several("outputs"),
                 r"got 2 outputs: .* keras\.Model\(model\.inputs, model\.outputs\[0\]",
             ),
+            (stateful, r"start anew with each clip, got a layer with stateful=True: build it without"),
             (per_frame, r"got \(None, 4, 3\), an answer per frame: average .*GlobalAveragePooling1D"),
             (lambda: dense_model((3, 4, 16, 16)), r"channels last, .*Permute\(\(4, 1, 2, 3\)\)"),
             (lambda: dense_model((4, 3, 16, 16)), r"channels last, .*Permute\(\(1, 4, 2, 3\)\)"),
@@ -270,6 +277,28 @@ class TestProbabilities:
         with pytest.warns(UserWarning, match="taken as logits"):
             answer = self.answer(load_model(save_model(model, tmp_path / "model.keras")))
         assert sum(answer) == pytest.approx(1, abs=1e-5)
+
+    @pytest.mark.parametrize("policy", ["mixed_bfloat16", "float64"])
+    def test_probabilities_are_float32(self, make_video, policy):
+        before = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(policy)
+        try:
+            model = dense_model()
+        finally:
+            keras.config.set_dtype_policy(before)
+        prediction = predict_on_video(make_video(), model, classes="a b c".split(), progress=False, **KNOWN)
+        assert prediction.probabilities.dtype == np.float32
+        assert prediction.probabilities.sum(axis=1) == pytest.approx(1, abs=0.01)
+
+    def test_batches_of_a_fixed_size(self, make_video):
+        clip, open_size = keras.Input(batch_shape=(8, *SHAPE)), keras.Input(SHAPE)
+        head = layers.Dense(3, activation="softmax")
+        model = keras.Model(clip, head(layers.Flatten()(clip)))
+        same = keras.Model(open_size, head(layers.Flatten()(open_size)))
+        answers = [
+            predict_single_action(make_video(), m, classes="a b c".split(), **KNOWN) for m in (model, same)
+        ]
+        assert answers[0] == answers[1]
 
     def test_a_model_that_has_to_be_tried_is_tried_once(self, monkeypatch):
         inputs = keras.Input(SHAPE)
