@@ -64,8 +64,6 @@ def resolve_model(
     else:
         prepared = prepare_model(loaded, input_shape, images=images)
         shape = prepared.input_shape[1:]
-        if input_shape is not None and tuple(input_shape) != shape:
-            raise ValueError(f"input_shape must be what the model takes, {shape}, got {input_shape}")
         if prepared.output_shape[-1] == 1 and len(options.get("classes", "")) == 1:
             raise ValueError(
                 "classes must name both meanings of the model's one output, the low and the high one, got "
@@ -73,6 +71,8 @@ def resolve_model(
             )
         recipe = _make_recipe(shape, options)
         assumed = frozenset({"clip_seconds", "normalize", "channel_order"}) - options.keys()
+    if input_shape is not None and tuple(input_shape) != shape:
+        raise ValueError(f"input_shape must be what the model takes, {shape}, got {input_shape}")
     prepared = with_probabilities(prepared, normalize=recipe.normalize)
     check_classes(prepared, recipe.classes)
     return prepared, recipe, assumed

@@ -107,6 +107,10 @@ class TestRefusals:
             resolve(dense_model((None, 16, 16, 3)), input_shape=shape)
         with pytest.raises(ValueError, match=r"input_shape must be what the model takes, \(4, 16, 16, 3\)"):
             resolve(dense_model(), input_shape=shape)
+        model = dense_model()
+        model.recipe = Recipe(("a", "b", "c"), 4, 16, 16, 1.0)
+        with pytest.raises(ValueError, match=r"input_shape must be what the model takes, \(4, 16, 16, 3\)"):
+            resolve_model(model, input_shape=shape)
 
     def test_streams_that_do_not_fit(self):
         for streams in ("rgb", "gray", "flow"):
