@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import unicodedata
+import weakref
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -60,6 +62,7 @@ class ClipIndex:
         self._file = folder / INDEX_NAME
         found = [re.search(r"_g(\d+)_", path.name) for path in folder.rglob("*_g*_*")]
         self._foreign_group = max((int(match[1]) for match in found if match), default=0)
+        self._close: weakref.finalize | None = None
         self._clear()
         if self._file.exists():
             with locked(self._file):
@@ -114,18 +117,18 @@ class ClipIndex:
             return
         with self._file.open("a", newline="", encoding="utf-8") as file:
             file.write(_to_csv([row]))
-        self._state = _state_of(self._file)
+        self._remember()
 
     def _refresh(self) -> None:
         """Read what other processes have added, or the whole file if one of them has written it anew."""
         if not self._file.exists():
             self._clear()
             return
-        state = _state_of(self._file)
-        if state == self._state:
-            return
+        entry = self._file.stat()
         inode, size = self._state
-        grown = inode == state[0] and size < state[1]
+        if (entry.st_ino, entry.st_size) == self._state:
+            return
+        grown = inode == entry.st_ino and size < entry.st_size
         if not grown:
             self._clear()
         with self._file.open("rb") as file:
@@ -137,7 +140,7 @@ class ClipIndex:
             raise ValueError(
                 f"{self._file} is no list of clips that harkeras wrote; choose another folder"
             ) from error
-        self._state = state
+        self._remember()
         if cut_off:  # by a crash: the last row, which has no clip yet
             self._save()
 
@@ -161,7 +164,16 @@ class ClipIndex:
         self._label_of: dict[str, str] = {}  # class without regard to case -> label
         self._clips: Counter = Counter()  # (class, group) -> highest number of a clip
         self._last_group = self._foreign_group
-        self._state = (0, 0)
+        self._state = (0, 0)  # inode and size of the file when it was read
+
+    def _remember(self) -> None:
+        """Keep the state of the file, and the file open, so that no other one gets its inode meanwhile."""
+        if self._close is not None:
+            self._close()
+        descriptor = os.open(self._file, os.O_RDONLY)
+        self._close = weakref.finalize(self, os.close, descriptor)
+        entry = os.fstat(descriptor)
+        self._state = (entry.st_ino, entry.st_size)
 
     def _keep(self, row: dict[str, str]) -> None:
         key = float(row["start_seconds"]), float(row["end_seconds"]), row["label"]
@@ -177,7 +189,7 @@ class ClipIndex:
         """Write the whole file anew."""
         rows = [row for rows in self._rows.values() for row in rows.values()]
         write_text(self._file, _to_csv(rows, header=True))
-        self._state = _state_of(self._file)
+        self._remember()
 
 
 def _to_csv(rows: list[dict[str, str]], header: bool = False) -> str:
@@ -187,8 +199,3 @@ def _to_csv(rows: list[dict[str, str]], header: bool = False) -> str:
         writer.writeheader()
     writer.writerows({name: to_cell(cell) for name, cell in row.items()} for row in rows)
     return text.getvalue()
-
-
-def _state_of(file: Path) -> tuple[int, int]:
-    entry = file.stat()
-    return entry.st_ino, entry.st_size

@@ -113,7 +113,7 @@ class Dataset:
 
         Arguments and errors are those of `split_clips`; a warning tells where sources are not known.
         """
-        if self.sources.copies is None:
+        if self.sources.copied is None:
             self.sources = join_copies(self.video_paths, self.sources)
         if split == "group":
             warn_if_unknown(self.sources)

@@ -1,8 +1,8 @@
 """Which clips come from one source: one video, one person, one place?
 
 Clips of one source share people, clothes, background and camera, so that a model recognizes the others when
-it has seen one. A clip's source is a fact of its path below the data folder: it does not depend on which
-other clips are looked at.
+it has seen one. A clip's source is a fact of its path below the data folder. Which folder names it is
+found once, from all clips of the data folder, and kept with the model.
 """
 
 from __future__ import annotations
@@ -25,8 +25,18 @@ _NUMBER = re.compile(r"_g(\d+)_")
 _UCF = re.compile(r"v_.*_g(\d+)_c\d+\.avi", re.IGNORECASE)
 # HMDB51: <video>_<action>_<visible part>_<camera>_np<people>_<view>_<quality>_<number>.avi
 _HMDB = re.compile(r"(.+)_[fhlu]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|goo|med)_\d+\.\w+", re.IGNORECASE)
+# What other data sets put the source into, all of the name being of their form.
+_CONVENTIONS = {
+    "the video on YouTube in the names of Kinetics": re.compile(r"(.{11})_\d{6}_\d{6}\.\w+"),
+    "the person in the names of KTH": re.compile(r"(person\d+)_[a-z]+_d\d.*", re.IGNORECASE),
+    "the person in the names of NTU RGB+D": re.compile(r"S\d{3}C\d{3}(P\d{3})R\d{3}A\d{3}.*"),
+}
 # Jump_3_12.mp4: what stands before the last number may be the source.
 _COUNTED = r"([^/]*[^/\d_-])?[_-]?(\d+)[_-]\d+\.\w+$"
+
+
+# In place of a pattern, where a function named the sources: it cannot be kept with a model.
+FUNCTION = "<function>"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,26 +46,42 @@ class Sources:
     Attributes:
         groups: str (N,), the source of each clip.
         how: How the sources were found, in words.
-        alone: Clips of which no source is known: each counts as one of its own.
-        copies: Clips whose content is that of another, and which count to its source; None where the content
-            was not compared.
+        known: bool (N,), whether the source of a clip is known; one that is not counts as a source by itself.
+            All are, by default.
+        copied: bool (N,), whether the content of a clip is that of another, to whose source it counts; None
+            where the content was not compared.
         advice: What the names or folders speak for and only the user can know; empty if nothing.
-        group_by: The pattern or level that was asked for; None where names and folders were read.
+        group_by: The pattern or level that was asked for, or `FUNCTION`; None where names and folders were
+            read.
+        level: Which folder inside the class folder names sources, 1 for the first; None if none does.
         names: str (N,), the sources before clips of identical content were joined.
     """
 
     groups: np.ndarray
     how: str
-    alone: int = 0
-    copies: int | None = None
+    known: np.ndarray | None = None
+    copied: np.ndarray | None = None
     advice: str = ""
     group_by: str | None = None
+    level: int | None = None
     names: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         """Names are the groups where no clips were joined."""
         if self.names is None:
             object.__setattr__(self, "names", self.groups)
+        if self.known is None:
+            object.__setattr__(self, "known", np.ones(len(self.groups), bool))
+
+    @property
+    def alone(self) -> int:
+        """Number of clips whose source is not known."""
+        return int((~self.known).sum())
+
+    @property
+    def copies(self) -> int:
+        """Number of clips whose content is that of another."""
+        return 0 if self.copied is None else int(self.copied.sum())
 
     def __str__(self) -> str:
         """Return one or two sentences."""
@@ -74,7 +100,10 @@ class Sources:
 
     def __getitem__(self, rows: np.ndarray) -> Sources:
         """Return the sources of some clips."""
-        return replace(self, groups=self.groups[rows], names=self.names[rows])
+        copied = None if self.copied is None else self.copied[rows]
+        return replace(
+            self, groups=self.groups[rows], names=self.names[rows], known=self.known[rows], copied=copied
+        )
 
 
 def find_sources(
@@ -82,13 +111,15 @@ def find_sources(
     data_dir: str | os.PathLike | None = None,
     *,
     group_by: str | int | Callable[[Path], str] | None = None,
+    level: int | None = None,
     copies: bool = False,
 ) -> Sources:
     """Find the source of each clip.
 
     The source is what `group_by` says, if given; else the number in a name such as `v_Walking_g03_c02.mp4`,
-    the video in a name of HMDB51, or, below a known `data_dir`, the outermost folder inside the class folder
-    that tells clips apart. A source may have clips of several classes; only the numbers of UCF50 and UCF101
+    what names of HMDB51, Kinetics, KTH and NTU RGB+D say, or, below a known `data_dir`, the outermost folder
+    inside the class folder that tells clips apart. A source may have clips of several classes; only the
+    numbers of UCF50 and UCF101
     (`.avi` files) count for each class anew. What is left is a source by itself.
 
     Args:
@@ -97,6 +128,7 @@ def find_sources(
         group_by: A regular expression that is searched in the path below `data_dir`, with `/` between them:
             the source is what its parentheses hold, or all that it matches; or a level, 1 for the first
             folder inside the class folder; or a function from a path to the name of its source.
+        level: Which folder inside the class folder names sources, where it was found already.
         copies: Whether to compare the content of the files, so that identical clips have one source.
 
     Raises:
@@ -107,7 +139,9 @@ def find_sources(
     if group_by is not None:
         sources = _asked_for(paths, relative, group_by)
     else:
-        sources = _read(relative, folders=data_dir is not None)
+        if level is None and data_dir is not None:
+            level = _level_of_sources(relative)
+        sources = _read(relative, level)
     return join_copies(paths, sources) if copies else sources
 
 
@@ -154,7 +188,7 @@ def _relative(path: Path, data_dir: str | os.PathLike | None) -> PurePosixPath:
 
 def _asked_for(paths: Sequence[Path], relative: Sequence[PurePosixPath], group_by) -> Sources:
     if callable(group_by):
-        return Sources(_texts(group_by(path) for path in paths), "as a function says")
+        return Sources(_texts(group_by(path) for path in paths), "as a function says", group_by=FUNCTION)
     asked = str(group_by)
     if asked.isdecimal():
         level = int(asked)
@@ -182,37 +216,44 @@ def _asked_for(paths: Sequence[Path], relative: Sequence[PurePosixPath], group_b
     return Sources(groups, f"what {asked!r} finds in the path", group_by=asked)
 
 
-def _read(relative: Sequence[PurePosixPath], folders: bool) -> Sources:
+def _read(relative: Sequence[PurePosixPath], level: int | None) -> Sources:
     """Read names first, then folders."""
-    level = _level_of_sources(relative) if folders else None
-    groups, ways = [], Counter()
+    groups, ways = [], []
     for path in relative:
         group, way = _name_of_source(path)
         if group is None and level is not None and len(path.parts) > level + 1:
-            group, way = path.parts[level], f"folder {level}"
-        ways[way] += 1
+            group, way = path.parts[level], f"the {_ordinal(level)} folder inside the class folder"
+        ways.append(way)
         groups.append(str(path) if group is None else group)
-    alone = ways.pop("", 0)
-    words = {
-        "number": 'the number after "_g" in the name, the same in every class',
-        "UCF": "the numbers of UCF's names, class by class",
-        "HMDB": "the video in the names of HMDB51",
-        f"folder {level}": f"the {_ordinal(level)} folder inside the class folder",
-    }
-    how = ", ".join(words[way] for way in ways)
-    return Sources(_texts(groups), how, alone, advice=_advice(relative, groups, alone, level))
+    known = np.array([bool(way) for way in ways], bool)
+    how = ", ".join(dict.fromkeys(way for way in ways if way))
+    advice = _advice(relative, groups, known, level)
+    return Sources(_texts(groups), how, known, advice=advice, level=level)
 
 
 def _name_of_source(path: PurePosixPath) -> tuple[str | None, str]:
     """Return what the name of a clip says, and by which convention; None and "" if nothing."""
+    for way, convention in _CONVENTIONS.items():
+        if match := convention.fullmatch(path.name):
+            return match[1], way
     if ucf := _UCF.fullmatch(path.name):
-        return f"{path.name[: ucf.start(1) - 2]}_g{ucf[1]}", "UCF"
+        return f"{path.name[: ucf.start(1) - 2]}_g{ucf[1]}", "the numbers of UCF's names, class by class"
     if number := _NUMBER.search(path.name):
-        return f"g{number[1]}", "number"
+        return f"g{number[1]}", 'the number after "_g" in the name, the same in every class'
     if hmdb := _HMDB.fullmatch(path.name):
-        action = path.parts[0] if len(path.parts) > 1 else ""
-        return re.sub(rf"_{re.escape(action)}$", "", hmdb[1], flags=re.IGNORECASE), "HMDB"
+        folder = path.parts[0] if len(path.parts) > 1 else ""
+        return _without_action(hmdb[1], folder), "the video in the names of HMDB51"
     return None, ""
+
+
+def _without_action(name: str, folder: str) -> str:
+    """Leave out the words at the end of a name that name the action, as its folder spells it."""
+    words, action = name.split("_"), _letters(folder)
+    for count in range(len(words) - 1, 0, -1):
+        tail = _letters("".join(words[-count:]))
+        if tail and (tail == action or (len(tail) > 2 and action.startswith(tail))):
+            return "_".join(words[:-count])
+    return name
 
 
 def _level_of_sources(relative: Sequence[PurePosixPath]) -> int | None:
@@ -239,9 +280,9 @@ def _letters(name: str) -> str:
     return re.sub(r"[\W_]", "", name.casefold())
 
 
-def _advice(relative, groups: Sequence[str], alone: int, level: int | None) -> str:
+def _advice(relative, groups: Sequence[str], known: np.ndarray, level: int | None) -> str:
     """Say what else could be the sources."""
-    if alone:
+    if not known.all():
         matches = [re.search(_COUNTED, str(path)) for path in relative]
         if relative and all(matches):
             names = {tuple(filter(None, match.groups())) for match in matches}
@@ -253,6 +294,13 @@ def _advice(relative, groups: Sequence[str], alone: int, level: int | None) -> s
         return ""
     if level is None:
         return ""
+    stems = Counter(path.stem for path in relative if re.search(r"[^\W\d_]{2}", path.stem))
+    repeated = [stem for stem, count in stems.items() if count > 1]
+    if len(repeated) > len(relative) / 4:
+        return (
+            f"files of one name lie in several of these folders, such as {repeated[0]}: if they are of one "
+            "recording, pass --group-by '([^/]+)[.][^.]+$'"
+        )
     inner = defaultdict(set)
     for path, group in zip(relative, groups, strict=True):
         if len(path.parts) > level + 2 and path.parts[level] == group:
@@ -268,9 +316,7 @@ def _advice(relative, groups: Sequence[str], alone: int, level: int | None) -> s
 
 
 def join_copies(video_paths: Sequence[str | os.PathLike], sources: Sources) -> Sources:
-    """Give identical files one source: groups that share content become one."""
-    paths = [Path(path) for path in video_paths]
-    digests = [content_digest(path) if path.is_file() else str(path) for path in paths]
+    """Give identical files one source: groups that share content become one. Empty files are no content."""
     parent = {group: group for group in sources.groups.tolist()}
 
     def root(group: str) -> str:
@@ -280,11 +326,16 @@ def join_copies(video_paths: Sequence[str | os.PathLike], sources: Sources) -> S
         return group
 
     first: dict[str, str] = {}
-    for digest, group in zip(digests, sources.groups.tolist(), strict=True):
+    copied = np.zeros(len(sources.groups), bool)
+    for row, (path, group) in enumerate(zip(map(Path, video_paths), sources.groups.tolist(), strict=True)):
+        if not path.is_file() or not path.stat().st_size:
+            continue
+        digest = content_digest(path)
+        copied[row] = digest in first
         one, other = root(first.setdefault(digest, group)), root(group)
         parent[max(one, other)] = min(one, other)
-    copies = len(digests) - len(first)
-    return replace(sources, groups=_texts(root(group) for group in sources.groups.tolist()), copies=copies)
+    groups = _texts(root(group) for group in sources.groups.tolist())
+    return replace(sources, groups=groups, copied=copied)
 
 
 def _texts(groups: Iterable[str]) -> np.ndarray:
