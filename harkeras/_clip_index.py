@@ -95,6 +95,8 @@ class ClipIndex:
             self._refresh()
             if self._rows[annotation.video_key].pop(_range_key(annotation), None) is not None:
                 self._save()
+                self._clear()  # its group and number are free again
+                self._refresh()
 
     def others(self, video: str, annotations: list[Annotation]) -> list[str]:
         """Return the clips of a video that belong to none of these ranges."""
