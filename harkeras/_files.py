@@ -87,7 +87,11 @@ def _shortened(target: Path) -> str:
 
 
 def check_target(
-    path: str | os.PathLike, argument: str, *, inputs: Iterable[str | os.PathLike | None] = ()
+    path: str | os.PathLike,
+    argument: str,
+    *,
+    inputs: Iterable[str | os.PathLike | None] = (),
+    size: int = 1,
 ) -> Path:
     """Try a file that is to be written at the end of long work, before the work; an older one is kept.
 
@@ -95,6 +99,7 @@ def check_target(
         path: The file.
         argument: Name of the argument, for messages.
         inputs: Files that are read in the same run, and other outputs: none of them may be `path`.
+        size: How large it will be, in bytes, as far as is known: the disk must have that room now.
 
     Returns:
         `path`, links followed.
@@ -113,6 +118,8 @@ def check_target(
     partial = partial_name(target)
     try:
         with naming(target), partial.open("wb") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
             file.write(b"\0")
             file.flush()
             os.fsync(file.fileno())

@@ -233,8 +233,12 @@ def load_folder(
     workers: int | None = None,
     cache: str | os.PathLike | None = None,
     strict: bool = False,
+    every_class: bool = True,
 ) -> Dataset:
-    """Read the clips that `read_folder` listed, or some of them; see `create_dataset`."""
+    """Read the clips that `read_folder` listed, or some of them; see `create_dataset`.
+
+    With `every_class`, a class of which nothing can be read is a ValueError.
+    """
     workers = cpu_count() if workers is None else workers
     for name, value in (("frames", frames), ("height", height), ("width", width), ("workers", workers)):
         if value < 1:
@@ -246,7 +250,12 @@ def load_folder(
         features = reader.read_into_memory()
     else:
         features = reader.read_through(Path(cache), folder.data_dir)
-    reader.check_classes()
+    if every_class:
+        reader.check_classes()
+    if not len(reader.kept):
+        raise ValueError(
+            f"none of {len(videos)} clips can be read, the first: {next(iter(reader.skipped.values()))}"
+        )
     if reader.skipped:
         lines = "\n".join(f"  {reason}" for reason in reader.skipped.values())
         warnings.warn(f"{len(reader.skipped)} of {len(videos)} clips were left out:\n{lines}", stacklevel=3)

@@ -57,6 +57,18 @@ class ClipFolder:
             lines.append(f"passed over, being no videos: {others}")
         return "\n".join(lines)
 
+    def places(self, names: Sequence[str]) -> list[str]:
+        """Return where each clip lies, class/.../clip without suffix, with these names of the classes."""
+        folders = _class_folders(self.data_dir)
+        inside = [
+            path.relative_to(folders[_nfc(self.classes[label])]).with_suffix("").as_posix()
+            for path, label in zip(self.video_paths, self.labels.tolist(), strict=True)
+        ]
+        places = [
+            f"{names[label]}/{place}" for label, place in zip(self.labels.tolist(), inside, strict=True)
+        ]
+        return [os.fsencode(place).decode("utf-8", "backslashreplace") for place in places]
+
     def __getitem__(self, rows: np.ndarray) -> ClipFolder:
         """Return some of the clips."""
         paths = [self.video_paths[row] for row in rows]
@@ -70,6 +82,7 @@ def read_folder(
     classes: Sequence[str] | None = None,
     *,
     group_by: str | int | Callable[[Path], str] | None = None,
+    level: int | None = None,
     copies: bool = False,
 ) -> ClipFolder:
     """Find the clips of a folder, their classes and sources; no clip is decoded.
@@ -78,6 +91,7 @@ def read_folder(
         data_dir: Folder with one folder per class.
         classes: Classes to take, in the order of the labels; all, sorted, by default.
         group_by: What names the source of a clip, see `find_sources`.
+        level: Which folder inside the class folder names sources, where it was found already.
         copies: Whether to compare the content of the files, so that identical clips have one source.
 
     Raises:
@@ -86,11 +100,13 @@ def read_folder(
             does; if a class has no clip; or if `group_by` does not fit.
     """
     data_dir = Path(data_dir)
+    if isinstance(classes, str) or (classes is not None and not len(classes)):
+        raise ValueError(f"classes must be a list of names of folders, got {classes!r}")
     if classes is None:
         _check_layout(data_dir)
         classes = list_classes(data_dir)
     paths, labels, passed_over = _list_clips(data_dir, classes)
-    sources = find_sources(paths, data_dir, group_by=group_by, copies=copies)
+    sources = find_sources(paths, data_dir, group_by=group_by, level=level, copies=copies)
     return ClipFolder(data_dir, tuple(classes), paths, labels, sources, dict(passed_over))
 
 

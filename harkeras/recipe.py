@@ -67,10 +67,13 @@ class TrainingRecord:
         seed: Seed of the split.
         test_size: Share of the clips that was held out.
         sources: How the source of a clip was found, in words.
-        group_by: The pattern or level of the path that names the source; None where names were read.
+        group_by: The pattern or level of the path that was asked for; None where names and folders were read.
+        level: Which folder inside the class folder names sources, 1 for the first; None if none does.
         train_groups: Sources of the clips trained on.
         test_groups: Sources that were held out.
         train_clips: Digests of the content of the clips trained on, see `harkeras._files.content_digest`.
+        train_paths: Their places, class/.../clip without suffix.
+        test_paths: The places of the clips that were held out.
         version: Version of harkeras.
     """
 
@@ -79,9 +82,12 @@ class TrainingRecord:
     test_size: float
     sources: str
     group_by: str | None
+    level: int | None
     train_groups: tuple[str, ...]
     test_groups: tuple[str, ...]
     train_clips: tuple[str, ...]
+    train_paths: tuple[str, ...]
+    test_paths: tuple[str, ...]
     version: str
 
     def __post_init__(self) -> None:
@@ -90,7 +96,9 @@ class TrainingRecord:
             raise ValueError(
                 f"training.split must be 'group', 'random', 'official' or 'none', got {self.split!r}"
             )
-        for name in ("train_groups", "test_groups", "train_clips"):
+        if self.level is not None:
+            object.__setattr__(self, "level", _count("training.level", self.level))
+        for name in ("train_groups", "test_groups", "train_clips", "train_paths", "test_paths"):
             object.__setattr__(self, name, _texts(f"training.{name}", getattr(self, name)))
 
 

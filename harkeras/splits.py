@@ -132,6 +132,8 @@ def split_clips(
             do not allow an honest split.
     """
     groups = sources.groups
+    if split_dir is not None and split != "official":
+        raise ValueError(f"split_dir is for the split 'official', got {split!r}")
     if split == "group":
         check_sources(labels, sources)
         rows = split_rows_by_group(labels, groups, test_size=test_size, seed=seed)
@@ -153,8 +155,9 @@ def check_sources(labels: np.ndarray, sources: Sources) -> None:
     if max(counts.values()) == 1:
         raise ValueError(
             "group_by must tell apart at least two sources of a class, and every class has only one "
-            f"({sources.how}): a model would be tested on classes that it has never seen. Pass --group-by "
-            "with a level or pattern that finds the sources, or --split random, whose accuracy is overstated"
+            f"({sources.how or 'sources unknown'}): a model would be tested on classes that it has never "
+            "seen. Pass --group-by with a level or pattern that finds the sources, or --split random, whose "
+            "accuracy is overstated"
         )
 
 
@@ -176,6 +179,8 @@ def describe_split(split: Split, sources: Sources, train: np.ndarray, test: np.n
         + ("" if unknown else f" of {every} sources")
         + f", trained on {counts[0]}, tested on {counts[1]}"
     )
+    if len(train) + len(test) < len(groups):
+        words += f"; {len(groups) - len(train) - len(test)} clips are in none of its lists"
     if shared:
         words += f"; {shared} of these sources are in training too, so accuracy is overstated"
     elif sources.alone:

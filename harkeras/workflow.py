@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import math
 import os
+import tempfile
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import keras
 import numpy as np
@@ -29,8 +31,9 @@ from harkeras.plots import plot_confusion_matrix, plot_metric
 from harkeras.recipe import TrainingRecord, read_channels
 from harkeras.saving import load_model, save_model
 from harkeras.shortcuts import class_shortcuts
-from harkeras.sources import warn_if_unknown
+from harkeras.sources import FUNCTION, warn_if_unknown
 from harkeras.splits import Split, split_clips
+from harkeras.training import check_options as check_training
 from harkeras.training import train
 
 _logger = logging.getLogger("harkeras")
@@ -111,7 +114,7 @@ def train_on_folder(
         OSError: If the output folder cannot be written.
     """
     options = dict(model_options or {})
-    _check_model(model, options, training)
+    _check_model(model, options, training, input_shape, flow_method)
     folder = read_folder(data_dir, classes, group_by=group_by, copies=True)
     if len(folder.classes) < 2:
         raise ValueError(
@@ -124,46 +127,74 @@ def train_on_folder(
     splitting.of(folder)  # before the long work, because it may refuse the folder
     if split == "group":
         warn_if_unknown(folder.sources)
-    notes = class_shortcuts(
-        folder.video_paths, folder.labels, folder.classes, folder.sources.groups, workers=workers
-    )
-    for note in notes:
-        _logger.warning("%s", note)
     with seeded(seed):
-        if model == "auto" and _weights_can_be_had(options, cache):
+        fallback = model == "auto" and not _weights_can_be_had(options, cache)
+        name = "lrcn" if fallback else model
+        if name != "auto":
+            shape = (20, 64, 64, 3) if input_shape is None else input_shape
+            network = create_model(name, len(folder.classes), shape, **options)
+            # The optimizer's two moments are saved with the weights.
+            check_target(Path(output_dir) / "model.keras", "output_dir", size=12 * network.count_params())
+        notes = class_shortcuts(
+            folder.video_paths, folder.labels, folder.classes, folder.sources.groups, workers=workers
+        )
+        for note in notes:
+            _logger.warning("%s", note)
+        if name == "auto":
             job = _train_auto(folder, splitting, input_shape, options, flow_method, cache, workers)
         else:
-            shape = (20, 64, 64, 3) if input_shape is None else input_shape
-            network = create_model(
-                "lrcn" if model == "auto" else model, len(folder.classes), shape, **options
-            )
             job = _train_network(network, folder, splitting, shape, flow_method, cache, workers, training)
-    notes = [_settings(model, job[0], data_dir, seed, training), *notes]
-    trained = _finish(folder, notes, splitting, output_dir, *job)
-    if training.get("resume") is not None:  # only now: the model lies on the disk
+    if fallback:
+        notes = ["auto had no pretrained weights, so LRCN was trained from scratch", *notes]
+    asked = {"options": options, "split": split, "test_size": test_size, "group_by": group_by, **training}
+    notes = [_settings(name, job.network, data_dir, seed, asked), *notes]
+    trained = _finish(folder, notes, splitting, output_dir, job)
+    if training.get("resume") is not None and not job.interrupted:  # only now: the model lies on the disk
         Path(training["resume"]).unlink(missing_ok=True)
     return trained
 
 
-def _check_model(model: str, options: dict[str, Any], training: dict[str, Any]) -> None:
+def _check_model(
+    model: str, options: dict[str, Any], training: dict[str, Any], input_shape, flow_method: FlowMethod
+) -> None:
     """Raise ValueError before the long work if there is no such model, or it would ignore an argument."""
     if model != "auto":
         if model not in list_models():
             raise ValueError(describe_unknown(model, [*list_models(), "auto"]))
         check_options(model, options)
+        check_training(training)
     elif training:
         raise ValueError(
             f"{', '.join(sorted(training))} must be left out with 'auto', which trains no network from end "
             "to end; name a model of list_models()"
         )
+    streams = "rgb" if input_shape is None else read_channels(input_shape[-1])[0]
+    if flow_method not in get_args(FlowMethod):
+        raise ValueError(f"flow_method must be one of {', '.join(get_args(FlowMethod))}, got {flow_method!r}")
+    if flow_method != "dis" and (model == "auto" or "flow" not in streams):
+        raise ValueError(
+            f"flow_method is for clips with optical flow and not for 'auto', got {flow_method!r}"
+        )
 
 
-def _settings(model: str, network: keras.Model, data_dir, seed: int, training: dict[str, Any]) -> str:
+def _settings(model: str, network: keras.Model, data_dir, seed: int, asked: dict[str, Any]) -> str:
     """Say with what the model was trained, for the report."""
     shape = " x ".join(map(str, network.input_shape[1:]))
-    options = "".join(f", {name} {value}" for name, value in training.items() if value is not None)
+    options = "".join(f", {name} {value}" for name, value in asked.items() if value not in (None, {}))
     versions = ", ".join(f"{name} {version(name)}" for name in ("harkeras", "keras", "tensorflow"))
     return f"trained: {model} on clips of {shape} from {data_dir}, seed {seed}{options}; {versions}"
+
+
+class _Job(NamedTuple):
+    """What training left: a network, the clips that were read, the rows of both sides, and how to score."""
+
+    network: keras.Model
+    folder: ClipFolder
+    rows: tuple[np.ndarray, np.ndarray]
+    score: Callable[[], Evaluation]
+    history: keras.callbacks.History | None = None
+    interrupted: bool = False
+    explain: Callable[[Evaluation], str] | None = None
 
 
 @dataclass(frozen=True)
@@ -181,16 +212,19 @@ class _Splitting:
 
     def record(self, folder: ClipFolder, train: np.ndarray, test: np.ndarray) -> TrainingRecord:
         """Say what the model was trained on, for its recipe."""
-        names, group_by = folder.sources.names, folder.sources.group_by
+        sources, places = folder.sources, np.array(folder.places(folder.classes))
         return TrainingRecord(
             split=self.split,
             seed=self.seed,
-            test_size=self.test_size,
-            sources=folder.sources.how or "unknown",
-            group_by=group_by,
-            train_groups=sorted(set(names[train].tolist())),
-            test_groups=sorted(set(names[test].tolist())),
+            test_size=len(test) / (len(train) + len(test)),
+            sources=sources.how or "unknown",
+            group_by=sources.group_by,
+            level=sources.level,
+            train_groups=sorted(set(sources.names[train].tolist())),
+            test_groups=sorted(set(sources.names[test].tolist())),
             train_clips=sorted(content_digest(folder.video_paths[row]) for row in train),
+            train_paths=sorted(places[train].tolist()),
+            test_paths=sorted(places[test].tolist()),
             version=version("harkeras"),
         )
 
@@ -213,15 +247,15 @@ def _train_network(network, folder, splitting, shape, flow_method, cache, worker
     folder = _only(folder, dataset.video_paths)
     train_rows, test_rows, words = splitting.of(folder)
     train_set, test_set = dataset[train_rows], dataset[test_rows]
+    interrupted = False
     try:
-        history = train(network, train_set, seed=splitting.seed, **training)
+        train(network, train_set, seed=splitting.seed, **training)
     except KeyboardInterrupt:
         if getattr(network, "recipe", None) is None:  # in the first epoch: there is nothing to keep
             raise
-        history = network.history
-        training.pop("resume", None)  # its file stays, so that the training may go on
-    evaluation = evaluate(network, test_set, split=words, batch_size=_batch_size(test_set.features))
-    return network, folder, (train_rows, test_rows), evaluation, history, ""
+        interrupted = True
+    score = partial(evaluate, network, test_set, split=words, batch_size=_batch_size(test_set.features))
+    return _Job(network, folder, (train_rows, test_rows), score, network.history, interrupted)
 
 
 def _train_auto(folder, splitting, input_shape, options, flow_method, cache, workers):
@@ -246,7 +280,8 @@ def _train_auto(folder, splitting, input_shape, options, flow_method, cache, wor
         seed=splitting.seed,
         **fitting,
     )
-    evaluation = evaluate(
+    score = partial(
+        evaluate,
         trained.head,
         head_features(table, trained.chosen, test_rows),
         folder.labels[test_rows],
@@ -254,23 +289,49 @@ def _train_auto(folder, splitting, input_shape, options, flow_method, cache, wor
         groups=_known(folder, test_rows),
         split=words,
     )
-    notes = f"{trained.report}\n{trained.compare_with_test(evaluation)}".strip()
-    return trained.model, folder, (train_rows, test_rows), evaluation, None, notes
+
+    def explain(evaluation: Evaluation) -> str:
+        return f"{trained.report}\n{trained.compare_with_test(evaluation)}".strip()
+
+    return _Job(trained.model, folder, (train_rows, test_rows), score, explain=explain)
 
 
 def _finish(
-    asked, notes, splitting, output_dir, network, folder, rows, evaluation, history, more
+    asked: ClipFolder, notes: list[str], splitting: _Splitting, output_dir, job: _Job
 ) -> TrainedModel:
-    """Save the model, with the record of its training, and the report beside it."""
-    network.recipe = replace(network.recipe, training=splitting.record(folder, *rows))
-    path = save_model(network, output_dir, loss=evaluation.loss, accuracy=evaluation.accuracy)
+    """Score and save the model, with the record of its training, and the report beside it."""
+    network, folder = job.network, job.folder
+    network.recipe = replace(network.recipe, training=splitting.record(folder, *job.rows))
+    try:
+        evaluation = job.score()
+    except BaseException:  # a finished training is not lost because it was not scored
+        _logger.warning("not scored; the model lies at %s", save_model(network, output_dir))
+        raise
+    path = _save(network, output_dir, evaluation)
     evaluation = replace(evaluation, latency_seconds=measure_latency(network))
-    leaks = leakage_report(folder.video_paths, folder.sources.groups, *rows)
-    parts = [str(folder), *notes, str(leaks), more]
+    leaks = leakage_report(folder.video_paths, folder.sources.groups, *job.rows)
+    parts = [str(folder), *notes, str(leaks), "" if job.explain is None else job.explain(evaluation)]
+    if job.history is not None:
+        trained = f"trained for {len(job.history.epoch)} epochs"
+        parts.insert(2, f"{trained}, when it was interrupted" if job.interrupted else trained)
     if len(folder.video_paths) < len(asked.video_paths):
         parts.insert(1, f"{len(asked.video_paths) - len(folder.video_paths)} clips could not be read")
     text = "\n".join(part for part in parts if part)
-    return TrainedModel(network, path, evaluation, history, _write_report(path, evaluation, history, text))
+    return TrainedModel(
+        network, path, evaluation, job.history, _write_report(path, evaluation, job.history, text)
+    )
+
+
+def _save(network: keras.Model, output_dir: str | os.PathLike, evaluation: Evaluation) -> Path:
+    """Save a model, if need be where temporary files lie: a finished training is not lost to a full disk."""
+    scores = {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+    try:
+        return save_model(network, output_dir, **scores)
+    except OSError as error:
+        rescued = save_model(network, tempfile.gettempdir(), **scores)
+        raise OSError(
+            error.errno, f"{error.strerror}; the model was saved as {rescued} instead", str(output_dir)
+        ) from error
 
 
 def _known(folder: ClipFolder, rows: np.ndarray) -> np.ndarray | None:
@@ -310,6 +371,7 @@ def evaluate_on_folder(
     *,
     clips: Literal["held-out", "all"] = "held-out",
     classes: Sequence[str] | None = None,
+    group_by: Callable[[Path], str] | None = None,
     cache: str | os.PathLike | None = None,
     workers: int | None = None,
 ) -> Evaluation:
@@ -320,10 +382,11 @@ def evaluate_on_folder(
     Args:
         model: Path of a `.keras` file with a recipe.
         data_dir: Folder with one folder of clips per class.
-        clips: "held-out" leaves out what the model was trained on, by the content of the files and by their
-            sources; what came into the folder since is scored. "all" takes every clip, for a folder that the
-            model has never seen.
+        clips: "held-out" leaves out what the model was trained on, by the content of the files, their places
+            in the folder and their sources; what came into the folder since is scored. Of an official split, its
+            test clips are scored. "all" takes every clip, for a folder that the model has never seen.
         classes: Folders of the classes, in the order of the model's; those of its recipe by default.
+        group_by: The function that named the sources in training, if one did; patterns are in the recipe.
         cache: A `.npy` file to keep the frames in.
         workers: Threads that decode; one per core by default.
 
@@ -347,58 +410,78 @@ def evaluate_on_folder(
             f"{model} does not say what it was trained on (an older version of harkeras, or a script, saved "
             "it): pass clips='all' (--clips all) for a folder that it has never seen"
         )
-    folder = read_folder(
-        data_dir, recipe.classes if classes is None else classes, group_by=record.group_by if record else None
-    )
-    rows, words = _rows_to_score(folder, record, clips)
+    if classes is not None and len(classes) != len(recipe.classes):
+        raise ValueError(
+            f"classes must name a folder for each of the model's {len(recipe.classes)} classes, got "
+            f"{list(classes)}"
+        )
+    asked = recipe.classes if classes is None else classes
+    by, level = (record.group_by, record.level) if record else (None, None)
+    if by == FUNCTION:
+        if group_by is None and clips == "held-out":
+            raise ValueError(
+                "group_by is missing: a function named the sources that the model was trained on"
+            )
+        by = group_by
+    elif group_by is not None:
+        raise ValueError(f"group_by is in the model's file, {by!r}, got {group_by!r}")
+    folder = read_folder(data_dir, asked, group_by=by, level=level, copies=True)
+    rows, words = _rows_to_score(folder, folder.places(recipe.classes), record, clips)
     loading = {
         name: getattr(recipe, name) for name in ("frames", "height", "width", "streams", "flow_method")
     }
-    loading |= {"flow_fields": max(recipe.flow_fields, 1), "workers": workers}
+    loading |= {"flow_fields": max(recipe.flow_fields, 1), "workers": workers, "every_class": False}
     if cache is None:
         dataset = load_folder(folder[rows], **loading)
     else:  # the cache holds all clips
         dataset = load_folder(folder, **loading, cache=cache)
         scored = {folder.video_paths[row] for row in rows}
         dataset = dataset[[row for row, path in enumerate(dataset.video_paths) if path in scored]]
+    words = f"{len(dataset)} of {len(folder.video_paths)} clips of the folder; {words}"
     evaluation = evaluate(network, dataset, split=words, batch_size=_batch_size(dataset.features))
     return replace(evaluation, latency_seconds=measure_latency(network))
 
 
 def _rows_to_score(
-    folder: ClipFolder, record: TrainingRecord | None, clips: Literal["held-out", "all"]
+    folder: ClipFolder, places: list[str], record: TrainingRecord | None, clips: Literal["held-out", "all"]
 ) -> tuple[np.ndarray, str]:
     """Return which clips to score, and in words what they are to the model."""
     count = len(folder.video_paths)
     if record is None:
         return np.arange(count), (
-            f"all {count} clips of the folder; the model does not say what it was trained on: if these were "
-            "among it, accuracy is overstated"
+            "the model does not say what it was trained on: if these were among it, accuracy is overstated"
         )
-    known = set(record.train_clips)
-    trained = np.array([content_digest(path) in known for path in folder.video_paths])
+    digests = np.array([content_digest(path) for path in folder.video_paths])
+    trained = np.isin(digests, record.train_clips)
     if clips == "all":
-        words = f"all {count} clips of the folder"
+        words = "none of which the model was trained on"
         if trained.any():
-            words += f", {trained.sum()} of which the model was trained on: accuracy is overstated"
+            words = f"{trained.sum()} of which the model was trained on: accuracy is overstated"
         return np.arange(count), words
-    names, seen = folder.sources.names, np.zeros(count, bool)
-    if record.split in ("group", "none"):
-        seen = np.isin(names, record.train_groups)
-    rows = np.flatnonzero(~trained & ~seen)
+    names = folder.sources.names
+    trained |= np.isin(places, record.train_paths)  # rewritten or converted since
+    seen = trained.copy()
+    if record.split == "group":
+        seen |= np.isin(names, record.train_groups)
+        seen |= np.isin(folder.sources.groups, folder.sources.groups[seen])  # copies join sources
+    elif record.split == "official":
+        seen |= ~np.isin(places, record.test_paths)
+    rows = np.flatnonzero(~seen)
     if not len(rows):
         raise ValueError(
             f"{folder.data_dir} must hold clips that the model was not trained on, got none of {count}; if "
             "the folder is another one whose names are alike, pass clips='all' (--clips all)"
         )
-    new = int((~np.isin(names[rows], record.test_groups)).sum())
+    why = "of no list of the official split" if record.split == "official" else "more of their sources"
     words = (
-        f"{len(rows)} of {count} clips, which the model was not trained on ({record.split} split, seed "
-        f"{record.seed}); left out: {trained.sum()} that it was trained on, {(seen & ~trained).sum()} more "
-        f"of their sources; {new} of the clips are of sources that came later"
+        f"the model was not trained on them ({record.split} split, seed {record.seed}); left out: "
+        f"{trained.sum()} that it was trained on, {(seen & ~trained).sum()} {why}"
     )
-    if record.split == "random":
-        shared = len(set(names[rows].tolist()) & set(record.train_groups))
+    new = int((~np.isin(np.array(places)[rows], record.test_paths)).sum())
+    if new:
+        words += f"; {new} of the clips came later or bear other names"
+    shared = len(set(names[rows].tolist()) & set(record.train_groups))
+    if shared:
         words += f"; {shared} of their sources are in training too, so accuracy is overstated"
     return rows, words
 

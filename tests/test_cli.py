@@ -73,7 +73,7 @@ def test_models_lists_what_each_costs(run):
 def test_evaluate_scores_the_held_out_clips(run, model, sample_dir):
     status, out, _ = run("evaluate", model, sample_dir)
     assert status == 0
-    assert "split: 4 of 16 clips, which the model was not trained on" in out
+    assert "split: 4 of 16 clips of the folder; the model was not trained on them" in out
 
 
 def test_predict_writes_video_and_timeline_with_the_newest_model(run, model, work, monkeypatch):

@@ -15,9 +15,12 @@ RECORD = {
     "test_size": 0.25,
     "sources": "the folder inside the class folder",
     "group_by": None,
+    "level": 1,
     "train_groups": ("anna", "ben"),
     "test_groups": ("carl",),
     "train_clips": ("0a" * 16, "0b" * 16),
+    "train_paths": ("Fall/anna/1", "Fall/ben/1"),
+    "test_paths": ("Fall/carl/1",),
     "version": "0.1.0",
 }
 
@@ -42,7 +45,10 @@ recipes = st.builds(
         group_by=st.none() | names,
         train_groups=st.lists(names),
         test_groups=st.lists(names),
+        level=st.none() | st.integers(1, 5),
         train_clips=st.lists(names),
+        train_paths=st.lists(names),
+        test_paths=st.lists(names),
         version=names,
     ),
 )

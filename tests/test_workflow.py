@@ -2,7 +2,9 @@
 
 import re
 import shutil
+import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,7 +32,8 @@ def test_model_and_report_are_written_together(trained):
     assert report.startswith(f"{trained.evaluation}\n")
     assert "classes, and their clips: SittingDown (8), StandingUp (8)" in report
     assert "trained: lrcn on clips of 4 x 64 x 64 x 3 from " in report
-    assert "seed 27, epochs 1, batch_size 8" in report
+    assert "seed 27, split group, test_size 0.25, epochs 1, batch_size 8" in report
+    assert "\ntrained for 1 epochs\n" in report
     assert 'sources: 4 of 16 clips, the number after "_g" in the name, the same in every class' in report
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in trained.report[1:])
     assert not list(trained.path.parent.glob(".*"))
@@ -51,8 +54,10 @@ def test_evaluation_of_the_file_finds_the_same_held_out_clips(trained, sample_di
     again = evaluate_on_folder(trained.path, sample_dir)
     np.testing.assert_array_equal(again.labels, trained.evaluation.labels)
     np.testing.assert_allclose(again.probabilities, trained.evaluation.probabilities, atol=1e-6)
-    assert again.split.startswith("4 of 16 clips, which the model was not trained on (group split, seed 27)")
-    assert "left out: 12 that it was trained on, 0 more of their sources; 0 of the clips" in again.split
+    assert again.split == (
+        "4 of 16 clips of the folder; the model was not trained on them (group split, seed 27); left out: 12 "
+        "that it was trained on, 0 more of their sources"
+    )
     assert all(0 < seconds < 60 for seconds in (*again.latency_seconds, *trained.evaluation.latency_seconds))
     assert "one clip takes the model" in trained.report[0].read_text()
     assert evaluate_on_folder(trained.path, sample_dir, clips="all").support.sum() == 16
@@ -94,6 +99,158 @@ def test_evaluation_never_scores_a_clip_that_was_trained_on(trained, sample_dir,
         assert "8 of which the model was trained on: accuracy is overstated" in every.split
     else:
         assert "of which the model was trained on: accuracy is overstated" in every.split
+
+
+def change_bytes(path):
+    """Append an empty box, as a tagger does: the same video, another content."""
+    with path.open("ab") as file:
+        file.write(b"\0\0\0\x10free" + bytes(8))
+
+
+@pytest.fixture
+def train_on(tmp_path):
+    """Make clips of different content at some places, and train on them."""
+
+    def call(*places, lists=None, **options):
+        for number, place in enumerate(places):
+            with VideoWriter(tmp_path / "clips" / place, fps=25) as writer:
+                for frame in range(6):
+                    writer.write(np.full((64, 64, 3), 5 * number + frame, np.uint8))
+        if lists is not None:
+            (tmp_path / "lists").mkdir()
+            for side, names in lists.items():
+                (tmp_path / "lists" / f"{side}.txt").write_text("\n".join(names))
+            options |= {"split": "official", "split_dir": tmp_path / "lists"}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trained = train_on_folder(tmp_path / "clips", output_dir=tmp_path / "models", **SMALL | options)
+        return trained, tmp_path / "clips"
+
+    return call
+
+
+UCF = [f"{name}/v_{name}_g{group:02d}_c01.mp4" for name in ("Dive", "Run") for group in range(1, 7)]
+PEOPLE = [f"{name}/p{who}/{i}.mp4" for name in ("Dive", "Run") for who in (1, 2, 3) for i in (1, 2)]
+
+
+class TestFoldersThatChange:
+    def test_clips_that_were_converted_to_another_suffix(self, train_on):
+        trained, folder = train_on(*UCF)
+        for path in folder.rglob("*.mp4"):
+            change_bytes(path)
+            path.rename(path.with_suffix(".mov"))
+        assert len(evaluate_on_folder(trained.path, folder).labels) == len(trained.evaluation.labels)
+
+    def test_clips_that_were_rewritten_after_a_random_split(self, train_on):
+        trained, folder = train_on(*UCF, split="random")
+        for path in folder.rglob("*.mp4"):
+            change_bytes(path)
+        again = evaluate_on_folder(trained.path, folder)
+        assert len(again.labels) == len(trained.evaluation.labels)
+        assert "came later" not in again.split
+        assert "of their sources are in training too" in again.split
+
+    def test_official_test_clips_are_scored_again_and_no_others(self, train_on):
+        lists = {
+            "train": [f"{c}/p{p}/1" for c in ("Dive", "Run") for p in (1, 2)],
+            "test": ["Dive/p3/1", "Run/p3/2"],
+        }
+        lists = {side: [f"{name}.mp4" for name in names] for side, names in lists.items()}
+        trained, folder = train_on(*PEOPLE, lists=lists, validation_split=0)
+        assert "; 6 clips are in none of its lists" in trained.evaluation.split
+        again = evaluate_on_folder(trained.path, folder)
+        assert len(again.labels) == 2
+        assert "left out: 4 that it was trained on, 6 of no list of the official split" in again.split
+
+    def test_a_folder_level_above_the_sources_that_came_later(self, train_on):
+        trained, folder = train_on(*[place.replace("/p", "/rgb/p") for place in PEOPLE])
+        before = len(trained.evaluation.labels)
+        for path in sorted(folder.rglob("*.mp4")):
+            other = Path(str(path).replace("/rgb/", "/depth/"))
+            other.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, other)
+            change_bytes(other)
+        again = evaluate_on_folder(trained.path, folder)
+        assert len(again.labels) == 2 * before
+        assert "in training too" not in again.split
+
+    def test_sources_that_a_function_named(self, train_on):
+        trained, folder = train_on(*UCF, group_by=lambda path: path.stem[7:9])
+        with pytest.raises(ValueError, match="group_by is missing: a function named the sources"):
+            evaluate_on_folder(trained.path, folder)
+        again = evaluate_on_folder(trained.path, folder, group_by=lambda path: path.stem[7:9])
+        assert len(again.labels) == len(trained.evaluation.labels)
+
+    def test_a_copy_of_a_training_clip_brings_its_source(self, train_on, tmp_path):
+        trained, folder = train_on(*UCF)
+        record = read_recipe(trained.path).training
+        copied = folder / f"{record.train_paths[0]}.mp4"
+        new = tmp_path / "new"
+        for name in ("Dive", "Run"):
+            (new / name).mkdir(parents=True)
+        shutil.copy(copied, new / "Dive" / "v_Dive_g40_c01.mp4")
+        for number, path in enumerate(sorted(folder.rglob("*.mp4"))[:4]):
+            source = 40 if number < 2 else 50
+            sibling = new / ("Dive", "Run")[number % 2] / f"v_x_g{source}_c{number + 5:02d}.mp4"
+            shutil.copy(path, sibling)
+            change_bytes(sibling)
+        again = evaluate_on_folder(trained.path, new)
+        assert len(again.labels) == 2
+        assert "left out: 1 that it was trained on, 2 more of their sources" in again.split
+
+    def test_a_class_without_a_clip_to_score(self, train_on):
+        places = [place for place in PEOPLE if "Run" in place or "p1" in place]
+        trained, folder = train_on(*places)
+        again = evaluate_on_folder(trained.path, folder)
+        assert sorted(set(again.labels.tolist())) in ([0], [1])
+        for count in (1, 3):
+            with pytest.raises(
+                ValueError, match="classes must name a folder for each of the model's 2 classes"
+            ):
+                evaluate_on_folder(trained.path, folder, classes=["Dive"] * count)
+
+
+def test_unknown_sources_stay_unknown_when_a_clip_cannot_be_read(train_on, tmp_path):
+    flat = [f"{name}/{i}.mp4" for name in ("Dive", "Run") for i in range(6)]
+    (tmp_path / "clips" / "Dive").mkdir(parents=True)
+    (tmp_path / "clips" / "Dive" / "bad.mp4").write_text("no video")
+    trained, _ = train_on(*flat)
+    assert "sources unknown, each clip taken for one of its own: 12 clips" in trained.evaluation.split
+    assert "sources: unknown, each of the 12 clips" in trained.report[0].read_text()
+
+
+def test_empty_files_are_no_copies_of_each_other(tmp_path):
+    for place in PEOPLE:
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes(b"" if place.endswith("1.mp4") else place.encode())
+    sources = find_sources(sorted(tmp_path.rglob("*.mp4")), tmp_path, copies=True)
+    assert len(set(sources.groups.tolist())) == 3
+    assert sources.copies == 0
+
+
+def test_a_training_that_could_not_be_scored_is_not_lost(sample_dir, tmp_path, monkeypatch):
+    def interrupt(*_args, **_kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harkeras.workflow.evaluate", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train_on_folder(sample_dir, output_dir=tmp_path, **SMALL)
+    (path,) = tmp_path.glob("*.keras")
+    assert read_recipe(path).training.train_groups
+
+
+def test_what_would_be_ignored_is_refused(sample_dir, tmp_path):
+    for options, message in (
+        ({"split_dir": tmp_path}, "split_dir is for the split 'official', got 'group'"),
+        ({"flow_method": "farneback"}, "flow_method is for clips with optical flow"),
+        ({"flow_method": "nonsense"}, "flow_method must be one of dis, farneback, tvl1, got 'nonsense'"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"classes": []}, r"classes must be a list of names of folders, got \[\]"),
+        ({"classes": "SittingDown"}, "classes must be a list of names of folders, got 'SittingDown'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            train_on_folder(sample_dir, output_dir=tmp_path / "models", **SMALL | options)
+    assert not (tmp_path / "models").exists() or not list((tmp_path / "models").iterdir())
 
 
 def test_a_model_that_does_not_say_what_it_was_trained_on(trained, sample_dir, tmp_path):
