@@ -82,7 +82,9 @@ Streams = Annotated[
     Literal["rgb", "gray", "flow", "rgb+flow"],
     typer.Option(help="What the model sees: the frames, without their colors, their optical flow, or both."),
 ]
-FlowFields = Annotated[int, typer.Option(help="Fields of flow per frame; I3D takes 1.")]
+FlowFields = Annotated[
+    int | None, typer.Option(help="Fields of flow per frame, where there is flow; 10. I3D takes 1.")
+]
 
 
 def _print_version(wanted: bool) -> None:
@@ -170,7 +172,7 @@ def train(
         int | None, typer.Option(help="Width of a frame in pixels; 64, or what auto finds best.")
     ] = None,
     streams: Streams = "rgb",
-    flow_fields: FlowFields = 10,
+    flow_fields: FlowFields = None,
     flow_method: Annotated[
         Literal["dis", "farneback", "tvl1"], typer.Option(help="How to compute the flow.")
     ] = "dis",
@@ -249,23 +251,23 @@ def compare(
         Path, typer.Option("--output", help="Folder for the tables, the page and finished rows.")
     ] = Path("comparison"),
     classes: Classes = None,
-    frames: Annotated[int, typer.Option(help="Frames per clip, spread evenly over it.")] = 20,
-    height: Annotated[int, typer.Option(help="Height of a frame in pixels.")] = 64,
-    width: Annotated[int, typer.Option(help="Width of a frame in pixels.")] = 64,
+    frames: Annotated[int | None, typer.Option(help="Frames per clip, spread evenly over it; 20.")] = None,
+    height: Annotated[int | None, typer.Option(help="Height of a frame in pixels; 64.")] = None,
+    width: Annotated[int | None, typer.Option(help="Width of a frame in pixels; 64.")] = None,
     streams: Streams = "rgb",
-    flow_fields: FlowFields = 10,
+    flow_fields: FlowFields = None,
     group_by: GroupBy = None,
     split: Annotated[str, typer.Option(help="group, random or official; several with commas.")] = "group",
     split_dir: SplitDir = None,
     folds: Annotated[
         str, typer.Option(help="Number of folds; 'groups' leaves one source out each time.")
     ] = "5",
-    epochs: Annotated[int, typer.Option(help="Passes over the clips, at most.")] = 30,
-    batch_size: Annotated[int, typer.Option(help="Clips per step.")] = 8,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the clips, at most; 30.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Clips per step; 8.")] = None,
     patience: Annotated[
-        int, typer.Option(help="Epochs without a better validation loss, then it stops.")
-    ] = 10,
-    learning_rate: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-3,
+        int | None, typer.Option(help="Epochs without a better validation loss, then it stops; 10.")
+    ] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Learning rate of Adam; 0.001.")] = None,
     workers: Workers = None,
     seed: Seed = 27,
 ) -> None:
@@ -276,27 +278,32 @@ def compare(
     with _quiet():
         from harkeras.comparison import Contestant, markdown_table
         from harkeras.comparison import compare as compare_models
-        from harkeras.recipe import count_channels
     contestants = []
     for each in re.split(r",(?![^()]*\))", models):  # commas, but for those of a tuple
         name, *options = each.strip().split(":")
         contestants.append(Contestant(name, dict(map(_option, options))))
+    training = {"epochs": epochs, "batch_size": batch_size, "patience": patience}
+    training |= {"learning_rate": learning_rate}
+    training = {name: value for name, value in training.items() if value is not None}
+    shape = None
+    if any(each.model != "auto" for each in contestants):
+        training = {"epochs": 30, "batch_size": 8} | training
+        shape = _clip_shape((frames, height, width), streams, flow_fields)
+    elif (frames, height, width, flow_fields, streams) != (None, None, None, None, "rgb"):
+        raise ValueError("frames, height, width, streams and flow_fields mean nothing to auto alone")
     rows = compare_models(
         data_dir,
         contestants,
         output_dir=output_dir,
         classes=_names(classes),
-        input_shape=(frames, height, width, count_channels(streams, flow_fields)),
+        input_shape=shape,
         group_by=group_by,
         splits=_names(split),
         folds=_folds(folds),
         split_dir=split_dir,
         workers=workers,
         seed=seed,
-        epochs=epochs,
-        batch_size=batch_size,
-        patience=patience,
-        learning_rate=learning_rate,
+        **training,
     )
     _print(f"\n{markdown_table(rows)}")
     files = {name: output_dir / f"comparison.{name}" for name in ("html", "csv", "md")}
@@ -591,20 +598,30 @@ def _folds(text: str) -> int | str:
     return text if text == "groups" else int(text)
 
 
-def _input_shape(model: str, size: tuple, streams: str, flow_fields: int, options: dict) -> tuple | None:
-    """Return frames, height, width and channels; None where auto is to choose, with flow as its option."""
+def _clip_shape(
+    size: tuple, streams: str, flow_fields: int | None, defaults: tuple[int, int, int] = (20, 64, 64)
+) -> tuple[int, int, int, int]:
+    """Return frames, height, width and channels."""
     from harkeras.recipe import count_channels
 
+    if flow_fields is not None and "flow" not in streams:
+        raise ValueError(f"flow_fields is for streams with optical flow, got {flow_fields} for {streams!r}")
+    size = (default if value is None else value for value, default in zip(size, defaults, strict=True))
+    return (*size, count_channels(streams, 10 if flow_fields is None else flow_fields))
+
+
+def _input_shape(
+    model: str, size: tuple, streams: str, flow_fields: int | None, options: dict
+) -> tuple | None:
+    """Return the shape of a clip; None where auto is to choose, with flow as its option."""
     if model != "auto":
-        return (
-            *(b if a is None else a for a, b in zip(size, (20, 64, 64), strict=True)),
-            count_channels(streams, flow_fields),
+        return _clip_shape(size, streams, flow_fields)
+    if streams not in ("rgb", "rgb+flow") or flow_fields not in (None, 1):
+        raise ValueError(
+            f"streams must be 'rgb', or 'rgb+flow' with 1 field, for auto, got {streams!r} and {flow_fields}"
         )
-    if streams not in ("rgb", "rgb+flow"):
-        raise ValueError(f"streams must be 'rgb' or 'rgb+flow' for auto, got {streams!r}")
     if size != (None, None, None):
-        size = (b if a is None else a for a, b in zip(size, (16, 224, 224), strict=True))
-        return (*size, count_channels(streams, 1))
+        return _clip_shape(size, streams, 1 if streams == "rgb+flow" else None, (16, 224, 224))
     if streams == "rgb+flow":
         options["flow"] = True
     return None

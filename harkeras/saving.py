@@ -142,6 +142,8 @@ def _check_archive(path: Path) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a file as a `.keras` archive; what it trips over inside becomes one ValueError with its name."""
+    if "\0" in str(path):
+        raise ValueError(f"path must be that of a .keras file, got {str(path)!r}, which has a null byte")
     if path.is_dir():
         raise ValueError(
             f"{path} must be a .keras file, got a folder; a SavedModel opens with keras.layers.TFSMLayer"

@@ -383,8 +383,8 @@ def evaluate_on_folder(
         model: Path of a `.keras` file with a recipe.
         data_dir: Folder with one folder of clips per class.
         clips: "held-out" leaves out what the model was trained on, by the content of the files, their places
-            in the folder and their sources; what came into the folder since is scored. Of an official split, its
-            test clips are scored. "all" takes every clip, for a folder that the model has never seen.
+            in the folder and their sources; what came later is scored. Of an official split, its test clips
+            are scored. "all" takes every clip, for a folder that the model has never seen.
         classes: Folders of the classes, in the order of the model's; those of its recipe by default.
         group_by: The function that named the sources in training, if one did; patterns are in the recipe.
         cache: A `.npy` file to keep the frames in.

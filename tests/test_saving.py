@@ -326,3 +326,8 @@ class TestCheckClips:
 
     def test_labels_may_be_a_list(self, model):
         assert check_clips(model, CLIPS, [0, 1], ("a", "b")).tolist() == [0, 1]
+
+
+def test_a_path_with_a_null_byte_is_named():
+    with pytest.raises(ValueError, match=r"got 'a\\x00b\.keras', which has a null byte"):
+        load_model("a\0b.keras")
