@@ -22,7 +22,7 @@ from av.video.reformatter import VideoReformatter
 
 from harkeras._addresses import refuse_address
 from harkeras._packets import Packets, read_packets, sane
-from harkeras._pixels import displayed_size, to_rgb
+from harkeras._pixels import Orientation, displayed_size, read_orientation, to_rgb
 from harkeras._scans import Scan, ScanCache, piece_offsets, scan_frames, scan_packets
 
 # Larger frames are refused: a damaged header could ask for gigabytes. 8K has 33 million pixels. For still
@@ -67,6 +67,7 @@ class Source:
         self._cache_key = (str(self.path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns)
         self._reformatter, self._threads = VideoReformatter(), threads
         self._size: tuple[int, int] | None = None
+        self._orientations: dict[int, Orientation] = {}  # by the angle, of which streams have one or two
         self._errors, self._is_cut = 0, False
         self._open(threads)
         try:
@@ -307,8 +308,13 @@ class Source:
             raise self.undecodable()
         return self._size
 
+    def _orientation(self, frame: av.VideoFrame) -> Orientation:
+        if frame.rotation not in self._orientations:
+            self._orientations[frame.rotation] = read_orientation(frame)
+        return self._orientations[frame.rotation]
+
     def _displayed_size(self, frame: av.VideoFrame) -> tuple[int, int]:
-        height, width = displayed_size(frame, self._pixel_aspect)
+        height, width = displayed_size(frame, self._orientation(frame), self._pixel_aspect)
         if height * width > MAX_PIXELS:
             raise self._too_large(f"{height} x {width}")
         return height, width
@@ -321,7 +327,7 @@ class Source:
             whole = self.size
             height, width = height or whole[0], width or whole[1]
         try:
-            return to_rgb(frame, height, width, self._reformatter, interpolation)
+            return to_rgb(frame, height, width, self._orientation(frame), self._reformatter, interpolation)
         except av.error.FFmpegError as error:
             kind = f"{frame.format.name}, color matrix {frame.colorspace}"
             raise VideoError(f"{self.path}: a frame ({kind}) cannot be made RGB: {error.strerror}") from error

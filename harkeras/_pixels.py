@@ -17,35 +17,46 @@ _REPLACED_MATRICES = {8: Colorspace.ITU601, 10: 9} | dict.fromkeys(range(11, 18)
 _LONGEST_PIXEL = 4
 
 
-def displayed_size(frame: av.VideoFrame, pixel_aspect: Fraction | None) -> tuple[int, int]:
+# How a frame becomes upright: whether to swap its axes, then to mirror it, then to flip it.
+Orientation = tuple[bool, bool, bool]
+
+
+def displayed_size(
+    frame: av.VideoFrame, orientation: Orientation, pixel_aspect: Fraction | None
+) -> tuple[int, int]:
     """Return height and width of a frame as a player shows it: upright, with square pixels.
 
     Args:
         frame: The frame.
+        orientation: How it becomes upright, see `read_orientation`.
         pixel_aspect: Width of a pixel by its height; None for square ones.
     """
     height, width = frame.height, frame.width
     if pixel_aspect and 1 / _LONGEST_PIXEL <= pixel_aspect <= _LONGEST_PIXEL:
         width = max(round(width * pixel_aspect), 1)
-    return (width, height) if _orientation(frame)[0] else (height, width)
+    return (width, height) if orientation[0] else (height, width)
 
 
 def to_rgb(
-    frame: av.VideoFrame, height: int, width: int, reformatter: VideoReformatter, interpolation: str = "area"
+    frame: av.VideoFrame,
+    height: int,
+    width: int,
+    orientation: Orientation,
+    reformatter: VideoReformatter,
+    interpolation: str = "area",
 ) -> np.ndarray:
     """Convert a frame to uint8 RGB (H, W, 3), upright: by "area" in one pass, or "bilinear" as OpenCV does.
 
     FFmpeg's own bilinear filter looks at more pixels where it shrinks; OpenCV's looks at four.
     """
-    transposed, mirrored, flipped = _orientation(frame)
+    transposed, mirrored, flipped = orientation
     if interpolation == "bilinear":
         stored = (frame.width, frame.height) if transposed else (frame.height, frame.width)
-        image = to_rgb(frame, *stored, reformatter)
+        image = to_rgb(frame, *stored, orientation, reformatter)
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
     if transposed:
         height, width = width, height
-    if frame.colorspace in _REPLACED_MATRICES:
-        frame.colorspace = _REPLACED_MATRICES[frame.colorspace]
+    _replace_matrix(frame)
     # Averaging over areas is for making pictures smaller, and slow where they are not.
     scaling = "BILINEAR" if (width, height) == (frame.width, frame.height) else "AREA"
     image = reformatter.reformat(frame, width, height, "rgb24", interpolation=scaling, threads=1).to_ndarray()
@@ -55,10 +66,14 @@ def to_rgb(
     return np.ascontiguousarray(image[:: -1 if flipped else 1, :: -1 if mirrored else 1])
 
 
-def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """Return how a frame becomes upright: whether to swap its axes, then to mirror it, then to flip it."""
+def read_orientation(frame: av.VideoFrame) -> Orientation:
+    """Return how a frame becomes upright."""
+    # A frame whose side data PyAV has handed out refers to itself, and keeps its memory until Python looks
+    # for such circles: a copy of 2 x 2 pixels keeps little.
+    _replace_matrix(frame)
+    small = frame.reformat(2, 2, "gray8")
     try:
-        data = frame.side_data.get(Type.DISPLAYMATRIX)
+        data = small.side_data.get(Type.DISPLAYMATRIX)
     except (
         ValueError
     ):  # PyAV does not know all that FFmpeg puts beside a frame, and then gives the angle only
@@ -71,3 +86,8 @@ def _orientation(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     if abs(b) + abs(c) > abs(a) + abs(d):
         return True, c < 0, b < 0
     return False, a < 0, d < 0
+
+
+def _replace_matrix(frame: av.VideoFrame) -> None:
+    if frame.colorspace in _REPLACED_MATRICES:
+        frame.colorspace = _REPLACED_MATRICES[frame.colorspace]
