@@ -23,6 +23,10 @@ _NUMBER = re.compile(
     re.IGNORECASE,
 )
 _SUFFIX = re.compile(r"\.(?=\w*[a-z])\w{2,5}$", re.IGNORECASE)
+# What may follow a path without suffix: numbers, or the class again, as in Run/Run_0 Run.
+_LABEL = re.compile(
+    r"(?P<path>(?:.*[/\\])?(?:(?P<folder>[^/\\]+)[/\\])?.*[^\s,;])[\s,;]+(?:-?\d+|(?P=folder))"
+)
 
 
 class _Entry(NamedTuple):
@@ -228,8 +232,8 @@ def _readings(line: str) -> Iterator[str]:
     yield line
     if match := re.fullmatch(r"(.*\.(?=\w*[a-z])\w{2,5})[\s,;][^/\\]*", line, re.IGNORECASE):
         yield match[1]
-    while match := re.fullmatch(r"(.*[^\s,;])[\s,;]+-?\d+", line):
-        line = match[1]
+    while match := _LABEL.fullmatch(line):
+        line = match["path"]
         yield line
 
 

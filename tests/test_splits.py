@@ -261,6 +261,7 @@ class TestByFiles:
         [
             ("Run/Run_0 0\nWalk/Walk.0 1\n", "Run/take 3 0\nWalk/Walk.1 1\n"),
             ("Run/Run_0\nWalk/Walk.0\n", "Run/take 3\nWalk/Walk.1\n"),
+            ("Run/Run_0 Run\nd/Walk/Walk.0,Walk\n", "Run/take 3 Run 0\nWalk/Walk.1\tWalk\n"),
             ("Run/Run_0.avi 120 0\nWalk/Walk.0.avi 90 1\n", "Run/take 3.avi 80 0\nWalk/Walk.1.avi 90 1\n"),
             ("Run/Run_0.mp4,0\nWalk/Walk.0.mp4,1\n", "Run/take 3.mp4\tRun\nWalk/Walk.1.mp4;Walk\n"),
             (".\n..\n./Run/Run_0.mp4\nWalk/Walk.0.mp4\n", "../\nC:\\d\\Run\\take 3.mp4\nWalk/Walk.1.mp4\n"),
