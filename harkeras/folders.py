@@ -27,13 +27,13 @@ _PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", 
 # Names that may be parts or persons; each of them may also be a class, so they are no proof.
 _PERSON_LIKE = re.compile(
     r"(?:^|[\W_])(?:person|people|subject|subj|actor|user|participant|session|camera|cam|view|scene|room|day|[ps])"
-    r"[\W_]*\d+",
+    r"(?:[\W_]*\d+|[\W_]+[a-z]$)",
     re.IGNORECASE,
 )
 _PART_LIKE = re.compile(
-    r"(?:^|(?<=[\W\d_]))(?:train(?:ing)?|val(?:id(?:ation)?)?|test(?:ing)?|eval(?:uation)?|dev)"
+    r"(?:^|(?<=[\W\d_]))(?:train(?:ing|val)?|val(?:id(?:ation)?)?|test(?:ing)?|eval(?:uation)?|dev)"
     r"(?:[\W_]*(?:set|data|split|videos?|clips?))?(?=$|[\W\d_])"
-    rf"|(?:^|[\W_])(?:k?-?fold|split|part|set|subset)[\W_]*\d+|{_PERSON_LIKE.pattern}",
+    rf"|(?:^|[\W_])(?:k?-?fold|split|part|set|subset)(?:[\W_]*\d+|[\W_]+[a-z]$)|{_PERSON_LIKE.pattern}",
     re.IGNORECASE,
 )
 
@@ -206,22 +206,22 @@ def _check_layout(data_dir: Path) -> None:
     """Raise ValueError where the folders in `data_dir` cannot be classes."""
     names = sorted(_class_folders(data_dir))
     parts = [name for name in names if name.lower() in _PARTS]
-    if len(parts) < 2 or not any("train" in name.lower() for name in parts):
+    if len({name.lower().startswith("train") for name in parts}) < 2:
         parts = _parts_above_classes(data_dir)
     training = [name for name in parts if "train" in name.lower()]
-    if training:
-        part, others = training[0], ", ".join(name for name in parts if name != training[0])
+    others = [name for name in parts if name not in training]
+    expected = f"{data_dir} must hold one folder per class, got {_some(names)}"
+    if training and others:
         raise ValueError(
-            f"{data_dir} must hold one folder per class, got {', '.join(names)}, the parts of a "
-            f"split: train on {data_dir / part}, and score the model on {others} with 'harkeras evaluate "
-            "MODEL FOLDER --clips all'"
+            f"{expected}, the parts of a split: train on {data_dir / training[0]}, and score the model on "
+            f"{_some(others)} with 'harkeras evaluate MODEL FOLDER --clips all'"
         )
     if parts:
         inside = _folders_with_clips(data_dir / parts[0])
         raise ValueError(
-            f"{data_dir} must hold one folder per class, got {_some(names)}, with {_some(inside)} inside: "
-            f"put the classes on top, as in {data_dir / inside[0] / parts[0]}, or pass one of the folders, "
-            f"such as {data_dir / parts[0]}; if {_some(names)} are the classes, pass these as classes"
+            f"{expected}, with {_some(inside)} inside: put the classes on top, as in "
+            f"{data_dir / inside[0] / parts[0]}, or pass one of the folders, such as {data_dir / parts[0]}; "
+            f"if {_some(names)} are the classes, pass these as classes"
         )
     _check_wrapper(data_dir)
 
@@ -234,14 +234,12 @@ def _parts_above_classes(data_dir: Path) -> list[str]:
     parts = _folders_with_clips(data_dir)
     if len(parts) < 2 or not all(_PART_LIKE.search(name) for name in parts):
         return []
-    others = {re.sub(r"[\W\d_]", "", _PART_LIKE.sub("", name)).lower() for name in parts}
-    if len(others) > 1:  # test drive, train ride
+    rest = {re.sub(r"[\W\d_]", "", _PART_LIKE.sub("", name)).lower() for name in parts}
+    if len(rest) > 1 or any(_has_clips(data_dir / name) for name in parts):  # test drive, train ride
         return []
     shared = set.intersection(*(set(_folders_with_clips(data_dir / name)) for name in parts))
-    persons_inside = all(_PERSON_LIKE.search(name) for name in shared)  # the persons are the classes
-    if len(shared) < 2 or persons_inside or any(_has_clips(data_dir / name) for name in parts):
-        return []
-    return parts
+    # Where persons or cameras are inside, the persons on top are the classes.
+    return parts if len(shared) > 1 and not all(map(_PERSON_LIKE.search, shared)) else []
 
 
 def _check_wrapper(data_dir: Path) -> None:
@@ -251,10 +249,12 @@ def _check_wrapper(data_dir: Path) -> None:
         wrapper = wrapper / inside[0]
         inside = _folders_with_clips(wrapper)
     if wrapper != data_dir and len(inside) > 1:
-        name = str(wrapper.relative_to(data_dir))
+        name = wrapper.relative_to(data_dir)
+        empty = [other for other in sorted(_class_folders(data_dir)) if other != _nfc(name.parts[0])]
+        none_in = f" (none in {_some(empty)})" if empty else ""
         raise ValueError(
-            f"{data_dir} must hold one folder per class, got clips only in {name!r}, with {_some(inside)} "
-            f"inside: if these are the classes, pass {wrapper}"
+            f"{data_dir} must hold one folder per class, got clips only in {str(name)!r}{none_in}, with "
+            f"{_some(inside)} inside: if these are the classes, pass {wrapper}"
         )
 
 

@@ -61,7 +61,8 @@ def test_a_wrapper(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "parts", [("test_set", "train_set"), ("UCF_test1", "UCF_train1"), ("testing2", "TrainSet")]
+    "parts",
+    [("test_set", "train_set"), ("UCF_test1", "UCF_train1"), ("testing2", "TrainSet"), ("test", "trainval")],
 )
 def test_parts_with_names_of_their_own(tmp_path, parts):
     make(tmp_path, *[f"{part}/{c}/1.mp4" for part in parts for c in CLASSES], "docs/readme.txt")
@@ -78,6 +79,8 @@ def test_parts_with_names_of_their_own(tmp_path, parts):
         ("test", "val"),
         ("fold1", "fold2", "fold3"),
         ("split_1", "split_2"),
+        ("train1", "train2"),
+        ("person_a", "person_b"),
         ("person1", "person2"),
         ("Subject 01", "Subject 02"),
         ("s01_cam1", "s02_cam1"),
@@ -102,6 +105,7 @@ def test_parts_and_persons_above_the_classes(tmp_path, parts):
         (("test drive", "train ride"), ("Anna/", "Ben/")),
         (("person1", "person2"), ("camera1/", "camera2/")),  # who is it?
         (("part1", "part2"), ("",)),
+        (("train", "training"), ("",)),
         (("set1", "set2"), ("a/",)),
     ],
 )
@@ -120,7 +124,7 @@ def test_a_wrapper_in_a_wrapper(tmp_path):
 def test_a_wrapper_beside_folders_without_clips(tmp_path):
     make(tmp_path, *[f"w/{c}/1.mp4" for c in CLASSES], "docs/readme.txt", "labels/train/a.csv")
     make(tmp_path, "_old/Falling/1.mp4", "intro.mp4")
-    with pytest.raises(ValueError, match=r"got clips only in 'w', with Falling, .*pass .*w$"):
+    with pytest.raises(ValueError, match=r"only in 'w' \(none in docs, labels\), with Falling, .*pass .*w$"):
         read_folder(tmp_path)
 
 
