@@ -7,6 +7,7 @@ taken for class and source can be printed before anything is read.
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,18 @@ from harkeras.video import VIDEO_SUFFIXES
 _NOT_CLIPS = {"__macosx", "lost+found", "$recycle.bin", "#recycle", "system volume information"}
 # The parts of a split: Kinetics and data sets of Kaggle have them on top of the classes.
 _PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval", "dev"}
+# Names that may be parts or persons; each of them may also be a class, so they are no proof.
+_PERSON_LIKE = re.compile(
+    r"(?:^|[\W_])(?:person|people|subject|subj|actor|user|participant|session|camera|cam|view|scene|room|day|[ps])"
+    r"(?:[\W_]*\d+|[\W_]+[a-z]$)",
+    re.IGNORECASE,
+)
+_PART_LIKE = re.compile(
+    r"(?:^|(?<=[\W\d_]))(?:train(?:ing|val)?|val(?:id(?:ation)?)?|test(?:ing)?|eval(?:uation)?|dev)"
+    r"(?:[\W_]*(?:set|data|split|videos?|clips?))?(?=$|[\W\d_])"
+    rf"|(?:^|[\W_])(?:k?-?fold|split|part|set|subset)(?:[\W_]*\d+|[\W_]+[a-z]$)|{_PERSON_LIKE.pattern}",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +166,7 @@ def _list_clips(data_dir: Path, classes: Sequence[str]) -> tuple[list[Path], np.
             )
         folder = folders[_nfc(name)]
         files = sorted(_walk(folder))
-        videos = [path for path in files if path.suffix.lower() in VIDEO_SUFFIXES]
+        videos = [path for path in files if _is_clip(path)]
         others = Counter(path.suffix.lower() or "without suffix" for path in files)
         others -= Counter(path.suffix.lower() for path in videos)
         if not videos:
@@ -172,7 +185,7 @@ def _class_folders(data_dir: Path) -> dict[str, Path]:
         raise FileNotFoundError(f"no folder at {data_dir}")
     folders = {}
     for path in sorted(data_dir.iterdir()):
-        if not path.is_dir() or path.name.startswith("_") or _hidden(path.name):
+        if not path.is_dir() or _no_class(path.name):
             continue
         if printable(path.name) != path.name:
             raise ValueError(
@@ -191,30 +204,77 @@ def _class_folders(data_dir: Path) -> dict[str, Path]:
 
 def _check_layout(data_dir: Path) -> None:
     """Raise ValueError where the folders in `data_dir` cannot be classes."""
-    folders = _class_folders(data_dir)
-    inside = {name: _folders_with_clips(folder) for name, folder in folders.items()}
-    parts = sorted(name for name in folders if name.lower() in _PARTS)
-    training = [name for name in parts if name.lower().startswith("train")]
-    if training and len(parts) > 1:
-        part, others = training[0], ", ".join(name for name in parts if name != training[0])
+    names = sorted(_class_folders(data_dir))
+    parts = [name for name in names if name.lower() in _PARTS]
+    if len({name.lower().startswith("train") for name in parts}) < 2:
+        parts = _parts_above_classes(data_dir)
+    training = [name for name in parts if "train" in name.lower()]
+    others = [name for name in parts if name not in training]
+    expected = f"{data_dir} must hold one folder per class, got {_some(names)}"
+    if training and others:
         raise ValueError(
-            f"{data_dir} must hold one folder per class, got {', '.join(sorted(folders))}, the parts of a "
-            f"split: train on {data_dir / part}, and score the model on {others} with 'harkeras evaluate "
-            "MODEL FOLDER --clips all'"
+            f"{expected}, the parts of a split: train on {data_dir / training[0]}, and score the model on "
+            f"{_some(others)} with 'harkeras evaluate MODEL FOLDER --clips all'"
         )
-    if len(folders) == 1:
-        (name, classes), (folder,) = next(iter(inside.items())), folders.values()
-        if len(classes) > 1:
-            some = ", ".join(classes[:5])
-            raise ValueError(
-                f"{data_dir} must hold one folder per class, got only {name!r}, with {some} inside: if these "
-                f"are the classes, pass {folder}"
-            )
+    if parts:
+        inside = _folders_with_clips(data_dir / parts[0])
+        raise ValueError(
+            f"{expected}, with {_some(inside)} inside: put the classes on top, as in "
+            f"{data_dir / inside[0] / parts[0]}, or pass one of the folders, such as {data_dir / parts[0]}; "
+            f"if {_some(names)} are the classes, pass these as classes"
+        )
+    _check_wrapper(data_dir)
+
+
+def _parts_above_classes(data_dir: Path) -> list[str]:
+    """Return the folders that repeat the same classes for parts of a split or for persons; mostly none.
+
+    Persons inside classes, the layout to recommend, repeat as well: only the names on top tell them apart.
+    """
+    parts = _folders_with_clips(data_dir)
+    if len(parts) < 2 or not all(_PART_LIKE.search(name) for name in parts):
+        return []
+    rest = {re.sub(r"[\W\d_]", "", _PART_LIKE.sub("", name)).lower() for name in parts}
+    if len(rest) > 1 or any(_has_clips(data_dir / name) for name in parts):  # test drive, train ride
+        return []
+    shared = set.intersection(*(set(_folders_with_clips(data_dir / name)) for name in parts))
+    # Where persons or cameras are inside, the persons on top are the classes.
+    return parts if len(shared) > 1 and not all(map(_PERSON_LIKE.search, shared)) else []
+
+
+def _check_wrapper(data_dir: Path) -> None:
+    """Raise ValueError where the classes are further down, in the only folder that holds clips."""
+    wrapper, inside = data_dir, _folders_with_clips(data_dir)
+    while len(inside) == 1 and (wrapper == data_dir or not _has_clips(wrapper)):
+        wrapper = wrapper / inside[0]
+        inside = _folders_with_clips(wrapper)
+    if wrapper != data_dir and len(inside) > 1:
+        name = wrapper.relative_to(data_dir)
+        empty = [other for other in sorted(_class_folders(data_dir)) if other != _nfc(name.parts[0])]
+        none_in = f" (none in {_some(empty)})" if empty else ""
+        raise ValueError(
+            f"{data_dir} must hold one folder per class, got clips only in {str(name)!r}{none_in}, with "
+            f"{_some(inside)} inside: if these are the classes, pass {wrapper}"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(printable, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _folders_with_clips(folder: Path) -> list[str]:
-    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not _hidden(path.name))
-    return [path.name for path in inside if any(f.suffix.lower() in VIDEO_SUFFIXES for f in _walk(path))]
+    """Return the names of the folders that could be classes and hold clips at any depth, sorted."""
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not _no_class(path.name))
+    return [path.name for path in inside if any(_is_clip(file) for file in _walk(path))]
+
+
+def _has_clips(folder: Path) -> bool:
+    """Return whether clips lie in a folder itself."""
+    return any(_is_clip(path) and path.is_file() and not _hidden(path.name) for path in folder.iterdir())
+
+
+def _is_clip(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -231,6 +291,10 @@ def _walk(folder: Path) -> Iterator[Path]:
             path = Path(root, name)
             if not _hidden(name) and path.is_file():
                 yield path
+
+
+def _no_class(name: str) -> bool:
+    return name.startswith("_") or _hidden(name)
 
 
 def _hidden(name: str) -> bool:

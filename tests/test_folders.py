@@ -54,10 +54,87 @@ def test_the_parts_of_a_split_are_no_classes(tmp_path, parts):
 def test_a_wrapper(tmp_path):
     make(tmp_path, *[f"My actions/{c}/1.mp4" for c in CLASSES])
     with pytest.raises(
-        ValueError, match=r"got only 'My actions', with Falling, Running, Walking inside: .*pass"
+        ValueError, match=r"got clips only in 'My actions', with Falling, Running, Walking inside: .*pass"
     ):
         read_folder(tmp_path)
     assert read_folder(tmp_path / "My actions").classes == CLASSES
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [("test_set", "train_set"), ("UCF_test1", "UCF_train1"), ("testing2", "TrainSet"), ("test", "trainval")],
+)
+def test_parts_with_names_of_their_own(tmp_path, parts):
+    make(tmp_path, *[f"{part}/{c}/1.mp4" for part in parts for c in CLASSES], "docs/readme.txt")
+    with pytest.raises(
+        ValueError, match=rf"the parts of a split: train on .*{parts[1]}, and .* on {parts[0]}"
+    ):
+        read_folder(tmp_path)
+    assert read_folder(tmp_path, list(parts)).classes == parts
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        ("test", "val"),
+        ("fold1", "fold2", "fold3"),
+        ("split_1", "split_2"),
+        ("train1", "train2"),
+        ("person_a", "person_b"),
+        ("person1", "person2"),
+        ("Subject 01", "Subject 02"),
+        ("s01_cam1", "s02_cam1"),
+    ],
+)
+def test_parts_and_persons_above_the_classes(tmp_path, parts):
+    make(tmp_path, *[f"{part}/{c}/1.mp4" for part in parts for c in CLASSES], f"{parts[0]}/Sitting/1.mp4")
+    with pytest.raises(
+        ValueError, match=rf"with Falling, .* on top, as in .*Falling/{parts[0]}, or pass one"
+    ):
+        read_folder(tmp_path)
+    assert read_folder(tmp_path / parts[1]).classes == CLASSES
+    assert read_folder(tmp_path, list(parts)).classes == parts
+
+
+@pytest.mark.parametrize(
+    ("classes", "inside"),
+    [
+        (CLASSES, ("person1/", "person2/")),  # the layout to recommend
+        (CLASSES, ("train/", "test/")),
+        (("bus", "train"), ("day1/", "day2/")),
+        (("test drive", "train ride"), ("Anna/", "Ben/")),
+        (("person1", "person2"), ("camera1/", "camera2/")),  # who is it?
+        (("part1", "part2"), ("",)),
+        (("train", "training"), ("",)),
+        (("set1", "set2"), ("a/",)),
+    ],
+)
+def test_classes_that_could_be_taken_for_parts(tmp_path, classes, inside):
+    make(tmp_path, *[f"{c}/{i}{k}.mp4" for c in classes for i in inside for k in range(2)])
+    assert read_folder(tmp_path).classes == classes
+
+
+def test_a_wrapper_in_a_wrapper(tmp_path):
+    make(tmp_path, *[f"w/x/{c}/1.mp4" for c in CLASSES], "w/readme.txt")
+    with pytest.raises(ValueError, match=r"got clips only in 'w/x', with Falling, .*pass .*w/x$"):
+        read_folder(tmp_path)
+    assert read_folder(tmp_path / "w" / "x").classes == CLASSES
+
+
+def test_a_wrapper_beside_folders_without_clips(tmp_path):
+    make(tmp_path, *[f"w/{c}/1.mp4" for c in CLASSES], "docs/readme.txt", "labels/train/a.csv")
+    make(tmp_path, "_old/Falling/1.mp4", "intro.mp4")
+    with pytest.raises(ValueError, match=r"only in 'w' \(none in docs, labels\), with Falling, .*pass .*w$"):
+        read_folder(tmp_path)
+
+
+def test_a_class_without_a_clip(tmp_path):
+    make(tmp_path, "Falling/1.mp4", "Running/1.mp4", "Walking/readme.txt")
+    with pytest.raises(ValueError, match=r"the class 'Walking' has no clip: .* but \.txt"):
+        read_folder(tmp_path)
+    shutil.rmtree(tmp_path / "Running")
+    with pytest.raises(ValueError, match="the class 'Walking' has no clip"):
+        read_folder(tmp_path)
 
 
 def test_hidden_folders_hold_no_clips(tmp_path):

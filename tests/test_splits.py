@@ -205,8 +205,10 @@ class TestByFiles:
         (tmp_path / "my_val.csv").write_text("video\na b 1\n")
         with pytest.raises(ValueError, match=r"my_val\.csv: a b 1 is on both sides"):
             split_by_files(paths, tmp_path)
-        (tmp_path / "my_val.csv").write_text("film,number\nc.mp4,1\n")
-        with pytest.raises(ValueError, match=r"my_val\.csv must have a column video, path, .*got \['film'"):
+        (tmp_path / "my_val.csv").write_text("film,number\nx.mp4,1\n")
+        with pytest.raises(
+            ValueError, match=r"my_val\.csv must have a column with .*got \['film', 'number'\]"
+        ):
             split_by_files(paths, tmp_path)
 
     def test_how_many_there_are(self, tmp_path):
@@ -215,6 +217,113 @@ class TestByFiles:
         for number in (1, 3):
             (tmp_path / f"trainlist{number:02d}.txt").touch()
         assert list_official_splits(tmp_path) == [1, 3]
+
+    @pytest.mark.parametrize(
+        ("train_name", "test_name", "number"),
+        [
+            ("train_list.txt", "test_list.txt", 1),
+            ("trainlist.txt", "testlist.txt", 1),
+            ("trainlist1.txt", "testlist1.txt", 1),
+            ("TrainList02.TXT", "TestList02.TXT", 2),
+            ("train_list_1.txt", "val_list_1.txt", 1),
+            ("train_split1.txt", "test_split1.txt", 1),
+            ("ucf101_train_split_3_videos.txt", "ucf101_val_split_3_videos.txt", 3),
+            ("ucf_train_split1.txt", "ucf_test_split1.txt", 1),
+            ("fold2_train.csv", "fold2_test.csv", 2),
+            ("training1.csv", "validation1.csv", 1),
+            ("train_64frames.txt", "test_64frames.txt", 1),
+        ],
+    )
+    def test_names_of_lists(self, tmp_path, train_name, test_name, number):
+        (tmp_path / train_name).write_text("Run/a.mp4\n")
+        (tmp_path / test_name).write_text("Run/b.mp4\n")
+        (tmp_path / "classInd.txt").write_text("1 Run\n")
+        (tmp_path / f"._{train_name}").write_bytes(b"\x00\x05\x16\x07")  # made by macOS
+        assert list_official_splits(tmp_path) == [number]
+        train, test = split_by_files(["d/Run/b.mp4", "d/Run/a.mp4"], tmp_path, split=number)
+        assert (train.tolist(), test.tolist()) == ([1], [0])
+
+    def test_two_lists_for_one_side(self, tmp_path):
+        for name in ("train_a.txt", "train_b.txt", "test.txt"):
+            (tmp_path / name).write_text("Run/a.mp4\n")
+        with pytest.raises(ValueError, match=r"one train list for a split, got train_a\.txt, train_b\.txt"):
+            split_by_files(["Run/a.mp4"], tmp_path)
+
+    def test_a_class_with_a_name_like_a_side(self, tmp_path):
+        (tmp_path / "train_test_split1.txt").write_text("a.avi 1\n")
+        (tmp_path / "fold_2_test_split1.txt").write_text("b.avi 2\n")
+        assert list_official_splits(tmp_path) == [1]
+        train, test = split_by_files(["train/a.avi", "fold_2/b.avi"], tmp_path)
+        assert (train.tolist(), test.tolist()) == ([0], [1])
+
+    @pytest.mark.parametrize(
+        ("train_text", "test_text"),
+        [
+            ("Run/Run_0 0\nWalk/Walk.0 1\n", "Run/take 3 0\nWalk/Walk.1 1\n"),
+            ("Run/Run_0\nWalk/Walk.0\n", "Run/take 3\nWalk/Walk.1\n"),
+            ("Run/Run_0 Run\nd/Walk/Walk.0,Walk\n", "Run/take 3 Run 0\nWalk/Walk.1\tWalk\n"),
+            ("Run/Run_0.avi 120 0\nWalk/Walk.0.avi 90 1\n", "Run/take 3.avi 80 0\nWalk/Walk.1.avi 90 1\n"),
+            ("Run/Run_0.mp4,0\nWalk/Walk.0.mp4,1\n", "Run/take 3.mp4\tRun\nWalk/Walk.1.mp4;Walk\n"),
+            (".\n..\n./Run/Run_0.mp4\nWalk/Walk.0.mp4\n", "../\nC:\\d\\Run\\take 3.mp4\nWalk/Walk.1.mp4\n"),
+        ],
+    )
+    def test_what_follows_a_path(self, tmp_path, train_text, test_text):
+        (tmp_path / "train.txt").write_text(train_text)
+        (tmp_path / "test.txt").write_text(test_text)
+        paths = ["d/Run/Run_0.mp4", "d/Run/take 3.mp4", "d/Walk/Walk.0.mp4", "d/Walk/Walk.1.mp4"]
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            train, test = split_by_files(paths, tmp_path)
+        assert (train.tolist(), test.tolist()) == ([0, 2], [1, 3])
+
+    @pytest.mark.parametrize(
+        "head",
+        ["file_path,name\n", "path,label\n", "", "clip_name;class\n", "id,video_name,frames\n"],
+    )
+    def test_the_column_that_fits_the_clips(self, tmp_path, head):
+        form = {"id": "{i},{c}/{i}.mp4,12\n", "cl": "{c}/{i}.mp4;{c}\n"}.get(head[:2], "{c}/{i}.mp4,{c}\n")
+        for side, numbers in (("train", (1, 2)), ("test", (3,))):
+            lines = [form.format(c=c, i=i) for c in CLASSES for i in numbers]
+            (tmp_path / f"{side}.csv").write_text(head + "".join(lines))
+        train, test = split_by_files([f"d/{c}/{i}.mp4" for c in CLASSES for i in (1, 2, 3)], tmp_path)
+        assert (train.tolist(), test.tolist()) == ([0, 1, 3, 4, 6, 7], [2, 5, 8])
+
+    def test_encodings(self, tmp_path):
+        (tmp_path / "test.txt").write_text("Läufe/b.mp4\n", encoding="utf-16")
+        (tmp_path / "train.txt").write_text("La\u0308ufe/a.mp4\n", encoding="utf-8-sig")
+        train, test = split_by_files(["Läufe/a.mp4", "Läufe/b.mp4"], tmp_path)
+        assert (train.tolist(), test.tolist()) == ([0], [1])
+        for encoding in ("latin-1", "utf-16-le"):
+            (tmp_path / "train.txt").write_text("Läufe/a.mp4\n", encoding=encoding)
+            with pytest.raises(ValueError, match=r"train\.txt must be a text in UTF-8"):
+                split_by_files(["Läufe/a.mp4", "Läufe/b.mp4"], tmp_path)
+
+    def test_a_line_without_a_number(self, tmp_path):
+        (tmp_path / "wave_test_split1.txt").write_text("a.avi 1\n\nb.avi\n")
+        with pytest.raises(ValueError, match=r"wave_test_split1\.txt, line 3: .* 0, 1 or 2, got 'b\.avi'"):
+            split_by_files(["wave/a.avi", "wave/b.avi"], tmp_path)
+
+    def test_a_field_without_an_end(self, tmp_path):
+        (tmp_path / "train.csv").write_text('path\n"' + "a" * 200_000)
+        (tmp_path / "test.csv").write_text("path\nRun/a.mp4\n")
+        with pytest.raises(ValueError, match=r"train\.csv must be a table"):
+            split_by_files(["Run/a.mp4"], tmp_path)
+
+    def test_entries_without_a_clip(self, tmp_path):
+        (tmp_path / "train.txt").write_text("Run/a.mp4\nRun/c.mp4\nRun/e.mp4\nJump/f.mp4\n")
+        (tmp_path / "test.txt").write_text("Run/b.mp4\n")
+        with pytest.warns(UserWarning, match=r"^2 of 5 entries .*the first is 'Run/c\.mp4' in .*train\.txt"):
+            split_by_files(["d/Run/a.mp4", "d/Run/b.mp4"], tmp_path)
+        (tmp_path / "train.txt").write_text("Run/p1/a.mp4\nJump/p1/f.mp4\n")  # a class that is not here
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            split_by_files(["d/Run/p1/a.mp4", "d/Run/b.mp4"], tmp_path)
+
+    def test_one_clip_in_two_formats(self, tmp_path):
+        (tmp_path / "train.txt").write_text("Run/a.avi\n")
+        (tmp_path / "test.txt").write_text("Run/b.avi\n")
+        train, test = split_by_files(["Run/a.mp4", "Run/a.avi", "Run/b.mp4"], tmp_path)
+        assert (train.tolist(), test.tolist()) == ([1], [2])
 
     def test_errors(self, tmp_path):
         with pytest.raises(FileNotFoundError, match="holds neither trainlist03"):
