@@ -22,6 +22,7 @@ from harkeras._text import to_cell
 from harkeras.auto import check_weights, split_options
 from harkeras.cross_validation import (
     CrossValidation,
+    check_split_dir,
     check_training,
     cross_validate,
     cross_validate_auto,
@@ -29,12 +30,13 @@ from harkeras.cross_validation import (
 )
 from harkeras.datasets import load_folder
 from harkeras.feature_table import read_feature_table
+from harkeras.flow import FlowMethod
 from harkeras.folders import ClipFolder, read_folder
 from harkeras.models import count_multiply_adds, create_model
 from harkeras.models._registry import count_parameters, no_weights
 from harkeras.recipe import read_channels
 from harkeras.sources import warn_if_unknown
-from harkeras.splits import Split
+from harkeras.splits import Split, check_seed
 
 _logger = logging.getLogger("harkeras")
 
@@ -67,7 +69,8 @@ def compare(
     *,
     output_dir: str | os.PathLike = "comparison",
     classes: Sequence[str] | None = None,
-    input_shape: tuple[int, int, int, int] = (20, 64, 64, 3),
+    input_shape: tuple[int, int, int, int] | None = None,
+    flow_method: FlowMethod | None = None,
     splits: Sequence[Split] = ("group",),
     folds: int | Literal["groups"] = 5,
     split_dir: str | os.PathLike | None = None,
@@ -86,15 +89,19 @@ def compare(
             fold, by the training clips alone, with a budget of its own.
         output_dir: Folder for the tables, the finished rows, the frames and auto's features.
         classes: Classes to take; all by default.
-        input_shape: Clip shape (frames, height, width, channels) for all models but auto.
+        input_shape: Clip shape (frames, height, width, channels) for all models but auto; (20, 64, 64, 3) by
+            default.
+        flow_method: How to compute the flow where `input_shape` has channels for it: "dis", which is the
+            default, "farneback" or "tvl1".
         splits: "group", "random", "official": each model is run with each.
         folds: Number of folds, or "groups" to leave one source out at a time.
-        split_dir: Folder of the official split files; each split that it has is a fold.
+        split_dir: Folder of the official split files, for "official" alone; each split that it has is a fold.
         group_by: What names the source of a clip, see `find_sources`.
         workers: Threads that decode; one per core by default.
         seed: Seed of the folds, the weights and the training.
-        **training: Further arguments of `train`, the same for all models but auto: the budget. Schedules and
-            augmentations must be those of this package or of Keras, which say what they were made of.
+        **training: Further arguments of `train`, the same for all models but auto: the budget. What the
+            folder says of its clips, such as `groups`, is none. Schedules and augmentations must be those of
+            this package or of Keras, which say what they were made of.
 
     Returns:
         The rows of the table, dictionaries with the keys `COLUMNS`. `accuracy` is over all test clips of all
@@ -103,8 +110,9 @@ def compare(
 
     Raises:
         FileNotFoundError: If a folder is missing.
-        ValueError: If there is no model, one is given twice, an argument is out of its range, or a function
-            that cannot be told from another.
+        ValueError: If there is no model, one is given twice, an argument is out of its range, means nothing
+            beside the others, or is a function that cannot be told from another; if the sources do not allow
+            an honest split.
         OSError: If auto's weights cannot be had.
         RuntimeError: If the loss of a model is no number; the other rows are written first.
     """
@@ -114,22 +122,29 @@ def compare(
         raise ValueError(f"models must name at least one model, each once, got {names}")
     if not splits or len(set(splits)) < len(splits):
         raise ValueError(f"splits must name at least one split, each once, got {list(splits)}")
+    check_seed(seed)
+    check_split_dir(splits, split_dir)
+    check_training(training | {"flow_method": flow_method}, "groups", "streams", "clip_seconds")
+    _check_use(contestants, {"input_shape": input_shape, "flow_method": flow_method} | training)
+    of_networks = _clip_options(input_shape, flow_method) | training
     folder = read_folder(data_dir, classes, group_by=group_by, copies=True)
     _logger.info("%s", folder)
     for each in contestants:  # before the long work, because a builder may refuse its arguments
-        _check(each, len(folder.classes), input_shape)
-    check_training(training)
-    common = {"folds": folds, "seed": seed, "split_dir": split_dir}
-    groups = folder.sources.groups
+        _check(each, len(folder.classes), of_networks["input_shape"])
+    groups, how = folder.sources.groups, folder.sources.how or "sources unknown"
     for split in splits:
-        rows_of_folds(folder.video_paths, folder.labels, groups, split, folds, split_dir, seed)
+        rows_of_folds(folder.video_paths, folder.labels, groups, split, folds, split_dir, seed, how)
     if "group" in splits:
         warn_if_unknown(folder.sources)
+    common = {
+        split: {"folds": folds, "seed": seed, "split_dir": split_dir if split == "official" else None}
+        for split in splits
+    }
     output_dir = Path(output_dir)
     paths = {}
     for each in contestants:
-        settings = common if each.model == "auto" else common | {"input_shape": input_shape, **training}
         for split in splits:
+            settings = common[split] | ({} if each.model == "auto" else of_networks)
             paths[str(each), split] = _row_file(output_dir, folder, each, split, settings)
     rows, confusions, failed = [], {}, []
     for contestant in contestants:
@@ -137,9 +152,9 @@ def compare(
         for split in splits:
             path = paths[str(contestant), split]
             if not path.is_file():
-                run = run or _prepare(contestant, folder, output_dir, workers, input_shape, training)
+                run = run or _prepare(contestant, folder, output_dir, workers, **of_networks)
                 try:
-                    result = run(classes=folder.classes, split=split, **common)
+                    result = run(classes=folder.classes, split=split, **common[split])
                 except RuntimeError as error:
                     failed.append(f"{contestant}, {split}: {error}")
                     continue
@@ -190,7 +205,42 @@ def _check(contestant: Contestant, num_classes: int, input_shape) -> None:
     check_weights(contestant.options)
 
 
-def _prepare(contestant: Contestant, folder: ClipFolder, output_dir: Path, workers, input_shape, training):
+def _check_use(contestants: Sequence[Contestant], of_networks: dict[str, Any]) -> None:
+    """Raise ValueError for arguments of networks that are trained from end to end, where there are none."""
+    asked = sorted(name for name, value in of_networks.items() if value is not None)
+    if asked and all(each.model == "auto" for each in contestants):
+        raise ValueError(
+            f"{', '.join(asked)} must be left out where 'auto' is the only model: it chooses its inputs and "
+            "trains no network from end to end"
+        )
+
+
+def _clip_options(input_shape, flow_method: FlowMethod | None) -> dict[str, Any]:
+    """Return the shape of clips and how to compute their flow, with the defaults.
+
+    Raises:
+        ValueError: If the shape is not that of a clip, or it has no flow and a method is asked for.
+    """
+    shape = (20, 64, 64, 3) if input_shape is None else tuple(input_shape)
+    if len(shape) != 4:
+        raise ValueError(f"input_shape must be (frames, height, width, channels), got {shape}")
+    if flow_method is not None and "flow" not in read_channels(shape[3])[0]:
+        raise ValueError(
+            f"flow_method must be left out for clips without flow, got {flow_method!r} and clips of {shape}"
+        )
+    return {"input_shape": shape, "flow_method": flow_method or "dis"}
+
+
+def _prepare(
+    contestant: Contestant,
+    folder: ClipFolder,
+    output_dir: Path,
+    workers,
+    *,
+    input_shape,
+    flow_method: FlowMethod,
+    **training,
+):
     """Read what the cross-validation of a model needs, and return it as a function of the folds."""
     if contestant.model == "auto":
         of_table, of_training = split_options(contestant.options)
@@ -211,6 +261,7 @@ def _prepare(contestant: Contestant, folder: ClipFolder, output_dir: Path, worke
         width=width,
         streams=streams,
         flow_fields=max(flow_fields, 1),
+        flow_method=flow_method,
         workers=workers,
         cache=output_dir / "frames.npy",
     )

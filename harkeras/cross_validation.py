@@ -19,9 +19,9 @@ from harkeras.datasets import Dataset
 from harkeras.evaluation import Evaluation, evaluate, measure_latency
 from harkeras.feature_table import FeatureTable
 from harkeras.intervals import clustered_interval, wilson_interval
-from harkeras.sources import read_groups
+from harkeras.sources import join_groups, read_groups
 from harkeras.split_lists import list_official_splits, split_by_files
-from harkeras.splits import Split, list_folds
+from harkeras.splits import Split, check_seed, check_sources, list_folds
 from harkeras.training import check_options, train
 
 
@@ -105,7 +105,7 @@ def cross_validate(
     """Train and test a model fold by fold, with new weights in each.
 
     Early stopping looks at clips of further sources inside the training folds, never at the tested ones.
-    Frames that are mapped from a file on disk stay there.
+    Frames that are mapped from a file on disk stay there. Identical files count as one source.
 
     Args:
         build: Function that makes the uncompiled model.
@@ -115,7 +115,7 @@ def cross_validate(
         split: "group" keeps the clips of a source in one fold; "random" does not, and overstates the
             accuracy; "official" takes all splits that `split_dir` has files for, each as a fold.
         folds: Number of folds, or "groups" to leave one source out at a time; without meaning for "official".
-        split_dir: Folder of the official split files, see `split_by_files`.
+        split_dir: Folder of the official split files, see `split_by_files`; for "official" alone.
         seed: Seed of the folds, the weights and the training.
         **training: Further arguments of `train`, but for `resume`.
 
@@ -123,13 +123,15 @@ def cross_validate(
         `CrossValidation`; `print` it.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of its range or means nothing here, or the sources do not allow an
+            honest split.
         FileNotFoundError: If the split files are missing.
         RuntimeError: If the loss is not a number in the first epoch.
     """
     check_training(training)
+    check_split_dir([split], split_dir)
     classes = data.classes if classes is None else tuple(classes)
-    groups = data.groups if groups is None else np.asarray(groups)
+    groups, _ = join_groups(data.video_paths, data.groups if groups is None else groups)
     rows = rows_of_folds(data.video_paths, data.labels, groups, split, folds, split_dir, seed)
     known = {"streams": data.streams, "flow_method": data.flow_method, "classes": classes, "seed": seed}
     if "clip_seconds" not in training:
@@ -161,6 +163,8 @@ def cross_validate_auto(
 ) -> CrossValidation:
     """Let `auto` choose and train fold by fold: it chooses anew in each, and looks at no tested clip.
 
+    Identical files count as one source.
+
     Args:
         table: Features of the clips, from `read_feature_table`.
         labels: int (N,), the classes of its clips.
@@ -177,11 +181,13 @@ def cross_validate_auto(
         `CrossValidation`. Its training time is without the time that the features took.
 
     Raises:
-        ValueError: If an argument is out of its range.
+        ValueError: If an argument is out of its range or means nothing here, or the sources do not allow an
+            honest split.
         FileNotFoundError: If the split files are missing.
     """
+    check_split_dir([split], split_dir)
     labels = np.asarray(labels)
-    groups = read_groups(table.video_paths) if groups is None else np.asarray(groups)
+    groups, _ = join_groups(table.video_paths, read_groups(table.video_paths) if groups is None else groups)
     rows = rows_of_folds(table.video_paths, labels, groups, split, folds, split_dir, seed)
 
     def fit(training_rows, test_rows):
@@ -193,26 +199,58 @@ def cross_validate_auto(
     return _test_folds(fit, rows, labels, groups, classes, split)
 
 
-def check_training(training: dict[str, Any]) -> None:
-    """Raise ValueError for arguments of `train` that no fold could make right."""
-    if "resume" in training:
-        raise ValueError("resume must be left out: it keeps the state of one training, and each fold is one")
+def check_training(training: dict[str, Any], *more: str) -> None:
+    """Raise ValueError for arguments of `train` that no fold could make right.
+
+    Args:
+        training: Arguments of `train` by name.
+        *more: Names of further ones that the caller settles by itself.
+    """
+    settled = sorted({"model", "features", "labels", "resume", *more} & training.keys())
+    if settled:
+        raise ValueError(
+            f"{', '.join(settled)} must be left out: each fold is a training of its own, with its own model, "
+            "clips and state"
+        )
     check_options(training)
 
 
+def check_split_dir(splits: Sequence[Split], split_dir: str | os.PathLike | None) -> None:
+    """Raise ValueError where an official split lacks the folder of its files, or no split reads that."""
+    if "official" in splits and split_dir is None:
+        raise ValueError("split_dir is missing: an official split needs the folder of its files")
+    if "official" not in splits and split_dir is not None:
+        raise ValueError(
+            f"split_dir must be left out without an official split, got {os.fspath(split_dir)!r} and "
+            f"{', '.join(map(str, splits))}"
+        )
+
+
 def rows_of_folds(
-    video_paths: Sequence[Path], labels, groups, split: Split, folds, split_dir, seed: int
+    video_paths: Sequence[Path], labels, groups, split: Split, folds, split_dir, seed: int, how: str = ""
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the rows to train on and those to test on for each fold of a split.
 
+    Args:
+        video_paths: N paths of clips.
+        labels: int (N,), their classes.
+        groups: (N,), their sources.
+        split: As in `cross_validate`.
+        folds: As in `cross_validate`.
+        split_dir: Folder of the official split files; other splits do not read it.
+        seed: Seed of the folds.
+        how: How the sources were found, in words, for messages.
+
     Raises:
-        ValueError: If there is no such split, or not so many folds can be made.
+        ValueError: If there is no such split, not so many folds can be made, or every class has one source.
         FileNotFoundError: If the official split files are missing.
     """
+    check_seed(seed)
     if split != "official":
-        return list_folds(labels, groups, split=split, folds=folds, seed=seed)
-    if split_dir is None:
-        raise ValueError("split_dir is missing: an official split needs the folder of its files")
+        rows = list_folds(labels, groups, split=split, folds=folds, seed=seed)
+        if split == "group":
+            check_sources(labels, groups, how)
+        return rows
     numbers = list_official_splits(split_dir)
     return [split_by_files(video_paths, split_dir, split=number) for number in numbers]
 

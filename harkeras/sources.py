@@ -153,6 +153,8 @@ def read_groups(
 ) -> np.ndarray:
     """Find the source of each clip, see `find_sources`; a warning tells where it is not known.
 
+    Identical files have one source, whatever their names say; paths of no file are told apart by their text.
+
     Args:
         video_paths: Paths of the clips, `data_dir/class/.../clip`.
         group_of: Function from a path to the name of its source.
@@ -161,7 +163,7 @@ def read_groups(
     Returns:
         str (N,), the source of each clip.
     """
-    sources = find_sources(video_paths, data_dir, group_by=group_of)
+    sources = find_sources(video_paths, data_dir, group_by=group_of, copies=True)
     warn_if_unknown(sources)
     return sources.groups
 
@@ -317,25 +319,46 @@ def _advice(relative, groups: Sequence[str], known: np.ndarray, level: int | Non
 
 def join_copies(video_paths: Sequence[str | os.PathLike], sources: Sources) -> Sources:
     """Give identical files one source: groups that share content become one. Empty files are no content."""
-    parent = {group: group for group in sources.groups.tolist()}
+    groups, copied = join_groups(video_paths, sources.groups)
+    return replace(sources, groups=groups, copied=copied)
 
-    def root(group: str) -> str:
+
+def join_groups(
+    video_paths: Sequence[str | os.PathLike], groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Join the groups that share identical files, where the files exist and are not empty.
+
+    Args:
+        video_paths: N paths of clips.
+        groups: (N,), the source of each.
+
+    Returns:
+        The groups, (N,) of the same dtype, and which clips are copies of an earlier one, bool (N,).
+
+    Raises:
+        ValueError: If the lengths differ.
+    """
+    groups = np.asarray(groups)
+    if len(groups) != len(video_paths):
+        raise ValueError(f"groups must be one per clip, got {len(groups)} and {len(video_paths)} clips")
+    parent = {group: group for group in groups.tolist()}
+
+    def root(group):
         while parent[group] != group:
             parent[group] = parent[parent[group]]
             group = parent[group]
         return group
 
-    first: dict[str, str] = {}
-    copied = np.zeros(len(sources.groups), bool)
-    for row, (path, group) in enumerate(zip(map(Path, video_paths), sources.groups.tolist(), strict=True)):
+    first = {}
+    copied = np.zeros(len(groups), bool)
+    for row, (path, group) in enumerate(zip(map(Path, video_paths), groups.tolist(), strict=True)):
         if not path.is_file() or not path.stat().st_size:
             continue
         digest = content_digest(path)
         copied[row] = digest in first
         one, other = root(first.setdefault(digest, group)), root(group)
         parent[max(one, other)] = min(one, other)
-    groups = _texts(root(group) for group in sources.groups.tolist())
-    return replace(sources, groups=groups, copied=copied)
+    return np.array([root(group) for group in groups.tolist()], dtype=groups.dtype), copied
 
 
 def _texts(groups: Iterable[str]) -> np.ndarray:

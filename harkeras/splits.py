@@ -10,6 +10,7 @@ import os
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
+from numbers import Integral
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +40,8 @@ def split_by_group(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split clips so that no source video stands on both sides, classes balanced as well as groups allow.
 
+    Identical files count as one source, whatever their names say.
+
     Args:
         video_paths: Paths of the clips.
         labels: int (N,), their classes.
@@ -51,8 +54,8 @@ def split_by_group(
         Rows to train on and rows to test on, int64, sorted.
 
     Raises:
-        ValueError: If `test_size` is not between 0 and 1, the lengths differ, or there are fewer than 2
-            groups.
+        ValueError: If `test_size` is not between 0 and 1, `seed` is out of its range, the lengths differ, or
+            there are fewer than 2 groups.
 
     Example:
         >>> train_rows, test_rows = split_by_group(video_paths, labels)
@@ -69,7 +72,7 @@ def split_rows_by_group(
 
     The same clips in another order are split alike.
     """
-    labels = _check(test_size, labels, groups)
+    labels = _check(test_size, seed, labels, groups)
     names, group_of_row = np.unique(groups, return_inverse=True)
     if len(names) < 2:
         raise ValueError(f"groups must be at least 2 source videos, got {names.tolist()}")
@@ -89,9 +92,10 @@ def split_at_random(
     The arguments and the result are those of `split_by_group`, groups left aside.
 
     Raises:
-        ValueError: If `test_size` is not between 0 and 1, the lengths differ, or a class has only one clip.
+        ValueError: If `test_size` is not between 0 and 1, `seed` is out of its range, the lengths differ, or
+            a class has only one clip.
     """
-    labels = _check(test_size, labels, video_paths)
+    labels = _check(test_size, seed, labels, video_paths)
     counts = np.bincount(labels)
     if (counts == 1).any():
         raise ValueError(f"labels must name every class at least twice, got {counts.tolist()} clips")
@@ -135,7 +139,7 @@ def split_clips(
     if split_dir is not None and split != "official":
         raise ValueError(f"split_dir is for the split 'official', got {split!r}")
     if split == "group":
-        check_sources(labels, sources)
+        check_sources(labels, groups, sources.how or "sources unknown")
         rows = split_rows_by_group(labels, groups, test_size=test_size, seed=seed)
     elif split == "random":
         rows = split_at_random(video_paths, labels, test_size=test_size, seed=seed)
@@ -148,16 +152,22 @@ def split_clips(
     return *rows, describe_split(split, sources, *rows)
 
 
-def check_sources(labels: np.ndarray, sources: Sources) -> None:
-    """Raise ValueError where no class could be both trained and tested without sharing a source."""
-    pairs = {(int(label), group) for label, group in zip(labels, sources.groups.tolist(), strict=True)}
+def check_sources(labels: np.ndarray, groups: np.ndarray, how: str = "") -> None:
+    """Raise ValueError where no class could be both trained and tested without sharing a source.
+
+    Args:
+        labels: int (N,), the classes of the clips.
+        groups: (N,), their sources.
+        how: How these were found, in words, for the message.
+    """
+    pairs = set(zip(np.asarray(labels).tolist(), np.asarray(groups).tolist(), strict=True))
     counts = Counter(label for label, _ in pairs)
     if max(counts.values()) == 1:
+        name, how = ("group_by", f" ({how})") if how else ("groups", "")
         raise ValueError(
-            "group_by must tell apart at least two sources of a class, and every class has only one "
-            f"({sources.how or 'sources unknown'}): a model would be tested on classes that it has never "
-            "seen. Pass --group-by with a level or pattern that finds the sources, or --split random, whose "
-            "accuracy is overstated"
+            f"{name} must tell apart at least two sources of a class, and every class has only one{how}: "
+            "a model would be tested on classes that it has never seen. Pass --group-by with a level or "
+            "pattern that finds the sources, or --split random, whose accuracy is overstated"
         )
 
 
@@ -213,9 +223,10 @@ def list_folds(
         For each fold, rows to train on and rows to test on, int64, sorted.
 
     Raises:
-        ValueError: If lengths differ, there is no such split, or there are fewer groups, or clips of a class,
-            than folds.
+        ValueError: If lengths differ, `seed` is out of its range, there is no such split, or there are fewer
+            groups, or clips of a class, than folds.
     """
+    check_seed(seed)
     labels, groups = np.asarray(labels), np.asarray(groups)
     if len(labels) != len(groups) or not len(labels):
         raise ValueError(f"groups must be one per clip, got {len(groups)} and {len(labels)} clips")
@@ -240,7 +251,14 @@ def list_folds(
         return list(splitter(folds, shuffle=True, random_state=seed).split(labels, labels, groups))
 
 
-def _check(test_size: float, labels: np.ndarray, others: Sequence) -> np.ndarray:
+def check_seed(seed: int) -> None:
+    """Raise ValueError for what NumPy, scikit-learn and Keras would not all take as a seed."""
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be a whole number in 0 to {2**32 - 1}, got {seed!r}")
+
+
+def _check(test_size: float, seed: int, labels: np.ndarray, others: Sequence) -> np.ndarray:
+    check_seed(seed)
     if not 0 < test_size < 1:
         raise ValueError(f"test_size must lie between 0 and 1, got {test_size}")
     if len(labels) != len(others) or not len(labels):

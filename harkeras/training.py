@@ -15,6 +15,7 @@ from tqdm.keras import TqdmCallback
 from harkeras._files import check_target
 from harkeras._recipe_of_clips import agreed, clip_recipe
 from harkeras._stopping import Stopper, settings_of
+from harkeras._training_options import check_values
 from harkeras.batches import Augmentation, Batches, ClipDataset, Sampling, class_weights
 from harkeras.datasets import Dataset
 from harkeras.flow import FlowMethod
@@ -118,15 +119,17 @@ def train(
         OSError: If the state cannot be written, for instance on a full disk; the one before remains.
     """
     batch_size, seed = _batch_size_and_seed(features, batch_size, seed)
-    chosen = {"epochs": epochs, "batch_size": batch_size, "patience": patience, "loss": loss, "mixup": mixup}
+    chosen = {"epochs": epochs, "batch_size": batch_size, "patience": patience, "seed": seed, "loss": loss}
     chosen |= {"validation_split": validation_split, "label_smoothing": label_smoothing, "sampling": sampling}
-    check_options(chosen)
+    chosen |= {"learning_rate": learning_rate, "optimizer": optimizer, "class_weight": class_weight}
+    chosen |= {"mixup": mixup, "augment": augment, "callbacks": callbacks}
+    about = {"streams": streams, "clip_seconds": clip_seconds, "flow_method": flow_method}
+    check_options(chosen | about)
     clips = unpack_clips(model, features, labels, classes)
     if groups is None and isinstance(features, Dataset) and len(np.unique(features.groups)) > 1:
         groups = features.groups
     if groups is not None and len(groups) != len(clips.labels):
         raise ValueError(f"groups must be as many as clips, got {len(groups)} and {len(clips.labels)}")
-    about = {"streams": streams, "clip_seconds": clip_seconds, "flow_method": flow_method}
     recipe = clip_recipe(features, clips.classes, **about)
     training, validation = _validation_rows(clips.labels, groups, validation_split, seed)
     class_weight = _class_weight(class_weight, clips.labels[training], len(clips.classes))
@@ -156,21 +159,7 @@ def check_options(options: dict[str, Any]) -> None:
     unknown = sorted(options.keys() - known.keys())
     if unknown:
         raise ValueError(f"options of train must be among {', '.join(known)}, got {', '.join(unknown)}")
-    options = {name: each.default for name, each in known.items()} | options
-    for name in ("epochs", "batch_size", "patience"):
-        if options[name] is not None and options[name] < 1:
-            raise ValueError(f"{name} must be at least 1, got {options[name]}")
-    if not 0 <= options["validation_split"] < 1:
-        raise ValueError(
-            f"validation_split must be 0 or lie between 0 and 1, got {options['validation_split']}"
-        )
-    for name, choices in (("loss", ("cross_entropy", "focal")), ("sampling", ("natural", "balanced"))):
-        if options[name] not in choices:
-            raise ValueError(f"{name} must be {choices[0]!r} or {choices[1]!r}, got {options[name]!r}")
-    if not 0 <= options["label_smoothing"] < 1:
-        raise ValueError(f"label_smoothing must lie in 0 to 1, 1 excluded, got {options['label_smoothing']}")
-    if options["mixup"] < 0:
-        raise ValueError(f"mixup must not be negative, got {options['mixup']}")
+    check_values(options, {name: each.default for name, each in known.items()})
 
 
 def _batch_size_and_seed(features, batch_size: int | None, seed: int | None) -> tuple[int, int]:

@@ -130,10 +130,56 @@ class TestCrossValidate:
         assert random.leaking_clips == len(labels)
         assert f"{len(labels)} test clips have a sibling in training" in str(random)
 
-    def test_official_needs_files(self, sample_dir):
+    def test_copies_stand_on_one_side(self, sample_dir, tmp_path, eager):
+        """Sources 1 = 2, 3 = 4 and 5 = 6, byte for byte, whoever names them."""
+        for folder in list_classes(sample_dir):
+            (tmp_path / folder).mkdir()
+            for number in range(1, 7):
+                path = sample_dir / folder / f"v_{folder}_g{(number + 1) // 2:02}_c01.mp4"
+                shutil.copy(path, tmp_path / folder / f"v_{folder}_g{number:02}_c01.mp4")
+        data = create_dataset(tmp_path, frames=4)
+        own = np.arange(12)
+
+        def build():
+            return create_lrcn_model(2, SHAPE, filters=(2, 2, 2, 2), units=4)
+
+        for groups, joined in ((None, 3), (own, 6)):
+            result = cross_validate(build, data, groups=groups, folds=3, verbose=False, **FAST)
+            assert len(set(result.groups)) == joined
+            assert result.leaking_clips == 0
+        random = cross_validate(build, data, groups=own, split="random", folds=6, verbose=False, **FAST)
+        assert random.leaking_clips > 0
+        with pytest.raises(ValueError, match="folds must lie in 2 to 3, the number of groups, got 4"):
+            cross_validate(build, data, folds=4)
+
+        table_options = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((3, 32, 32),)}
+        table = read_feature_table(data.video_paths, **table_options)
+        for groups in (None, own):
+            with pytest.raises(ValueError, match=r"folds must lie in 2 to [36], the number of .*, got 7"):
+                cross_validate_auto(table, data.labels, classes=data.classes, groups=groups, folds=7)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"split": "official"}, "split_dir is missing"),
+            ({"split_dir": "lists"}, "split_dir must be left out without an official split, got 'lists' and"),
+            ({"seed": -1}, "seed must be a whole number in 0 to 4294967295, got -1"),
+            ({"groups": [0, 1]}, "groups must be one per clip, got 2 and 16 clips"),
+            ({"labels": [0, 1]}, "labels must be left out: each fold is a training of its own"),
+            ({"class_weight": "equal"}, "class_weight must be 'balanced' or numbers"),
+        ],
+    )
+    def test_refusals(self, sample_dir, options, message):
         data = create_dataset(sample_dir, frames=2)
-        with pytest.raises(ValueError, match="split_dir is missing"):
-            cross_validate(lambda: None, data, classes=["a", "b"], split="official")
+        with pytest.raises(ValueError, match=message):
+            cross_validate(lambda: None, data, **{"folds": 2} | options)
+
+    @pytest.mark.parametrize("folds", [2, "groups"])
+    def test_one_source_in_each_class(self, sample_dir, folds):
+        """A model would be tested on a class that it has never seen."""
+        data = create_dataset(sample_dir, frames=2)
+        with pytest.raises(ValueError, match="groups must tell apart at least two sources of a class"):
+            cross_validate(lambda: None, data, groups=data.labels, folds=folds)
 
 
 def test_memory_mapped_frames_are_not_copied(tmp_path):
@@ -213,7 +259,8 @@ class TestCompare:
         assert inner == [3, 3]
         assert one["parameters"] > 50_000  # the frozen ones count
         assert one["multiply_adds"] > 1e6
-        assert compare(sample_dir, [auto], **options, epochs=3) == [one]  # which are no part of its budget
+        del options["input_shape"]
+        assert compare(sample_dir, [auto], **options) == [one]  # of which FAST and SHAPE are no part
 
     def test_auto_is_refused_before_the_long_work(self, sample_dir, tmp_path, monkeypatch):
         with pytest.raises(ValueError, match=r"heads must be among .*, got nonsense"):
@@ -288,14 +335,54 @@ class TestCompare:
             ({"epoch": 3}, "options of train must be among .*, got epoch"),
             ({"loss": "hinge"}, "loss must be 'cross_entropy' or 'focal', got 'hinge'"),
             ({"resume": "state"}, "resume must be left out"),
+            ({"groups": [0]}, "groups must be left out"),
+            ({"labels": [0]}, "labels must be left out"),
+            ({"streams": "gray", "clip_seconds": 1}, "clip_seconds, streams must be left out"),
+            ({"split_dir": "lists"}, "split_dir must be left out without an official split, got 'lists' and"),
+            ({"seed": -1}, "seed must be a whole number in 0 to 4294967295, got -1"),
+            ({"seed": 2**32}, "seed must be a whole number in 0 to 4294967295, got 4294967296"),
+            ({"flow_method": "lk"}, "flow_method must be 'dis', 'farneback' or 'tvl1', got 'lk'"),
+            ({"flow_method": "farneback"}, "flow_method must be left out for clips without flow"),
+            ({"input_shape": (64, 64, 3)}, r"input_shape must be \(frames, height, width, channels\), got"),
+            ({"group_by": r"^[^/]+"}, "group_by must tell apart at least two sources of a class"),
         ],
     )
     def test_splits_and_options_are_checked_before_the_long_work(
         self, sample_dir, tmp_path, options, message
     ):
+        options = {"output_dir": tmp_path, "input_shape": SHAPE, "folds": 2} | options
         with pytest.raises(ValueError, match=message):
-            compare(sample_dir, [SMALL], output_dir=tmp_path, input_shape=SHAPE, **{"folds": 2} | options)
+            compare(sample_dir, [SMALL], **options)
         assert not list(tmp_path.iterdir())
+
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"epochs": 77},
+            {"mixup": 0.2, "learning_rate": 5.0},
+            {"input_shape": SHAPE},
+            {"flow_method": "dis"},
+        ],
+    )
+    def test_what_means_nothing_to_auto_alone(self, sample_dir, tmp_path, options):
+        names = ", ".join(sorted(options))
+        with pytest.raises(ValueError, match=f"^{names} must be left out where 'auto' is the only model"):
+            compare(sample_dir, ["auto"], output_dir=tmp_path, **options)
+        assert not list(tmp_path.iterdir())
+
+    def test_the_method_of_flow_is_that_of_the_clips(self, sample_dir, tmp_path, eager):
+        model, methods = Contestant("lrcn", {"filters": (2, 2, 2, 2), "units": 4}), []
+        options = {"input_shape": (4, 64, 64, 2), "folds": 2, **FAST}
+        for method in (None, "dis", "farneback"):
+            compare(sample_dir, [model], output_dir=tmp_path, flow_method=method, **options)
+            methods.append(np.load(tmp_path / "frames.npy"))
+        expected = create_dataset(
+            sample_dir, frames=4, streams="flow", flow_fields=1, flow_method="farneback"
+        )
+        assert np.array_equal(methods[0], methods[1])
+        assert not np.array_equal(methods[1], methods[2])
+        assert np.array_equal(methods[2], expected.features)
+        assert len(list((tmp_path / "rows").iterdir())) == 2
 
     def test_one_official_split_is_one_fold(self, sample_dir, tmp_path, eager):
         videos = list_videos(sample_dir)[0]

@@ -45,7 +45,7 @@ LEVELS = [
     ["_annotated_video", "_assumptions"],
     ["scoring", "duplicates", "shortcuts"],
     ["leakage"],
-    ["_stopping", "_recipe_of_clips", "calibration", "features", "heads", "pretrained"],
+    ["_stopping", "_recipe_of_clips", "_training_options", "calibration", "features", "heads", "pretrained"],
     ["_resolve"],
     ["feature_table", "training", "evaluation", "prediction", "live", "export"],
     ["_trials"],

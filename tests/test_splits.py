@@ -128,6 +128,33 @@ class TestByGroup:
         with pytest.raises(ValueError, match=r"groups must be at least 2 source videos, got \['one'\]"):
             split_by_group(paths, labels, group_of=lambda path: "one")
 
+    @pytest.mark.parametrize("seed", [-1, 2**32, 0.5, None])
+    def test_seed_out_of_range(self, seed):
+        paths, labels = ucf(groups=3)
+        message = f"seed must be a whole number in 0 to 4294967295, got {seed}"
+        for split in (split_by_group, split_at_random):
+            with pytest.raises(ValueError, match=message):
+                split(paths, labels, seed=seed)
+        for split in ("group", "random"):
+            with pytest.raises(ValueError, match=message):
+                list_folds(labels, labels, split=split, folds=2, seed=seed)
+
+    def test_identical_files_stand_on_one_side(self, tmp_path):
+        paths = []
+        for label in ("a", "b"):
+            for number in range(1, 9):  # 1 = 2, 3 = 4, and so on, under names that tell sources apart
+                paths.append(tmp_path / label / f"clip_g0{number}_c01.avi")
+                paths[-1].parent.mkdir(exist_ok=True)
+                paths[-1].write_text(f"{label}{(number + 1) // 2}")
+        labels = np.repeat([0, 1], 8)
+        content = np.array([path.read_text() for path in paths])
+        for seed in range(5):
+            for options in ({}, {"group_of": lambda path: path.stem}, {"data_dir": tmp_path}):
+                train, test = split_by_group(paths, labels, seed=seed, **options)
+                assert not set(content[train]) & set(content[test])
+        groups = read_groups(paths)
+        assert groups[0] == groups[1] != groups[2] == groups[3]
+
     @pytest.mark.real_data
     def test_real_names(self, real_data):
         paths = sorted((real_data / "surveillance_fights").glob("*/*.mp4"))

@@ -24,7 +24,7 @@ from harkeras.saving import load_model, save_model
 from harkeras.schedules import Schedule, cosine_schedule, step_schedule
 from harkeras.sources import Sources
 from harkeras.splits import split_by_group
-from harkeras.training import train
+from harkeras.training import check_options, train
 from harkeras.video import VideoWriter
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
@@ -733,6 +733,9 @@ class TestErrors:
             ({"mixup": -1}, "mixup must not be negative, got -1"),
             ({"sampling": "all"}, "sampling must be 'natural' or 'balanced', got 'all'"),
             ({"class_weight": {0: 1.0}}, r"class_weight must have the keys 0 to 1, got \{0: 1.0\}"),
+            ({"seed": -1}, "seed must be a whole number in 0 to 4294967295, got -1"),
+            ({"seed": 2**32}, "seed must be a whole number in 0 to 4294967295, got 4294967296"),
+            ({"learning_rate": -0.1}, "learning_rate must be above 0, got -0.1"),
         ],
     )
     def test_arguments(self, clips, make_model, options, message):
@@ -752,13 +755,53 @@ class TestErrors:
             train(make_model(), features[:0], labels[:0], **FAST)
 
 
+class TestCheckOptions:
+    """What can be judged without clips or a model, before a folder is read."""
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"classes_": ("a", "b")}, "options of train must be among .*, got classes_"),
+            ({"epochs": "3"}, "epochs must be a whole number, got '3'"),
+            ({"epochs": None}, "epochs must be a whole number, got None"),
+            ({"patience": 2.5}, "patience must be a whole number, got 2.5"),
+            ({"patience": 0}, "patience must be at least 1, got 0"),
+            ({"learning_rate": 0}, "learning_rate must be above 0, got 0"),
+            ({"learning_rate": np.nan}, "learning_rate must be a finite number or a schedule, got nan"),
+            ({"learning_rate": "fast"}, "learning_rate must be a finite number or a schedule, got 'fast'"),
+            ({"mixup": np.nan}, "mixup must be a finite number, got nan"),
+            ({"class_weight": "equal"}, "class_weight must be 'balanced' or numbers .*, got 'equal'"),
+            ({"class_weight": [1, 2]}, "class_weight must be 'balanced' or a number for each label, got"),
+            ({"class_weight": {"dark": 1.0}}, "class_weight must be 'balanced' or a number for each label"),
+            ({"class_weight": {0: -1.0, 1: 1.0}}, "class_weight must be .* that are not negative, got"),
+            ({"optimizer": "adam"}, "optimizer must be a Keras optimizer, got 'adam'"),
+            ({"augment": "flip"}, "augment must be a function of clips and a seed, got 'flip'"),
+            ({"callbacks": [print]}, "callbacks must be a sequence of Keras callbacks, got"),
+            ({"streams": "depth"}, "streams must be 'rgb', .* or 'pose', got 'depth'"),
+            ({"flow_method": "lk"}, "flow_method must be 'dis', 'farneback' or 'tvl1', got 'lk'"),
+            ({"seed": 1.5}, "seed must be a whole number in 0 to 4294967295, got 1.5"),
+        ],
+    )
+    def test_refused(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            check_options(options)
+
+    def test_allowed(self):
+        check_options({})
+        check_options({"class_weight": "balanced", "learning_rate": None, "seed": None, "batch_size": None})
+        check_options({"class_weight": {0: 0.5, 1: np.float32(2)}, "learning_rate": np.float32(0.1)})
+        check_options({"learning_rate": step_schedule(0.1, (5,)), "seed": np.int64(2**32 - 1)})
+        check_options({"learning_rate": keras.optimizers.schedules.ExponentialDecay(0.1, 5, 0.5)})
+        check_options({"augment": Pepper(), "callbacks": (keras.callbacks.TerminateOnNaN(),)})
+
+
 @pytest.mark.slow
 def test_two_processes_train_the_same_weights():
     code = """
 import hashlib, keras, numpy as np
 from harkeras.models import create_convlstm_model, create_lrcn_model
 from harkeras.splits import split_by_group
-from harkeras.training import train
+from harkeras.training import check_options, train
 labels, groups = np.arange(24) % 2, np.arange(24) // 4
 print(*split_by_group(list(map(str, groups)), labels, group_of=str))
 for build, shape, options in (
