@@ -32,7 +32,7 @@ from harkeras.recipe import TrainingRecord, read_channels
 from harkeras.saving import load_model, save_model
 from harkeras.shortcuts import class_shortcuts
 from harkeras.sources import FUNCTION, warn_if_unknown
-from harkeras.splits import Split, split_clips
+from harkeras.splits import Split, check_seed, split_clips
 from harkeras.training import check_options as check_training
 from harkeras.training import train
 
@@ -113,6 +113,7 @@ def train_on_folder(
         RuntimeError: If the loss is not a number in the first epoch.
         OSError: If the output folder cannot be written.
     """
+    check_seed(seed)
     options = dict(model_options or {})
     _check_model(model, options, training, input_shape, flow_method)
     folder = read_folder(data_dir, classes, group_by=group_by, copies=True)
