@@ -153,7 +153,7 @@ def read_groups(
 ) -> np.ndarray:
     """Find the source of each clip, see `find_sources`; a warning tells where it is not known.
 
-    Identical files have one source, whatever their names say; paths of no file are told apart by their text.
+    Names and folders are read, not the files: `find_sources(..., copies=True)` also joins identical ones.
 
     Args:
         video_paths: Paths of the clips, `data_dir/class/.../clip`.
@@ -163,7 +163,7 @@ def read_groups(
     Returns:
         str (N,), the source of each clip.
     """
-    sources = find_sources(video_paths, data_dir, group_by=group_of, copies=True)
+    sources = find_sources(video_paths, data_dir, group_by=group_of)
     warn_if_unknown(sources)
     return sources.groups
 

@@ -23,7 +23,7 @@ from sklearn.model_selection import (
 )
 
 from harkeras._group_balance import draw_test_groups
-from harkeras.sources import Sources, read_groups
+from harkeras.sources import Sources, join_groups, read_groups
 from harkeras.split_lists import split_by_files
 
 Split = Literal["group", "random", "official"]
@@ -61,7 +61,7 @@ def split_by_group(
         >>> train_rows, test_rows = split_by_group(video_paths, labels)
         >>> test_clips, test_labels = features[test_rows], labels[test_rows]
     """
-    groups = read_groups(video_paths, group_of, data_dir=data_dir)
+    groups, _ = join_groups(video_paths, read_groups(video_paths, group_of, data_dir=data_dir))
     return split_rows_by_group(labels, groups, test_size=test_size, seed=seed)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
 
-from harkeras.sources import read_groups
+from harkeras.sources import find_sources, read_groups
 from harkeras.split_lists import list_official_splits, split_by_files
 from harkeras.splits import list_folds, split_at_random, split_by_group, split_rows_by_group
 
@@ -152,7 +152,7 @@ class TestByGroup:
             for options in ({}, {"group_of": lambda path: path.stem}, {"data_dir": tmp_path}):
                 train, test = split_by_group(paths, labels, seed=seed, **options)
                 assert not set(content[train]) & set(content[test])
-        groups = read_groups(paths)
+        groups = find_sources(paths, copies=True).groups
         assert groups[0] == groups[1] != groups[2] == groups[3]
 
     @pytest.mark.real_data
