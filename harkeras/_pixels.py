@@ -71,7 +71,7 @@ def read_orientation(frame: av.VideoFrame) -> Orientation:
     # A frame whose side data PyAV has handed out refers to itself, and keeps its memory until Python looks
     # for such circles: a copy of 2 x 2 pixels keeps little.
     _replace_matrix(frame)
-    small = frame.reformat(2, 2, "gray8")
+    small = frame.reformat(2, 2, "gray8", interpolation="POINT", threads=1)
     try:
         data = small.side_data.get(Type.DISPLAYMATRIX)
     except (
