@@ -327,7 +327,7 @@ def evaluate(
 ) -> None:
     """Score a saved model on clips it has not seen."""
     with _quiet():
-        from harkeras.workflow import evaluate_on_folder
+        from harkeras.held_out import evaluate_on_folder
     evaluation = evaluate_on_folder(
         model,
         data_dir,

@@ -260,7 +260,7 @@ def _prepare(
         height=height,
         width=width,
         streams=streams,
-        flow_fields=max(flow_fields, 1),
+        flow_fields=flow_fields,
         flow_method=flow_method,
         workers=workers,
         cache=output_dir / "frames.npy",

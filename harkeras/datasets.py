@@ -22,7 +22,7 @@ from tqdm.auto import tqdm
 from harkeras._clip_cache import through_cache
 from harkeras.flow import FlowMethod, read_clip
 from harkeras.folders import ClipFolder, list_classes, list_videos, read_folder
-from harkeras.recipe import Streams, count_channels
+from harkeras.recipe import Interpolation, Streams, count_channels
 from harkeras.sources import Sources, find_sources, join_copies, warn_if_unknown
 from harkeras.splits import Split, split_clips
 from harkeras.video import VideoError, VideoInfo, iter_frames
@@ -230,6 +230,7 @@ def load_folder(
     streams: Streams = "rgb",
     flow_fields: int = 10,
     flow_method: FlowMethod = "dis",
+    interpolation: Interpolation = "area",
     workers: int | None = None,
     cache: str | os.PathLike | None = None,
     strict: bool = False,
@@ -245,7 +246,7 @@ def load_folder(
             raise ValueError(f"{name} must be at least 1, got {value}")
     shape = (frames, height, width, count_channels(streams, flow_fields))
     videos, labels = folder.video_paths, folder.labels
-    reader = _Reader(videos, labels, folder.classes, shape, workers, strict, flow_method)
+    reader = _Reader(videos, labels, folder.classes, shape, workers, strict, flow_method, interpolation)
     if cache is None:
         features = reader.read_into_memory()
     else:
@@ -329,10 +330,21 @@ def plot_clips(
 class _Reader:
     """Reads clips on all cores and hands them on in order, leaving out those that cannot be read."""
 
-    def __init__(self, videos, labels, classes, shape, workers: int, strict: bool, flow_method: FlowMethod):
+    def __init__(
+        self,
+        videos,
+        labels,
+        classes,
+        shape,
+        workers: int,
+        strict: bool,
+        flow_method: FlowMethod,
+        interpolation: Interpolation,
+    ):
         self.videos, self.labels, self.classes = videos, labels, classes
         self.shape = (len(videos), *shape)
-        self.workers, self.strict, self.flow_method = workers, strict, flow_method
+        self.workers, self.strict = workers, strict
+        self.flow_method, self.interpolation = flow_method, interpolation
         self.skipped: dict[int, str] = {}  # rows of `videos`, and why
 
     @property
@@ -357,6 +369,8 @@ class _Reader:
         if cache.suffix != ".npy":
             raise ValueError(f"cache must name a .npy file, got {cache}")
         settings = [_PIXELS_VERSION, self.shape[1:], *[self.flow_method] * (self.shape[-1] != 3)]
+        if self.interpolation != "area":
+            settings.append(self.interpolation)
         features, self.skipped = through_cache(
             cache, settings, self.videos, Path(data_dir), self.shape[1:], self.read, strict=self.strict
         )
@@ -388,7 +402,9 @@ class _Reader:
     def _read_clip(self, path: Path) -> np.ndarray | str:
         """Return a clip (T, H, W, C), or why there is none."""
         try:
-            return read_clip(path, self.shape[1:], flow_method=self.flow_method)
+            return read_clip(
+                path, self.shape[1:], flow_method=self.flow_method, interpolation=self.interpolation
+            )
         except (VideoError, OSError) as error:
             if self.strict:
                 raise

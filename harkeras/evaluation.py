@@ -176,8 +176,8 @@ def evaluate(
         VideoError: If no video of a `ClipDataset` can be read, or, where it is strict, if any cannot.
     """
     if isinstance(features, Dataset):
-        if groups is None and not features.sources.alone:
-            groups = features.groups
+        if groups is None:
+            groups = features.sources.independent
         split = features.split_words if split is None else split
     features, labels, classes = unpack_clips(model, features, labels, classes)
     if groups is not None and len(groups) != len(labels):

@@ -79,6 +79,11 @@ class Sources:
         return int((~self.known).sum())
 
     @property
+    def independent(self) -> np.ndarray | None:
+        """The groups, for an interval over whole sources; None where some source is not known."""
+        return None if self.alone else self.groups
+
+    @property
     def copies(self) -> int:
         """Number of clips whose content is that of another."""
         return 0 if self.copied is None else int(self.copied.sum())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import os
 import tempfile
 import warnings
@@ -12,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import keras
 import numpy as np
@@ -25,21 +24,21 @@ from harkeras.evaluation import Evaluation, evaluate, measure_latency
 from harkeras.feature_table import read_feature_table
 from harkeras.flow import FlowMethod
 from harkeras.folders import ClipFolder, read_folder
+from harkeras.held_out import evaluate_on_folder, scoring_batch_size
 from harkeras.leakage import leakage_report
 from harkeras.models import check_options, create_model, describe_unknown, list_models
 from harkeras.plots import plot_confusion_matrix, plot_metric
 from harkeras.recipe import TrainingRecord, read_channels
-from harkeras.saving import load_model, save_model
+from harkeras.saving import save_model
 from harkeras.shortcuts import class_shortcuts
-from harkeras.sources import FUNCTION, warn_if_unknown
+from harkeras.sources import warn_if_unknown
 from harkeras.splits import Split, check_seed, split_clips
 from harkeras.training import check_options as check_training
 from harkeras.training import train
 
-_logger = logging.getLogger("harkeras")
+__all__ = ["TrainedModel", "evaluate_on_folder", "train_on_folder"]
 
-# Clips of large frames are scored a few at a time, because what a network makes of them takes memory.
-_NUMBERS_PER_BATCH = 20_000_000
+_logger = logging.getLogger("harkeras")
 
 
 class TrainedModel(NamedTuple):
@@ -240,7 +239,7 @@ def _train_network(network, folder, splitting, shape, flow_method, cache, worker
         height=height,
         width=width,
         streams=streams,
-        flow_fields=max(flow_fields, 1),
+        flow_fields=flow_fields,
         flow_method=flow_method,
         workers=workers,
         cache=cache,
@@ -255,7 +254,9 @@ def _train_network(network, folder, splitting, shape, flow_method, cache, worker
         if getattr(network, "recipe", None) is None:  # in the first epoch: there is nothing to keep
             raise
         interrupted = True
-    score = partial(evaluate, network, test_set, split=words, batch_size=_batch_size(test_set.features))
+    score = partial(
+        evaluate, network, test_set, split=words, batch_size=scoring_batch_size(test_set.features)
+    )
     return _Job(network, folder, (train_rows, test_rows), score, network.history, interrupted)
 
 
@@ -287,7 +288,7 @@ def _train_auto(folder, splitting, input_shape, options, flow_method, cache, wor
         head_features(table, trained.chosen, test_rows),
         folder.labels[test_rows],
         classes=folder.classes,
-        groups=_known(folder, test_rows),
+        groups=folder.sources[test_rows].independent,
         split=words,
     )
 
@@ -335,19 +336,10 @@ def _save(network: keras.Model, output_dir: str | os.PathLike, evaluation: Evalu
         ) from error
 
 
-def _known(folder: ClipFolder, rows: np.ndarray) -> np.ndarray | None:
-    """Return the sources of some clips for an interval over whole sources; None where they are not known."""
-    return None if folder.sources.alone else folder.sources.groups[rows]
-
-
 def _only(folder: ClipFolder, video_paths: Sequence[Path]) -> ClipFolder:
     """Return the part of a folder that could be read."""
     readable = set(video_paths)
     return folder[np.array([row for row, path in enumerate(folder.video_paths) if path in readable])]
-
-
-def _batch_size(features) -> int:
-    return min(max(_NUMBERS_PER_BATCH // math.prod(features.shape[1:]), 1), 16)
 
 
 def _weights_can_be_had(options: dict[str, Any], cache: str | os.PathLike | None) -> bool:
@@ -364,127 +356,6 @@ def _weights_can_be_had(options: dict[str, Any], cache: str | os.PathLike | None
         )
         return False
     return True
-
-
-def evaluate_on_folder(
-    model: str | os.PathLike,
-    data_dir: str | os.PathLike,
-    *,
-    clips: Literal["held-out", "all"] = "held-out",
-    classes: Sequence[str] | None = None,
-    group_by: Callable[[Path], str] | None = None,
-    cache: str | os.PathLike | None = None,
-    workers: int | None = None,
-) -> Evaluation:
-    """Score a saved model on the clips of a folder that it was not trained on.
-
-    The model's recipe says what it was trained on; only the clips that are scored are decoded.
-
-    Args:
-        model: Path of a `.keras` file with a recipe.
-        data_dir: Folder with one folder of clips per class.
-        clips: "held-out" leaves out what the model was trained on, by the content of the files, their places
-            in the folder and their sources; what came later is scored. Of an official split, its test clips
-            are scored. "all" takes every clip, for a folder that the model has never seen.
-        classes: Folders of the classes, in the order of the model's; those of its recipe by default.
-        group_by: The function that named the sources in training, if one did; patterns are in the recipe.
-        cache: A `.npy` file to keep the frames in.
-        workers: Threads that decode; one per core by default.
-
-    Returns:
-        `Evaluation`, whose `split` says in words how many clips the model was trained on.
-
-    Raises:
-        FileNotFoundError: If the model or a folder is missing.
-        ValueError: If the model has no recipe, or one that does not say what it was trained on and "held-out"
-            is asked for; if nothing is left to score; or an argument is out of its range.
-    """
-    if clips not in ("held-out", "all"):
-        raise ValueError(f"clips must be 'held-out' or 'all', got {clips!r}")
-    network = load_model(model)
-    recipe = network.recipe
-    if recipe is None:
-        raise ValueError(f"{model} has no recipe: it was not saved by harkeras, so its classes are not known")
-    record = recipe.training
-    if record is None and clips == "held-out":
-        raise ValueError(
-            f"{model} does not say what it was trained on (an older version of harkeras, or a script, saved "
-            "it): pass clips='all' (--clips all) for a folder that it has never seen"
-        )
-    if classes is not None and len(classes) != len(recipe.classes):
-        raise ValueError(
-            f"classes must name a folder for each of the model's {len(recipe.classes)} classes, got "
-            f"{list(classes)}"
-        )
-    asked = recipe.classes if classes is None else classes
-    by, level = (record.group_by, record.level) if record else (None, None)
-    if by == FUNCTION:
-        if group_by is None and clips == "held-out":
-            raise ValueError(
-                "group_by is missing: a function named the sources that the model was trained on"
-            )
-        by = group_by
-    elif group_by is not None:
-        raise ValueError(f"group_by is in the model's file, {by!r}, got {group_by!r}")
-    folder = read_folder(data_dir, asked, group_by=by, level=level, copies=True)
-    rows, words = _rows_to_score(folder, folder.places(recipe.classes), record, clips)
-    loading = {
-        name: getattr(recipe, name) for name in ("frames", "height", "width", "streams", "flow_method")
-    }
-    loading |= {"flow_fields": max(recipe.flow_fields, 1), "workers": workers, "every_class": False}
-    if cache is None:
-        dataset = load_folder(folder[rows], **loading)
-    else:  # the cache holds all clips
-        dataset = load_folder(folder, **loading, cache=cache)
-        scored = {folder.video_paths[row] for row in rows}
-        dataset = dataset[[row for row, path in enumerate(dataset.video_paths) if path in scored]]
-    words = f"{len(dataset)} of {len(folder.video_paths)} clips of the folder; {words}"
-    evaluation = evaluate(network, dataset, split=words, batch_size=_batch_size(dataset.features))
-    return replace(evaluation, latency_seconds=measure_latency(network))
-
-
-def _rows_to_score(
-    folder: ClipFolder, places: list[str], record: TrainingRecord | None, clips: Literal["held-out", "all"]
-) -> tuple[np.ndarray, str]:
-    """Return which clips to score, and in words what they are to the model."""
-    count = len(folder.video_paths)
-    if record is None:
-        return np.arange(count), (
-            "the model does not say what it was trained on: if these were among it, accuracy is overstated"
-        )
-    digests = np.array([content_digest(path) for path in folder.video_paths])
-    trained = np.isin(digests, record.train_clips)
-    if clips == "all":
-        words = "none of which the model was trained on"
-        if trained.any():
-            words = f"{trained.sum()} of which the model was trained on: accuracy is overstated"
-        return np.arange(count), words
-    names = folder.sources.names
-    trained |= np.isin(places, record.train_paths)  # rewritten or converted since
-    seen = trained.copy()
-    if record.split == "group":
-        seen |= np.isin(names, record.train_groups)
-        seen |= np.isin(folder.sources.groups, folder.sources.groups[seen])  # copies join sources
-    elif record.split == "official":
-        seen |= ~np.isin(places, record.test_paths)
-    rows = np.flatnonzero(~seen)
-    if not len(rows):
-        raise ValueError(
-            f"{folder.data_dir} must hold clips that the model was not trained on, got none of {count}; if "
-            "the folder is another one whose names are alike, pass clips='all' (--clips all)"
-        )
-    why = "of no list of the official split" if record.split == "official" else "more of their sources"
-    words = (
-        f"the model was not trained on them ({record.split} split, seed {record.seed}); left out: "
-        f"{trained.sum()} that it was trained on, {(seen & ~trained).sum()} {why}"
-    )
-    new = int((~np.isin(np.array(places)[rows], record.test_paths)).sum())
-    if new:
-        words += f"; {new} of the clips came later or bear other names"
-    shared = len(set(names[rows].tolist()) & set(record.train_groups))
-    if shared:
-        words += f"; {shared} of their sources are in training too, so accuracy is overstated"
-    return rows, words
 
 
 def _write_report(

@@ -49,7 +49,7 @@ LEVELS = [
     ["_resolve"],
     ["feature_table", "training", "evaluation", "prediction", "live", "export"],
     ["_trials"],
-    ["auto", "fine_tuning", "probing", "_comparison_page"],
+    ["held_out", "auto", "fine_tuning", "probing", "_comparison_page"],
     ["cross_validation", "workflow"],
     ["comparison"],
     ["cli", "app"],

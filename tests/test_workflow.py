@@ -11,9 +11,10 @@ import pytest
 
 from harkeras import VideoWriter, create_sample_dataset, load_model, read_recipe, save_model
 from harkeras.flow import read_clip
+from harkeras.held_out import evaluate_on_folder
 from harkeras.sources import find_sources
 from harkeras.splits import split_clips
-from harkeras.workflow import evaluate_on_folder, train_on_folder
+from harkeras.workflow import train_on_folder
 
 SMALL = {"model": "lrcn", "input_shape": (4, 64, 64, 3), "epochs": 1, "batch_size": 8, "verbose": False}
 
@@ -160,7 +161,7 @@ class TestFoldersThatChange:
         assert "; 6 clips are in none of its lists" in trained.evaluation.split
         again = evaluate_on_folder(trained.path, folder)
         assert len(again.labels) == 2
-        assert "left out: 4 that it was trained on, 6 of no list of the official split" in again.split
+        assert "left out: 4 that it was trained on, 6 not in its test list" in again.split
 
     def test_a_folder_level_above_the_sources_that_came_later(self, train_on):
         trained, folder = train_on(*[place.replace("/p", "/rgb/p") for place in PEOPLE])
@@ -261,6 +262,21 @@ def test_a_model_that_does_not_say_what_it_was_trained_on(trained, sample_dir, t
         evaluate_on_folder(old, sample_dir)
     evaluation = evaluate_on_folder(old, sample_dir, clips="all")
     assert "if these were among it, accuracy is overstated" in evaluation.split
+
+
+def test_clips_are_read_as_the_recipe_says(trained, sample_dir, tmp_path, monkeypatch):
+    model, asked = load_model(trained.path), []
+    path = tmp_path / "model.keras"
+    save_model(model, path, recipe=replace(model.recipe, interpolation="bilinear"))
+    monkeypatch.setattr(
+        "harkeras.datasets.read_clip", lambda *a, **k: asked.append(k["interpolation"]) or read_clip(*a, **k)
+    )
+    bilinear = evaluate_on_folder(path, sample_dir)
+    assert asked == ["bilinear"] * 4
+    assert np.abs(bilinear.probabilities - trained.evaluation.probabilities).max() > 0
+    for _ in range(2):  # frames that were resized otherwise are not taken from a cache
+        assert evaluate_on_folder(trained.path, sample_dir, cache=tmp_path / "a.npy").loss != bilinear.loss
+        assert evaluate_on_folder(path, sample_dir, cache=tmp_path / "a.npy").loss == bilinear.loss
 
 
 def test_only_what_is_scored_is_decoded(trained, sample_dir, monkeypatch):

@@ -72,7 +72,7 @@ def score(name, clips, seed, cache):
         height=shape[1],
         width=shape[2],
         streams=streams,
-        flow_fields=max(fields, 1),
+        flow_fields=fields,
         cache=cache,
     )
     classes, groups = list_classes(clips), read_groups(paths)
