@@ -201,8 +201,9 @@ def train(
     """Train a model on a folder of clips.
 
     The model is scored on clips of source videos that it was not trained on, and saved beside its report.
-    Ctrl-C ends the training early; the best model so far is scored and saved. Epochs, batches, patience,
-    learning rate, augmentation and resume are for models that are trained from end to end, not for auto.
+    Ctrl-C after the first epoch ends the training early; the best model so far is scored and saved. Epochs,
+    batches, patience, learning rate, augmentation and resume are for models that are trained from end to end,
+    not for auto.
     """
     with _quiet():
         from harkeras.augment import default_augmentation

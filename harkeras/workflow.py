@@ -312,12 +312,15 @@ def _finish(
     path = _save(network, output_dir, evaluation)
     evaluation = replace(evaluation, latency_seconds=measure_latency(network))
     leaks = leakage_report(folder.video_paths, folder.sources.groups, *job.rows)
-    parts = [str(folder), *notes, str(leaks), "" if job.explain is None else job.explain(evaluation)]
+    left_out, training, explanation = len(asked.video_paths) - len(folder.video_paths), "", ""
     if job.history is not None:
-        trained = f"trained for {len(job.history.epoch)} epochs"
-        parts.insert(2, f"{trained}, when it was interrupted" if job.interrupted else trained)
-    if len(folder.video_paths) < len(asked.video_paths):
-        parts.insert(1, f"{len(asked.video_paths) - len(folder.video_paths)} clips could not be read")
+        epochs = len(job.history.epoch)
+        training = f"trained for {epochs} epoch{'' if epochs == 1 else 's'}"
+        training += ", when it was interrupted" if job.interrupted else ""
+    if job.explain is not None:
+        explanation = job.explain(evaluation)
+    unread = f"{left_out} clips could not be read" if left_out else ""
+    parts = [str(folder), unread, *notes, training, str(leaks), explanation]
     text = "\n".join(part for part in parts if part)
     return TrainedModel(
         network, path, evaluation, job.history, _write_report(path, evaluation, job.history, text)

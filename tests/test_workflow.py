@@ -34,7 +34,7 @@ def test_model_and_report_are_written_together(trained):
     assert "classes, and their clips: SittingDown (8), StandingUp (8)" in report
     assert "trained: lrcn on clips of 4 x 64 x 64 x 3 from " in report
     assert "seed 27, split group, test_size 0.25, epochs 1, batch_size 8" in report
-    assert "\ntrained for 1 epochs\n" in report
+    assert "\ntrained for 1 epoch\n" in report
     assert 'sources: 4 of 16 clips, the number after "_g" in the name, the same in every class' in report
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in trained.report[1:])
     assert not list(trained.path.parent.glob(".*"))
