@@ -1,6 +1,6 @@
-from .annotations import Annotation, cut_clips, read_annotations
-from .assets import Asset, find_asset, list_assets
-from .augment import (
+from .assets.store import Asset, find_asset, list_assets
+from .data.annotations import Annotation, cut_clips, read_annotations
+from .data.augment import (
     Add,
     Augmentation,
     ElasticDeformation,
@@ -15,27 +15,36 @@ from .augment import (
     default_augmentation,
     plot_augmentations,
 )
-from .auto import AutoTraining, train_auto
-from .batches import ClipDataset, class_weights
-from .calibration import (
-    calibrate,
-    expected_calibration_error,
-    fit_temperature,
-    plot_calibration,
-    tune_threshold,
+from .data.batches import ClipDataset, class_weights
+from .data.datasets import Dataset, create_dataset, median_clip_seconds, plot_clips
+from .data.folders import ClipFolder, list_classes, list_videos, read_folder
+from .data.images import ImageDataset, create_image_dataset, list_image_classes, read_image
+from .data.leakage import LeakageReport, leakage_report
+from .data.samples import SAMPLE_CLASSES, create_sample_dataset, create_sample_video
+from .data.sources import Sources, find_sources, read_groups
+from .data.split_lists import list_official_splits, split_by_files
+from .data.splits import split_at_random, split_by_group
+from .evaluation.comparison import Contestant, compare, plot_comparison
+from .evaluation.cross_validation import CrossValidation, cross_validate, cross_validate_auto
+from .evaluation.plots import plot_confusion_matrix, plot_metric
+from .evaluation.probing import (
+    MotionReport,
+    early_recognition,
+    grad_cam,
+    motion_report,
+    plot_early_recognition,
+    plot_grad_cam,
 )
-from .comparison import Contestant, compare, plot_comparison
-from .cross_validation import CrossValidation, cross_validate, cross_validate_auto
-from .datasets import Dataset, create_dataset, median_clip_seconds, plot_clips
-from .evaluation import Evaluation, evaluate
-from .feature_table import FeatureTable, read_feature_table
-from .features import backbone_features, frame_encoder
-from .fine_tuning import fine_tune
-from .flow import flow_extraction, optical_flow, plot_flow
-from .folders import ClipFolder, list_classes, list_videos, read_folder
-from .heads import create_head, fit_head
-from .images import ImageDataset, create_image_dataset, list_image_classes, read_image
-from .leakage import LeakageReport, leakage_report
+from .evaluation.scores import Evaluation, evaluate
+from .inference.prediction import (
+    ActionPrediction,
+    Segment,
+    VideoPrediction,
+    predict_image,
+    predict_on_video,
+    predict_single_action,
+)
+from .inference.streaming import ActionStream
 from .models import (
     count_multiply_adds,
     create_c3d_model,
@@ -72,37 +81,28 @@ from .models import (
     set_batch_norm_momentum,
     speed_up_groups,
 )
-from .plots import plot_confusion_matrix, plot_metric
-from .prediction import (
-    ActionPrediction,
-    Segment,
-    VideoPrediction,
-    predict_image,
-    predict_on_video,
-    predict_single_action,
-)
-from .pretrained import list_pretrained, load_pretrained
-from .probing import (
-    MotionReport,
-    early_recognition,
-    grad_cam,
-    motion_report,
-    plot_early_recognition,
-    plot_grad_cam,
-)
+from .models.saving import load_model, read_recipe, save_model
+from .pretrained.published import list_pretrained, load_pretrained
+from .pretrained.weights import load_weights
 from .recipe import Recipe
-from .samples import SAMPLE_CLASSES, create_sample_dataset, create_sample_video
-from .saving import load_model, read_recipe, save_model
-from .schedules import cosine_schedule, plateau_schedule, step_schedule
-from .sources import Sources, find_sources, read_groups
-from .split_lists import list_official_splits, split_by_files
-from .splits import split_at_random, split_by_group
-from .streaming import ActionStream
-from .training import train
-from .video import Frame, VideoError, VideoInfo, VideoWriter, frames_extraction, iter_frames
-from .weights import load_weights
+from .training.calibration import (
+    calibrate,
+    expected_calibration_error,
+    fit_temperature,
+    plot_calibration,
+    tune_threshold,
+)
+from .training.fine_tuning import fine_tune
+from .training.loop import train
+from .training.schedules import cosine_schedule, plateau_schedule, step_schedule
+from .transfer.auto import AutoTraining, train_auto
+from .transfer.feature_table import FeatureTable, read_feature_table
+from .transfer.features import backbone_features, frame_encoder
+from .transfer.heads import create_head, fit_head
+from .video.flow import flow_extraction, optical_flow, plot_flow
+from .video.reading import Frame, VideoError, VideoInfo, VideoWriter, frames_extraction, iter_frames
+from .video.youtube import DownloadedVideo, DownloadError, download_youtube_videos
 from .workflow import TrainedModel, train_on_folder
-from .youtube import DownloadedVideo, DownloadError, download_youtube_videos
 
 __all__ = [
     "SAMPLE_CLASSES",

@@ -23,7 +23,7 @@ from typing import Annotated, Literal, TextIO
 
 import typer
 
-from harkeras._text import printable
+from harkeras.base.text import printable
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -114,8 +114,8 @@ def demo(
     actions of a long video. It takes a few minutes.
     """
     with _quiet():
-        from harkeras.prediction import predict_on_video
-        from harkeras.samples import create_sample_dataset, create_sample_video
+        from harkeras.data.samples import create_sample_dataset, create_sample_video
+        from harkeras.inference.prediction import predict_on_video
         from harkeras.workflow import train_on_folder
     clips = create_sample_dataset(output_dir / "clips", seed=seed)
     trained = train_on_folder(
@@ -206,7 +206,7 @@ def train(
     not for auto.
     """
     with _quiet():
-        from harkeras.augment import default_augmentation
+        from harkeras.data.augment import default_augmentation
         from harkeras.workflow import train_on_folder
     options = dict(map(_option, option or []))
     shape = _input_shape(model, (frames, height, width), streams, flow_fields, options)
@@ -277,8 +277,8 @@ def compare(
     A row that is finished is not run again, so the command may be interrupted and repeated.
     """
     with _quiet():
-        from harkeras.comparison import Contestant, markdown_table
-        from harkeras.comparison import compare as compare_models
+        from harkeras.evaluation.comparison import Contestant, markdown_table
+        from harkeras.evaluation.comparison import compare as compare_models
     contestants = []
     for each in re.split(r",(?![^()]*\))", models):  # commas, but for those of a tuple
         name, *options = each.strip().split(":")
@@ -328,7 +328,7 @@ def evaluate(
 ) -> None:
     """Score a saved model on clips it has not seen."""
     with _quiet():
-        from harkeras.held_out import evaluate_on_folder
+        from harkeras.evaluation.held_out import evaluate_on_folder
     evaluation = evaluate_on_folder(
         model,
         data_dir,
@@ -401,14 +401,14 @@ def predict(
 
     Prints a timeline, or one action for the whole video with --single.
     """
-    from harkeras._addresses import is_playlist
-    from harkeras.youtube import download_youtube_videos, is_url
+    from harkeras.video.addresses import is_playlist
+    from harkeras.video.youtube import download_youtube_videos, is_url
 
     if single:
         _refuse_options(context, _OF_TIMELINES, _SINGLE)
     with _quiet():
-        from harkeras._resolve import check_model_exists
-        from harkeras.prediction import predict_on_video, predict_single_action
+        from harkeras.inference.prediction import predict_on_video, predict_single_action
+        from harkeras.inference.resolve import check_model_exists
     model = model or _newest_model()
     check_model_exists(model)
     path = video
@@ -456,7 +456,7 @@ def download(
     ] = None,
 ) -> None:
     """Download a video, or a part of it."""
-    from harkeras.youtube import download_youtube_videos
+    from harkeras.video.youtube import download_youtube_videos
 
     video = download_youtube_videos(
         url,
@@ -499,7 +499,7 @@ def cut(
 
     Bad rows are listed at the end; the others are cut. A second run cuts only what is missing.
     """
-    from harkeras.annotations import cut_clips, read_annotations
+    from harkeras.data.annotations import cut_clips, read_annotations
 
     ranges = read_annotations(
         annotations, videos, format=file_format, end_tag=end_tag, fps=fps, strict=strict

@@ -17,8 +17,8 @@ FORMAT_VERSION = 2
 # How long training clips are taken to be where nobody says; those of UCF are mostly of 3 to 7 seconds.
 DEFAULT_CLIP_SECONDS = 4.0
 
-# What a clip holds: frames in color or in gray, fields of optical flow (see `harkeras.flow`), color frames
-# with flow behind, or joints of a person.
+# What a clip holds: frames in color or in gray, fields of optical flow (see `harkeras.video.flow`), color
+# frames with flow behind, or joints of a person.
 Streams = Literal["rgb", "gray", "flow", "rgb+flow", "pose"]
 
 Interpolation = Literal["area", "bilinear"]
@@ -71,7 +71,7 @@ class TrainingRecord:
         level: Which folder inside the class folder names sources, 1 for the first; None if none does.
         train_groups: Sources of the clips trained on.
         test_groups: Sources that were held out.
-        train_clips: Digests of the content of the clips trained on, see `harkeras._files.content_digest`.
+        train_clips: Digests of the content of the clips trained on, see `harkeras.base.files.content_digest`.
         train_paths: Their places, class/.../clip without suffix.
         test_paths: The places of the clips that were held out.
         version: Version of harkeras.

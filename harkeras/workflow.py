@@ -16,25 +16,25 @@ from typing import Any, NamedTuple, get_args
 import keras
 import numpy as np
 
-from harkeras._files import check_target, content_digest, write_text, written_whole
-from harkeras._keras_state import seeded
-from harkeras.auto import check_weights, head_features, split_options, train_auto
-from harkeras.datasets import load_folder
-from harkeras.evaluation import Evaluation, evaluate, measure_latency
-from harkeras.feature_table import read_feature_table
-from harkeras.flow import FlowMethod
-from harkeras.folders import ClipFolder, read_folder
-from harkeras.held_out import evaluate_on_folder, scoring_batch_size
-from harkeras.leakage import leakage_report
+from harkeras.base.files import check_target, content_digest, write_text, written_whole
+from harkeras.base.keras_state import seeded
+from harkeras.data.datasets import load_folder
+from harkeras.data.folders import ClipFolder, read_folder
+from harkeras.data.leakage import leakage_report
+from harkeras.data.shortcuts import class_shortcuts
+from harkeras.data.sources import warn_if_unknown
+from harkeras.data.splits import Split, check_seed, split_clips
+from harkeras.evaluation.held_out import evaluate_on_folder, scoring_batch_size
+from harkeras.evaluation.plots import plot_confusion_matrix, plot_metric
+from harkeras.evaluation.scores import Evaluation, evaluate, measure_latency
 from harkeras.models import check_options, create_model, describe_unknown, list_models
-from harkeras.plots import plot_confusion_matrix, plot_metric
+from harkeras.models.saving import save_model
 from harkeras.recipe import TrainingRecord, read_channels
-from harkeras.saving import save_model
-from harkeras.shortcuts import class_shortcuts
-from harkeras.sources import warn_if_unknown
-from harkeras.splits import Split, check_seed, split_clips
-from harkeras.training import check_options as check_training
-from harkeras.training import train
+from harkeras.training.loop import check_options as check_training
+from harkeras.training.loop import train
+from harkeras.transfer.auto import check_weights, head_features, split_options, train_auto
+from harkeras.transfer.feature_table import read_feature_table
+from harkeras.video.flow import FlowMethod
 
 __all__ = ["TrainedModel", "evaluate_on_folder", "train_on_folder"]
 
@@ -293,7 +293,8 @@ def _train_auto(folder, splitting, input_shape, options, flow_method, cache, wor
     )
 
     def explain(evaluation: Evaluation) -> str:
-        return f"{trained.report}\n{trained.compare_with_test(evaluation)}".strip()
+        interval = evaluation.group_interval or evaluation.interval
+        return f"{trained.report}\n{trained.compare_with_test(evaluation.accuracy, interval)}".strip()
 
     return _Job(trained.model, folder, (train_rows, test_rows), score, explain=explain)
 

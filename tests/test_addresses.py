@@ -1,7 +1,7 @@
 import pytest
 
-from harkeras._addresses import is_playlist, refuse_address
-from harkeras.video import VideoInfo, frames_extraction
+from harkeras.video.addresses import is_playlist, refuse_address
+from harkeras.video.reading import VideoInfo, frames_extraction
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harkeras import Annotation, VideoInfo, read_annotations
-from harkeras._annotation_formats import VideoFolder, find_format, to_label, to_seconds
-from harkeras._clip_index import ClipIndex, class_of
+from harkeras.data._annotation_formats import VideoFolder, find_format, to_label, to_seconds
+from harkeras.data._clip_index import ClipIndex, class_of
 
 
 @pytest.fixture

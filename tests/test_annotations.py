@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from harkeras import Annotation, VideoInfo, cut_clips, iter_frames, list_videos, read_annotations, read_groups
-from harkeras.youtube import DownloadedVideo, DownloadError
+from harkeras.video.youtube import DownloadedVideo, DownloadError
 
 ROOT = Path(__file__).resolve().parents[1]
 

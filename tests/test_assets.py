@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from harkeras import assets
-from harkeras._asset_table import ASSETS, Asset
+from harkeras.assets import store as assets
+from harkeras.assets.table import ASSETS, Asset
 
 CONTENT = bytes(range(256)) * 8192  # 2 MiB
 SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
@@ -261,7 +261,7 @@ class TestImageNet:
     @pytest.fixture
     def listed(self, tmp_path, monkeypatch):
         """A file of weights under the name that the table has for a backbone, and these weights."""
-        from harkeras.models._backbones import image_backbone
+        from harkeras.models.backbones import image_backbone
 
         model = image_backbone("mobilenet_v2_0.35", (32, 32, 3))
         model.save_weights(tmp_path / "mine.weights.h5")
@@ -273,7 +273,7 @@ class TestImageNet:
 
     def test_takes_the_file(self, listed):
         from harkeras.models import create_mobilenet_v2_model
-        from harkeras.models._backbones import create_backbone
+        from harkeras.models.backbones import create_backbone
 
         backbone = create_backbone("mobilenet_v2_0.35", (64, 64, 3), weights="imagenet")
         assert all(map(np.array_equal, backbone.get_weights(), listed))
@@ -295,7 +295,7 @@ class TestImageNet:
     @pytest.mark.real_data
     @pytest.mark.parametrize("backbone", ["mobilenet_v2", "mobilenet_v2_0.35"])
     def test_real_files(self, real_data, monkeypatch, backbone):
-        from harkeras.models._backbones import create_backbone
+        from harkeras.models.backbones import create_backbone
 
         folder = real_data.parent / "models"
         monkeypatch.setenv(assets.FOLDER_VARIABLE, str(folder))

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from harkeras.prediction import predict_image, predict_on_video, predict_single_action
+from harkeras.inference.prediction import predict_image, predict_on_video, predict_single_action
 from harkeras.recipe import Recipe
-from harkeras.video import VideoWriter
+from harkeras.video.reading import VideoWriter
 
 CLASSES = ("red", "green", "blue")
 PREDICT = pytest.mark.parametrize("predict", [predict_single_action, predict_on_video])

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from harkeras import augment, cli
-from harkeras.augment import (
+from harkeras import cli
+from harkeras.data import augment
+from harkeras.data.augment import (
     Add,
     Augmentation,
     ClipFilter,
@@ -26,9 +27,9 @@ from harkeras.augment import (
     default_augmentation,
     plot_augmentations,
 )
-from harkeras.batches import Batches
-from harkeras.flow import optical_flow, to_uint8
-from harkeras.training import train
+from harkeras.data.batches import Batches
+from harkeras.training.loop import train
+from harkeras.video.flow import optical_flow, to_uint8
 
 COLOURS = (Add, Multiply, Salt, Pepper, GaussianBlur)
 PLACES = (ElasticDeformation, HorizontalFlip, RandomResizedCrop)
@@ -260,7 +261,7 @@ class TestAugmentation:
 
     def test_two_processes_agree(self):
         code = (
-            "import hashlib, numpy as np; from harkeras.augment import *\n"
+            "import hashlib, numpy as np; from harkeras.data.augment import *\n"
             "clips = np.random.default_rng(0).integers(0, 256, (4, 5, 24, 32, 7), dtype=np.uint8)\n"
             "filters = [Add(), Salt(), ElasticDeformation(), RandomResizedCrop(), TimeCrop()]\n"
             "print(hashlib.sha256(Augmentation(filters, 'some')(clips, 9).tobytes()).hexdigest())"
@@ -272,7 +273,9 @@ class TestAugmentation:
 
     def test_refusals(self):
         for filters in ([], [layers.RandomFlip()]):
-            with pytest.raises(ValueError, match=r"filters must be one or more filters of harkeras.augment"):
+            with pytest.raises(
+                ValueError, match=r"filters must be one or more filters of harkeras.data.augment"
+            ):
                 Augmentation(filters)
         with pytest.raises(ValueError, match="mode must be 'one', 'some' or 'all', got 'any'"):
             Augmentation([Add()], "any")

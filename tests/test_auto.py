@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 
 from harkeras import VideoWriter, predict_on_video, predict_single_action, read_recipe
-from harkeras._trials import score, smallest_input
-from harkeras.auto import head_features, train_auto
-from harkeras.calibration import fit_temperature
-from harkeras.datasets import list_videos
-from harkeras.evaluation import evaluate
-from harkeras.feature_table import Input, read_feature_table
-from harkeras.intervals import clustered_interval
-from harkeras.splits import read_groups
-from harkeras.training import train
+from harkeras.data.datasets import list_videos
+from harkeras.data.intervals import clustered_interval
+from harkeras.data.splits import read_groups
+from harkeras.evaluation.scores import evaluate
+from harkeras.training.calibration import fit_temperature
+from harkeras.training.loop import train
+from harkeras.transfer._trials import score, smallest_input
+from harkeras.transfer.auto import head_features, train_auto
+from harkeras.transfer.feature_table import Input, read_feature_table
 from harkeras.workflow import evaluate_on_folder, train_on_folder
 
 SMALL = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((4, 32, 32), (6, 32))}
@@ -149,15 +149,17 @@ def test_cross_validation_and_test_that_disagree_are_told(table, labels):
     assert result.interval == clustered_interval(result.chosen.probabilities.argmax(axis=1) == labels, groups)
     values = head_features(table, result.chosen, rows)
     same = evaluate(result.head, values, labels, classes=("a", "b"), groups=groups)
-    assert result.compare_with_test(same) == ""
+    assert result.compare_with_test(same.accuracy, same.group_interval) == ""
     other = evaluate(result.head, values, 1 - labels, classes=("a", "b"), groups=groups)
-    words = result.compare_with_test(other)
+    words = result.compare_with_test(other.accuracy, other.group_interval)
     assert "disagree by more than chance: " in words
     assert "The test is the one to believe." in words
     low, high = other.group_interval
     assert f"{other.accuracy:.3f} ({low:.3f} to {high:.3f}) on the test clips" in words
     worse = result._replace(interval=(0.1, 0.2))
-    assert "overstates the accuracy of the test" in worse.compare_with_test(same)
+    assert "overstates the accuracy of the test" in worse.compare_with_test(
+        same.accuracy, same.group_interval
+    )
 
 
 def test_probabilities_are_made_honest(table, labels):

@@ -9,13 +9,13 @@ import pytest
 from keras import layers
 from sklearn.utils.class_weight import compute_class_weight
 
-from harkeras.batches import Batches, ClipDataset, class_weights
-from harkeras.datasets import median_clip_seconds
-from harkeras.evaluation import evaluate
-from harkeras.flow import read_clip
-from harkeras.folders import list_videos
-from harkeras.training import train
-from harkeras.video import VideoError, VideoInfo
+from harkeras.data.batches import Batches, ClipDataset, class_weights
+from harkeras.data.datasets import median_clip_seconds
+from harkeras.data.folders import list_videos
+from harkeras.evaluation.scores import evaluate
+from harkeras.training.loop import train
+from harkeras.video.flow import read_clip
+from harkeras.video.reading import VideoError, VideoInfo
 
 LABELS = np.array([0] * 12 + [1] * 3 + [2] * 6)
 WEIGHTS = [21 / 36, 21 / 9, 21 / 18]  # 21 clips of 3 classes

@@ -5,19 +5,19 @@ import keras
 import numpy as np
 import pytest
 
-from harkeras.calibration import (
+from harkeras.data.datasets import Dataset
+from harkeras.data.sources import Sources
+from harkeras.evaluation.scores import evaluate
+from harkeras.inference.decisions import Decider, Window, name_classes
+from harkeras.models.saving import load_model, save_model
+from harkeras.recipe import Recipe
+from harkeras.training.calibration import (
     calibrate,
     expected_calibration_error,
     fit_temperature,
     plot_calibration,
     tune_threshold,
 )
-from harkeras.datasets import Dataset
-from harkeras.decisions import Decider, Window, name_classes
-from harkeras.evaluation import evaluate
-from harkeras.recipe import Recipe
-from harkeras.saving import load_model, save_model
-from harkeras.sources import Sources
 
 
 @pytest.fixture(scope="module")

@@ -299,7 +299,9 @@ def test_compare(run, sample_dir, tmp_path):
 
 def test_compare_on_optical_flow(run, sample_dir, monkeypatch):
     asked = {}
-    monkeypatch.setattr("harkeras.comparison.compare", lambda *args, **options: asked.update(options) or [])
+    monkeypatch.setattr(
+        "harkeras.evaluation.comparison.compare", lambda *args, **options: asked.update(options) or []
+    )
     assert run("compare", sample_dir, "--streams", "rgb+flow", "--flow-fields", 2)[0] == 0
     assert asked["input_shape"] == (20, 64, 64, 7)
 

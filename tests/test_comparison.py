@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import harkeras.cross_validation
-from harkeras.augment import Pepper
-from harkeras.comparison import COLUMNS, Contestant, compare
-from harkeras.cross_validation import cross_validate, cross_validate_auto
-from harkeras.datasets import create_dataset, list_classes, list_videos
-from harkeras.feature_table import read_feature_table
+import harkeras.evaluation.cross_validation
+from harkeras.data.augment import Pepper
+from harkeras.data.datasets import create_dataset, list_classes, list_videos
+from harkeras.data.splits import list_folds
+from harkeras.evaluation.comparison import COLUMNS, Contestant, compare
+from harkeras.evaluation.cross_validation import cross_validate, cross_validate_auto
 from harkeras.models import create_lrcn_model
-from harkeras.schedules import Schedule, cosine_schedule
-from harkeras.splits import list_folds
+from harkeras.training.schedules import Schedule, cosine_schedule
+from harkeras.transfer.feature_table import read_feature_table
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
 
@@ -188,9 +188,9 @@ def test_memory_mapped_frames_are_not_copied(tmp_path):
 import resource, sys
 import keras, numpy as np
 from pathlib import Path
-from harkeras.cross_validation import cross_validate
-from harkeras.datasets import Dataset
-from harkeras.sources import Sources
+from harkeras.evaluation.cross_validation import cross_validate
+from harkeras.data.datasets import Dataset
+from harkeras.data.sources import Sources
 shape = (600, 1, 408, 408, 3)
 features = np.lib.format.open_memmap(sys.argv[1], "w+", np.uint8, shape)
 features.flush()
@@ -247,9 +247,9 @@ class TestCompare:
         auto = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((4, 32, 32),)}
         auto = Contestant("auto", auto | {"heads": ("mean_diff",), "folds": 3})
         inner = []
-        real = harkeras.cross_validation.train_auto
+        real = harkeras.evaluation.cross_validation.train_auto
         monkeypatch.setattr(
-            harkeras.cross_validation,
+            harkeras.evaluation.cross_validation,
             "train_auto",
             lambda *args, **options: inner.append(options["folds"]) or real(*args, **options),
         )

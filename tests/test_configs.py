@@ -9,10 +9,10 @@ import keras
 import numpy as np
 import pytest
 
-from harkeras._configs import plain_config
-from harkeras.augment import Augmentation, HorizontalFlip, Pepper, default_augmentation
+from harkeras.base.configs import plain_config
+from harkeras.data.augment import Augmentation, HorizontalFlip, Pepper, default_augmentation
 from harkeras.models import create_lrcn_model
-from harkeras.schedules import cosine_schedule, plateau_schedule, step_schedule
+from harkeras.training.schedules import cosine_schedule, plateau_schedule, step_schedule
 
 SCHEDULES = keras.optimizers.schedules
 MAKERS = [

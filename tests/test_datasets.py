@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import harkeras.datasets
-from harkeras.datasets import create_dataset, list_classes, list_videos, median_clip_seconds, plot_clips
-from harkeras.flow import read_clip
-from harkeras.video import VideoError
+import harkeras.data.datasets
+from harkeras.data.datasets import create_dataset, list_classes, list_videos, median_clip_seconds, plot_clips
+from harkeras.video.flow import read_clip
+from harkeras.video.reading import VideoError
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = {"frames": 4, "height": 16, "width": 24}
@@ -58,7 +58,7 @@ def reads(monkeypatch):
         seen.append(path.name)
         return read_clip(path, shape, **options)
 
-    monkeypatch.setattr(harkeras.datasets, "read_clip", spy)
+    monkeypatch.setattr(harkeras.data.datasets, "read_clip", spy)
     return seen
 
 
@@ -74,10 +74,10 @@ def interrupt(monkeypatch):
             return read_clip(path, shape, **options)
 
         with monkeypatch.context() as patch:
-            patch.setattr(harkeras.datasets, "read_clip", read)
+            patch.setattr(harkeras.data.datasets, "read_clip", read)
             # One after the other: what is read ahead of the clip that is written would be lost.
             patch.setattr(
-                harkeras.datasets, "in_order", lambda read, paths, workers: (read(p) for p in paths)
+                harkeras.data.datasets, "in_order", lambda read, paths, workers: (read(p) for p in paths)
             )
             yield
 
@@ -187,7 +187,7 @@ class TestCreateDataset:
             threading.Event().wait(0.02 if path.name == "a.mp4" else 0)
             return np.full(shape, hash(path.name) % 251, np.uint8)
 
-        monkeypatch.setattr(harkeras.datasets, "read_clip", read)
+        monkeypatch.setattr(harkeras.data.datasets, "read_clip", read)
         features, _, paths = create_dataset(data_dir, **SIZE, workers=3)
         assert features[:, 0, 0, 0, 0].tolist() == [hash(path.name) % 251 for path in paths]
         assert len(paths) == 65
@@ -362,7 +362,9 @@ class TestCache:
 
     def test_unchanged_files_are_not_read_again(self, data_dir, cache, monkeypatch):
         create_dataset(data_dir, **SIZE, cache=cache)
-        monkeypatch.setattr("harkeras._clip_cache.content_digest", lambda path: pytest.fail("read again"))
+        monkeypatch.setattr(
+            "harkeras.data._clip_cache.content_digest", lambda path: pytest.fail("read again")
+        )
         create_dataset(data_dir, **SIZE, cache=cache)
 
     def test_damaged_pixels_are_read_anew(self, data_dir, cache, reads):
@@ -447,7 +449,7 @@ class TestCache:
 
     def test_a_killed_process_leaves_no_cache_but_what_it_read(self, data_dir, cache, reads):
         code = f"""
-import os, harkeras.datasets as d
+import os, harkeras.data.datasets as d
 read = d.read_clip
 d.read_clip = lambda path, *args, **kw: os._exit(9) if path.name == "e.mp4" else read(path, *args, **kw)
 d.in_order = lambda read, paths, workers: (read(path) for path in paths)
@@ -519,11 +521,11 @@ def test_peak_memory(data_dir, tmp_path):
     for count in range(300):
         shutil.copy(data_dir / "Run/a.mp4", data_dir / f"Run/{count}.mp4")
     code = """
-import resource, sys, harkeras.datasets
+import resource, sys, harkeras.data.datasets
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-harkeras.video.frames_extraction(sys.argv[1] + "/Run/a.mp4")
+harkeras.video.reading.frames_extraction(sys.argv[1] + "/Run/a.mp4")
 before = peak()
-features = harkeras.datasets.create_dataset(sys.argv[1], workers=2, cache=sys.argv[2] or None).features
+features = harkeras.data.datasets.create_dataset(sys.argv[1], workers=2, cache=sys.argv[2] or None).features
 print(peak() - before, features.nbytes / 2**20)"""
 
     def measure(cache):

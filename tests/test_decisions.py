@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harkeras.decisions import UNSURE, Decider, Window
+from harkeras.inference.decisions import UNSURE, Decider, Window
 
 CLASSES = ("Fight", "NoFight", "Walk")
 

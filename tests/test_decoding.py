@@ -9,14 +9,14 @@ import keras
 import numpy as np
 import pytest
 
-import harkeras._decoding
-from harkeras._decoding import Source
-from harkeras.annotations import Annotation, cut_clips
-from harkeras.batches import ClipDataset
-from harkeras.flow import FlowStack, flow_extraction
-from harkeras.prediction import predict_on_video
+import harkeras.video.decoding
+from harkeras.data.annotations import Annotation, cut_clips
+from harkeras.data.batches import ClipDataset
+from harkeras.inference.prediction import predict_on_video
 from harkeras.recipe import Recipe
-from harkeras.video import VideoError, VideoInfo, frames_extraction, iter_decoded, iter_frames
+from harkeras.video.decoding import Source
+from harkeras.video.flow import FlowStack, flow_extraction
+from harkeras.video.reading import VideoError, VideoInfo, frames_extraction, iter_decoded, iter_frames
 
 FRAMES = 75
 OPEN_GOP = {"b_frames": 3, "x264opts": "open-gop=1:bframes=3:b-pyramid=2:keyint=12"}
@@ -465,7 +465,7 @@ class TestPixels:
     @pytest.mark.parametrize("name", ["large.mp4", "large.mkv"])
     def test_frames_beyond_the_limit(self, encode_here, monkeypatch, name):
         video = encode_here(name, range(3), height=128, width=256)
-        monkeypatch.setattr(harkeras._decoding, "MAX_PIXELS", 128 * 256 - 1)
+        monkeypatch.setattr(harkeras.video.decoding, "MAX_PIXELS", 128 * 256 - 1)
         for read in (
             VideoInfo.read,
             frames_extraction,
@@ -549,7 +549,7 @@ class TestScanCache:
         assert len(decoded) < 100
 
     def test_memory_is_bounded(self, encode_here):
-        cache = type(harkeras._decoding._scans)()
+        cache = type(harkeras.video.decoding._scans)()
         scan = Source(encode_here("clip.mp4")).scan
         cache._MAX_FRAMES = 4 * FRAMES
         for key in range(10):

@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from harkeras.drawing import TimelineStrip, class_colour, draw_caption
+from harkeras.video.drawing import TimelineStrip, class_colour, draw_caption
 
 CLASSES = tuple("abcdefghij")
 SIZES = [(240, 320), (720, 1280), (1280, 720), (64, 64)]

@@ -3,10 +3,10 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from harkeras.datasets import list_videos
-from harkeras.duplicates import _near, find_duplicates, perceptual_hash
-from harkeras.sources import read_groups
-from harkeras.video import VideoWriter, frames_extraction
+from harkeras.data.datasets import list_videos
+from harkeras.data.duplicates import _near, find_duplicates, perceptual_hash
+from harkeras.data.sources import read_groups
+from harkeras.video.reading import VideoWriter, frames_extraction
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_recall_fscore_support
 
-from harkeras.datasets import Dataset
-from harkeras.evaluation import evaluate, measure_latency
-from harkeras.intervals import clustered_interval
+from harkeras.data.datasets import Dataset
+from harkeras.data.intervals import clustered_interval
+from harkeras.evaluation.scores import evaluate, measure_latency
 from harkeras.recipe import Recipe
 
 CLASSES = ("Fall", "Run", "Wave")

@@ -11,10 +11,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from harkeras import features as module
-from harkeras.features import backbone_features, frame_encoder, keep_parts, part_sizes
-from harkeras.flow import read_clip
-from harkeras.heads import (
+from harkeras.inference.streaming import split_per_frame
+from harkeras.transfer import features as module
+from harkeras.transfer.features import backbone_features, frame_encoder, keep_parts, part_sizes
+from harkeras.transfer.heads import (
     HEADS,
     average_heads,
     create_head,
@@ -23,7 +23,7 @@ from harkeras.heads import (
     join,
     statistics_of,
 )
-from harkeras.streaming import split_per_frame
+from harkeras.video.flow import read_clip
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +193,7 @@ def test_statistics_are_what_they_are_called():
 
 @pytest.mark.parametrize("name", ["lstm", "tcn"])
 def test_the_seed_covers_weights_order_and_dropout(name, monkeypatch):
-    monkeypatch.setattr("harkeras.heads._EPOCHS", 2)
+    monkeypatch.setattr("harkeras.transfer.heads._EPOCHS", 2)
     features, labels = make_features()
     said = []
     for other in (1, 2):  # what was drawn before makes no difference

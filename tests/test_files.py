@@ -9,8 +9,8 @@ import warnings
 
 import pytest
 
-from harkeras import _files
-from harkeras._files import (
+from harkeras.base import files as _files
+from harkeras.base.files import (
     check_target,
     content_digest,
     locked,

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from harkeras.features import frame_encoder
-from harkeras.fine_tuning import TwoRates, find_backbone, fine_tune, release
-from harkeras.heads import create_head, join
 from harkeras.models import create_cnn_lstm_model, create_single_frame_model
-from harkeras.saving import load_model, save_model
-from harkeras.training import train
+from harkeras.models.saving import load_model, save_model
+from harkeras.training.fine_tuning import TwoRates, find_backbone, fine_tune, release
+from harkeras.training.loop import train
+from harkeras.transfer.features import frame_encoder
+from harkeras.transfer.heads import create_head, join
 
 ONE_EPOCH = {
     "classes": ["dark", "bright"],

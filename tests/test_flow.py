@@ -3,9 +3,15 @@ import keras
 import numpy as np
 import pytest
 
-from harkeras._video_windows import blocks as blocks_of
-from harkeras.datasets import create_dataset
-from harkeras.flow import (
+from harkeras.data.datasets import create_dataset
+from harkeras.inference._video_windows import blocks as blocks_of
+from harkeras.inference.prediction import predict_on_video, predict_single_action
+from harkeras.inference.streaming import ActionStream
+from harkeras.models import create_two_stream_model
+from harkeras.models.saving import save_model
+from harkeras.recipe import Recipe, count_channels, read_channels
+from harkeras.training.loop import train
+from harkeras.video.flow import (
     FlowStack,
     flow_extraction,
     flow_size,
@@ -16,13 +22,7 @@ from harkeras.flow import (
     read_clip,
     to_uint8,
 )
-from harkeras.models import create_two_stream_model
-from harkeras.prediction import predict_on_video, predict_single_action
-from harkeras.recipe import Recipe, count_channels, read_channels
-from harkeras.saving import save_model
-from harkeras.streaming import ActionStream
-from harkeras.training import train
-from harkeras.video import VideoError, VideoInfo, VideoWriter, frames_extraction
+from harkeras.video.reading import VideoError, VideoInfo, VideoWriter, frames_extraction
 
 METHODS = ["dis", "farneback", *(["tvl1"] if hasattr(cv2, "optflow") else [])]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harkeras.folders import list_classes, list_videos, read_folder
+from harkeras.data.folders import list_classes, list_videos, read_folder
 
 CLASSES = ("Falling", "Running", "Walking")
 

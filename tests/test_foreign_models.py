@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from keras import layers
 
-from harkeras._foreign_models import check_model_file
-from harkeras._resolve import resolve_model
+from harkeras.inference._foreign_models import check_model_file
+from harkeras.inference.prediction import predict_image, predict_on_video, predict_single_action
+from harkeras.inference.resolve import resolve_model
 from harkeras.models import create_lrcn_model
-from harkeras.prediction import predict_image, predict_on_video, predict_single_action
+from harkeras.models.saving import load_model, save_model
 from harkeras.recipe import Recipe
-from harkeras.saving import load_model, save_model
-from harkeras.video import frames_extraction
+from harkeras.video.reading import frames_extraction
 
 SHAPE = (4, 16, 16, 3)
 KNOWN = {"normalize": False, "channel_order": "rgb", "clip_seconds": 9.0}
@@ -308,7 +308,7 @@ class TestProbabilities:
         inputs = keras.Input(SHAPE)
         model = keras.Model(inputs, layers.Average()([dense_model()(inputs), dense_model()(inputs)]))
         assert resolve(model)[0] is model
-        monkeypatch.setattr("harkeras._foreign_models._try", None)
+        monkeypatch.setattr("harkeras.inference._foreign_models._try", None)
         assert resolve(model)[0] is model
 
     def test_models_of_ours_are_taken_as_they_are(self):

@@ -3,13 +3,13 @@ import keras
 import numpy as np
 import pytest
 
-from harkeras.evaluation import evaluate
-from harkeras.images import create_image_dataset, list_image_classes, read_image
-from harkeras.prediction import predict_image, predict_single_action
+from harkeras.data.images import create_image_dataset, list_image_classes, read_image
+from harkeras.evaluation.scores import evaluate
+from harkeras.inference.prediction import predict_image, predict_single_action
+from harkeras.models.saving import load_model, save_model
 from harkeras.recipe import Recipe
-from harkeras.saving import load_model, save_model
-from harkeras.training import train
-from harkeras.video import VideoError
+from harkeras.training.loop import train
+from harkeras.video.reading import VideoError
 
 JUMPING, RUNNING = ("x.bmp", "y.webp", "z.jpeg"), ("a.png", "b.JPG", "größe 图.png")
 RED, GREEN, BLUE, WHITE = (250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 250)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harkeras.saving import read_recipe
+from harkeras.models.saving import read_recipe
 
 ROOT = Path(__file__).parents[1]
 EPOCHS = 5000  # more than the test has time for
@@ -69,10 +69,10 @@ def test_train_keeps_the_best_model_so_far(train_command, tmp_path):
 def test_train_in_the_first_epoch_saves_nothing(train_command, sample_dir, tmp_path):
     code = """
 import os, signal, sys
-import harkeras._stopping, harkeras.cli
+import harkeras.training._stopping, harkeras.cli
 def press_ctrl_c(self, batch, logs=None):
     os.kill(os.getpid(), signal.SIGINT)
-harkeras._stopping.Stopper.on_train_batch_end = press_ctrl_c
+harkeras.training._stopping.Stopper.on_train_batch_end = press_ctrl_c
 sys.argv = ["harkeras", *sys.argv[1:]]
 harkeras.cli.main()"""
     process = start(tmp_path, "-c", code, *train_command[2:])

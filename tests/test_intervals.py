@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies
 from scipy.stats import binomtest
 
-from harkeras.intervals import clustered_interval, wilson_interval
+from harkeras.data.intervals import clustered_interval, wilson_interval
 
 
 @pytest.mark.parametrize(("hits", "clips"), [(98, 122), (113, 122), (0, 5), (5, 5), (1, 1)])

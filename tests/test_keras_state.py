@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from harkeras._keras_state import seeded
-from harkeras.heads import create_head, fit_head
+from harkeras.base.keras_state import seeded
 from harkeras.models import create_lrcn_model, model_table
-from harkeras.models._registry import count_parameters, no_weights
+from harkeras.models.registry import count_parameters, no_weights
+from harkeras.transfer.heads import create_head, fit_head
 
 
 def draws():
@@ -68,7 +68,7 @@ def test_fitting_a_head_does_not_seed_the_caller():
 
 
 def test_the_dtype_policy_survives(monkeypatch):
-    monkeypatch.setattr("harkeras.models._table.list_models", lambda *kind: [] if kind else ["lrcn"])
+    monkeypatch.setattr("harkeras.models.table.list_models", lambda *kind: [] if kind else ["lrcn"])
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         assert model_table()[0].parameters == 73_060
@@ -101,7 +101,7 @@ def test_on_another_backend_models_train_and_what_cannot_work_says_so(sample_dir
 import sys
 import keras, numpy as np
 import harkeras
-from harkeras.augment import Pepper
+from harkeras.data.augment import Pepper
 data = harkeras.create_dataset(sys.argv[1], frames=2, height=64, width=64)
 model = harkeras.create_lrcn_model(2, (2, 64, 64, 3), filters=(2, 2, 2, 2), units=2)
 options = {"epochs": 2, "augment": Pepper(), "verbose": False, "resume": sys.argv[2] + "/state"}
@@ -136,7 +136,7 @@ for work in (
 def test_a_process_without_a_seed_stays_without():
     code = """
 import random, tensorflow as tf
-from harkeras._keras_state import seeded
+from harkeras.base.keras_state import seeded
 with seeded(3):
     pass
 print(random.random(), float(tf.random.normal(())))"""

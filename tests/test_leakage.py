@@ -4,10 +4,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harkeras.datasets import list_videos
-from harkeras.leakage import leakage_report
-from harkeras.splits import list_folds, read_groups, split_at_random, split_by_group
-from harkeras.video import VideoWriter, frames_extraction
+from harkeras.data.datasets import list_videos
+from harkeras.data.leakage import leakage_report
+from harkeras.data.splits import list_folds, read_groups, split_at_random, split_by_group
+from harkeras.video.reading import VideoWriter, frames_extraction
 
 
 @pytest.fixture(scope="module")

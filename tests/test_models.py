@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import harkeras.models._structure
+import harkeras.models.structure
 from harkeras.models import (
     create_c3d_model,
     create_cnn_lstm_model,
@@ -34,9 +34,9 @@ from harkeras.models import (
     plot_model_structure,
     set_batch_norm_momentum,
 )
-from harkeras.models._registry import count_parameters, no_weights, register
+from harkeras.models.registry import count_parameters, no_weights, register
+from harkeras.models.saving import save_model
 from harkeras.recipe import Recipe, read_channels
-from harkeras.saving import save_model
 
 
 class Case(NamedTuple):
@@ -376,12 +376,12 @@ class TestStructure:
 
     @pytest.mark.parametrize("missing", ["dot", "pydot"])
     def test_list_of_layers_where_graphviz_is_missing(self, model, tmp_path, monkeypatch, missing):
-        find_spec, which = harkeras.models._structure.find_spec, shutil.which
+        find_spec, which = harkeras.models.structure.find_spec, shutil.which
         monkeypatch.setattr(
             shutil, "which", lambda name: None if name == missing else which(name) or "/bin/dot"
         )
         monkeypatch.setattr(
-            harkeras.models._structure,
+            harkeras.models.structure,
             "find_spec",
             lambda name: None if name == missing else find_spec("json"),
         )

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from harkeras import Recipe, load_model, save_model, train
+from harkeras.inference.streaming import split_per_frame
 from harkeras.models import create_cnn_lstm_model
-from harkeras.models._backbones import create_backbone, list_backbones
-from harkeras.models._registry import count_parameters, no_weights
-from harkeras.streaming import split_per_frame
+from harkeras.models.backbones import create_backbone, list_backbones
+from harkeras.models.registry import count_parameters, no_weights
 
 SHAPE = (3, 32, 34, 3)
 LIGHT = {"backbone": "mobilenet_v2_0.35", "units": 8}

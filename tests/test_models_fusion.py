@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from harkeras.models._blocks import local_response_normalization
+from harkeras.inference.streaming import split_per_frame
+from harkeras.models.blocks import local_response_normalization
 from harkeras.models.fusion import (
     create_early_fusion_model,
     create_late_fusion_model,
@@ -17,7 +18,6 @@ from harkeras.models.fusion import (
 )
 from harkeras.models.multiresolution import create_multiresolution_model
 from harkeras.models.single_frame import create_single_frame_model
-from harkeras.streaming import split_per_frame
 
 SIZE = 24
 # Every builder in every form: the frames it is built for here, and its options.

@@ -2,8 +2,8 @@ import keras
 import numpy as np
 import pytest
 
-from harkeras.models._registry import no_weights
 from harkeras.models.i3d import create_i3d_model, create_two_stream_i3d_model
+from harkeras.models.registry import no_weights
 
 SHAPE = (10, 40, 44, 3)
 

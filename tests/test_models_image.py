@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 from keras import applications
 
-from harkeras.images import read_image
-from harkeras.models import _backbones as backbones
+from harkeras.data.images import read_image
 from harkeras.models import (
+    backbones,
     create_densenet121_model,
     create_googlenet_model,
     create_mobilenet_v2_model,
@@ -20,10 +20,10 @@ from harkeras.models import (
     create_vgg16_model,
     inflate,
 )
-from harkeras.models._backbones import create_backbone, image_backbone, list_backbones
-from harkeras.models._registry import no_weights
+from harkeras.models.backbones import create_backbone, image_backbone, list_backbones
+from harkeras.models.registry import no_weights
+from harkeras.models.saving import save_model
 from harkeras.recipe import Recipe
-from harkeras.saving import save_model
 
 SIZE = (40, 36, 3)
 

@@ -6,10 +6,10 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from harkeras.models._registry import no_weights
 from harkeras.models.googlenet import create_googlenet_model
 from harkeras.models.i3d import create_i3d_model
 from harkeras.models.inflation import inflate
+from harkeras.models.registry import no_weights
 
 
 def run(model, x, **options):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from harkeras.models._blocks import speed_up_groups
-from harkeras.models._registry import count_parameters, no_weights
+from harkeras.models.blocks import speed_up_groups
 from harkeras.models.movinet import create_movinet_model, create_movinet_states, create_movinet_stream_model
+from harkeras.models.registry import count_parameters, no_weights
 
 # Trainable parameters for 600 classes, of whole clips and causal, and the former with the running means of
 # batch normalization. Published are the last, as 3.1, 4.6 and 4.8 M in the paper and exactly in its code.

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from harkeras.models._blocks import padded_conv3d, speed_up_groups
-from harkeras.models._registry import no_weights
+from harkeras.models.blocks import padded_conv3d, speed_up_groups
 from harkeras.models.r2plus1d import create_r2plus1d_model
+from harkeras.models.registry import no_weights
 from harkeras.models.resnet3d import create_resnet3d_model, create_resnext3d_model
 
 # Builder, options, classes, trainable parameters: published, or those of the network in test_models_torch.py.

@@ -9,7 +9,7 @@ from keras import applications, layers, ops
 
 import harkeras
 from harkeras.models import count_multiply_adds, create_model, list_models, model_table
-from harkeras.models._registry import no_weights
+from harkeras.models.registry import no_weights
 
 
 class TestPublishedNumbers:
@@ -187,7 +187,7 @@ def test_the_table_has_a_row_for_every_model():
 
 
 def test_names_of_papers_are_asked_for():
-    from harkeras.models._registry import register
+    from harkeras.models.registry import register
 
     with pytest.raises(TypeError, match="paper"):
         register("new")

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from harkeras.models import create_two_stream_model
-from harkeras.models._registry import count_parameters, no_weights
+from harkeras.models.registry import count_parameters, no_weights
 
 SHAPE = (3, 48, 50)
 

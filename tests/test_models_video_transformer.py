@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from harkeras.models import count_multiply_adds, create_video_transformer_model
-from harkeras.models._registry import count_parameters, no_weights
+from harkeras.models.registry import count_parameters, no_weights
 
 SMALL = {"units": 8, "heads": 2, "depths": (1, 1), "tubelet": (2, 8, 8), "convolutions": 0}
 

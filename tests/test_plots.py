@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from harkeras.plots import plot_confusion_matrix, plot_metric
+from harkeras.evaluation.plots import plot_confusion_matrix, plot_metric
 
 CLASSES = ("Fall", "Run", "Wave")
 

@@ -13,22 +13,22 @@ import numpy as np
 import pytest
 from keras import layers
 
-import harkeras.prediction
-from harkeras.batches import ClipDataset
-from harkeras.decisions import UNSURE
-from harkeras.evaluation import evaluate
-from harkeras.flow import read_clip
-from harkeras.models import create_lrcn_model
-from harkeras.prediction import (
+import harkeras.inference.prediction
+from harkeras.data.batches import ClipDataset
+from harkeras.evaluation.scores import evaluate
+from harkeras.inference.decisions import UNSURE
+from harkeras.inference.prediction import (
     Segment,
     VideoPrediction,
     predict_image,
     predict_on_video,
     predict_single_action,
 )
+from harkeras.models import create_lrcn_model
+from harkeras.models.saving import save_model
 from harkeras.recipe import Recipe
-from harkeras.saving import save_model
-from harkeras.video import VideoError, VideoInfo, VideoWriter, frames_extraction, iter_frames
+from harkeras.video.flow import read_clip
+from harkeras.video.reading import VideoError, VideoInfo, VideoWriter, frames_extraction, iter_frames
 
 RGB = ("red", "green", "blue")
 OFF = {"smoothing_seconds": 0, "hysteresis": 0, "min_seconds": 0, "threshold": 0}
@@ -452,7 +452,7 @@ class TestAnnotatedVideo:
 
     def test_output_that_cannot_be_written_is_known_before_the_work(self, make_video, tmp_path, monkeypatch):
         (tmp_path / "file").touch()
-        monkeypatch.setattr(harkeras.prediction, "slide", None)
+        monkeypatch.setattr(harkeras.inference.prediction, "slide", None)
         with pytest.raises(OSError, match="file"):
             predict_on_video(make_video(), colour_model_with_recipe(), tmp_path / "file" / "out.mp4")
 

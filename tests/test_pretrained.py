@@ -16,7 +16,7 @@ from harkeras import (
     predict_single_action,
     pretrained,
 )
-from harkeras._asset_table import ASSETS, PRETRAINED, Asset, Pretrained
+from harkeras.assets.table import ASSETS, PRETRAINED, Asset, Pretrained
 from harkeras.models import create_r3d_model, list_models
 
 CLASSES = ("abseiling", "air drumming", "zumba")

@@ -8,19 +8,19 @@ import pytest
 from hypothesis import given, settings, strategies
 from keras import layers
 
-from harkeras._reordering import _lay_out, _stack, reorder
-from harkeras.datasets import Dataset
-from harkeras.flow import flow_extraction
-from harkeras.models import create_c3d_model
-from harkeras.probing import (
+from harkeras.data.datasets import Dataset
+from harkeras.evaluation._reordering import _lay_out, _stack, reorder
+from harkeras.evaluation.probing import (
     early_recognition,
     grad_cam,
     motion_report,
     plot_early_recognition,
     plot_grad_cam,
 )
+from harkeras.models import create_c3d_model
 from harkeras.recipe import Recipe
-from harkeras.video import VideoWriter
+from harkeras.video.flow import flow_extraction
+from harkeras.video.reading import VideoWriter
 
 CLASSES = ("darker", "brighter")
 

@@ -13,13 +13,13 @@ from harkeras import (
     create_single_frame_model,
     evaluate,
     read_groups,
-    samples,
     split_by_group,
     train,
 )
-from harkeras._figures import ANGLES, JOINTS, forward_kinematics
-from harkeras.samples import SAMPLE_CLASSES, create_sample_dataset, create_sample_video
-from harkeras.video import VideoInfo, iter_frames
+from harkeras.data import samples
+from harkeras.data._figures import ANGLES, JOINTS, forward_kinematics
+from harkeras.data.samples import SAMPLE_CLASSES, create_sample_dataset, create_sample_video
+from harkeras.video.reading import VideoInfo, iter_frames
 
 SEATED = ("SittingDown", "StandingUp")
 

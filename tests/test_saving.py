@@ -12,10 +12,9 @@ import keras
 import numpy as np
 import pytest
 
-from harkeras import saving
-from harkeras.models import create_lrcn_model
+from harkeras.models import create_lrcn_model, saving
+from harkeras.models.saving import check_clips, load_model, read_recipe, save_model
 from harkeras.recipe import Recipe
-from harkeras.saving import check_clips, load_model, read_recipe, save_model
 
 SHAPE = (2, 64, 64, 3)
 RECIPE = Recipe(("Fall", "Größe 走"), *SHAPE[:3], clip_seconds=2.5)
@@ -294,7 +293,7 @@ def test_processes_that_write_one_path_leave_a_readable_file(tmp_path):
 import sys
 from harkeras.models import create_lrcn_model
 from harkeras.recipe import Recipe
-from harkeras.saving import save_model
+from harkeras.models.saving import save_model
 model = create_lrcn_model(2, (2, 64, 64, 3), filters=(2, 2, 2, 2), units=3)
 for _ in range(8):
     save_model(model, sys.argv[1], recipe=Recipe(("a", "b"), 2, 64, 64, clip_seconds=1))"""

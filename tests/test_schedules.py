@@ -1,6 +1,6 @@
 import pytest
 
-from harkeras.schedules import cosine_schedule, plateau_schedule, step_schedule
+from harkeras.training.schedules import cosine_schedule, plateau_schedule, step_schedule
 
 
 def rates(schedule, epochs, logs=()):

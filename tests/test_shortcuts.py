@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from harkeras.datasets import list_videos
-from harkeras.shortcuts import class_shortcuts
-from harkeras.sources import read_groups
-from harkeras.video import VideoWriter
+from harkeras.data.datasets import list_videos
+from harkeras.data.shortcuts import class_shortcuts
+from harkeras.data.sources import read_groups
+from harkeras.video.reading import VideoWriter
 
 CLASSES = ("Fall", "Walk", "Wave")
 
@@ -99,7 +99,7 @@ def test_unreadable_and_absent_clips_are_left_out(make_clips, tmp_path):
 
 def test_only_some_clips_of_large_classes_are_read(monkeypatch):
     read = []
-    monkeypatch.setattr("harkeras.shortcuts._read_facts", lambda path: read.append(path))
+    monkeypatch.setattr("harkeras.data.shortcuts._read_facts", lambda path: read.append(path))
     labels = np.repeat(np.arange(101), 100)
     class_shortcuts([f"{row}.mp4" for row in range(len(labels))], labels, [f"c{i}" for i in range(101)])
     assert 800 < len(read) <= 1000

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harkeras.sources import find_sources, read_groups
+from harkeras.data.sources import find_sources, read_groups
 
 
 def groups_of(paths, **options):

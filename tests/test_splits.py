@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies
 
-from harkeras.sources import find_sources, read_groups
-from harkeras.split_lists import list_official_splits, split_by_files
-from harkeras.splits import list_folds, split_at_random, split_by_group, split_rows_by_group
+from harkeras.data.sources import find_sources, read_groups
+from harkeras.data.split_lists import list_official_splits, split_by_files
+from harkeras.data.splits import list_folds, split_at_random, split_by_group, split_rows_by_group
 
 CLASSES = ("Run", "Walk", "Wave")
 

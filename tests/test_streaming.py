@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 from keras import layers
 
-from harkeras.decisions import Decider
+from harkeras.inference.decisions import Decider
+from harkeras.inference.streaming import ActionStream, frames_on_screen, split_per_frame
 from harkeras.models import create_convlstm_model, create_lrcn_model
+from harkeras.models.saving import save_model
 from harkeras.recipe import Recipe
-from harkeras.saving import save_model
-from harkeras.streaming import ActionStream, frames_on_screen, split_per_frame
-from harkeras.video import VideoInfo, frames_extraction, iter_frames
+from harkeras.video.reading import VideoInfo, frames_extraction, iter_frames
 
 NTSC = Fraction(30000, 1001)
 VARIABLE = np.cumsum([40, 17, 33, 250, 5, 80] * 10)  # milliseconds
@@ -266,7 +266,7 @@ class TestPush:
         assert_same_windows(*windows)
 
     def test_many_windows_at_once_go_through_in_pieces(self, monkeypatch):
-        monkeypatch.setattr("harkeras.streaming._NUMBERS_PER_CALL", 3 * 5 * 12 * 12 * 3)
+        monkeypatch.setattr("harkeras.inference.streaming._NUMBERS_PER_CALL", 3 * 5 * 12 * 12 * 3)
         model, recipe = pixels_model(per_frame=False)
         images, seconds = noise(100, 12, 12, 3), np.arange(100) / 25
         windows = stream_all(ActionStream(model, recipe, stride_seconds=0.04), images, seconds, 4.0, 100)

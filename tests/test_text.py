@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harkeras._text import from_cell, printable, to_cell
+from harkeras.base.text import from_cell, printable, to_cell
 
 
 @pytest.mark.parametrize(

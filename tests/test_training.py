@@ -11,21 +11,21 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import harkeras._stopping
-import harkeras.batches
-import harkeras.training
-from harkeras._recipe_of_clips import clip_recipe
-from harkeras.augment import HorizontalFlip, Pepper
-from harkeras.datasets import Dataset, create_dataset
-from harkeras.evaluation import evaluate
+import harkeras.data.batches
+import harkeras.training._stopping
+import harkeras.training.loop
+from harkeras.data.augment import HorizontalFlip, Pepper
+from harkeras.data.datasets import Dataset, create_dataset
+from harkeras.data.sources import Sources
+from harkeras.data.splits import split_by_group
+from harkeras.evaluation.scores import evaluate
 from harkeras.models import create_lrcn_model, create_pose_lstm_model, set_batch_norm_momentum
+from harkeras.models.saving import load_model, save_model
 from harkeras.recipe import Recipe
-from harkeras.saving import load_model, save_model
-from harkeras.schedules import Schedule, cosine_schedule, step_schedule
-from harkeras.sources import Sources
-from harkeras.splits import split_by_group
-from harkeras.training import check_options, train
-from harkeras.video import VideoWriter
+from harkeras.training._clip_recipe import clip_recipe
+from harkeras.training.loop import check_options, train
+from harkeras.training.schedules import Schedule, cosine_schedule, step_schedule
+from harkeras.video.reading import VideoWriter
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
 
@@ -73,13 +73,13 @@ def make_model():
 def spied(monkeypatch):
     """The rows of each epoch, in order."""
     epochs = []
-    begin = harkeras._stopping.Stopper.on_epoch_begin
+    begin = harkeras.training._stopping.Stopper.on_epoch_begin
 
     def spy(self, epoch, logs=None):
         begin(self, epoch, logs)
         epochs.append(self.batches.order.tolist())
 
-    monkeypatch.setattr(harkeras._stopping.Stopper, "on_epoch_begin", spy)
+    monkeypatch.setattr(harkeras.training._stopping.Stopper, "on_epoch_begin", spy)
     return epochs
 
 
@@ -95,7 +95,7 @@ def interrupt(monkeypatch, *, epoch, batch=None):
         if len(self.logs) == epoch and number == batch:
             raise KeyboardInterrupt
 
-    stopper = harkeras._stopping.Stopper
+    stopper = harkeras.training._stopping.Stopper
     original = stopper.on_epoch_begin
     if batch is None:
         monkeypatch.setattr(stopper, "on_epoch_begin", press)
@@ -192,7 +192,7 @@ class TestTrain:
         losses = history.history["val_loss"]
         best = int(np.argmin(losses))
         assert len(losses) == best + 1 + 3 < 30
-        _, validation = harkeras.training._validation_rows(labels, groups, 0.2, 27)
+        _, validation = harkeras.training.loop._validation_rows(labels, groups, 0.2, 27)
         loss, _ = model.evaluate(features[validation], labels[validation], verbose=0)
         assert loss == pytest.approx(losses[best], rel=1e-4)
 
@@ -226,7 +226,7 @@ class TestTrain:
 
     def test_every_clip_comes_once_with_its_label(self, clips):
         features, labels, _ = clips
-        batches = harkeras.batches.Batches(features, labels, np.arange(3, 20), batch_size=5, seed=1)
+        batches = harkeras.data.batches.Batches(features, labels, np.arange(3, 20), batch_size=5, seed=1)
         batches.shuffle(2)
         assert [len(batch) for batch, _ in (batches[i] for i in range(len(batches)))] == [5, 5, 5, 2]
         got = [
@@ -326,7 +326,7 @@ class TestWaysToTrain:
     def test_schedule_sets_the_rate_of_each_epoch(self, clips, make_model, monkeypatch):
         rates = []
         monkeypatch.setattr(
-            harkeras._stopping.Stopper,
+            harkeras.training._stopping.Stopper,
             "on_train_batch_end",
             lambda self, batch, logs=None: rates.append(float(self.model.optimizer.learning_rate)),
         )
@@ -800,8 +800,8 @@ def test_two_processes_train_the_same_weights():
     code = """
 import hashlib, keras, numpy as np
 from harkeras.models import create_convlstm_model, create_lrcn_model
-from harkeras.splits import split_by_group
-from harkeras.training import check_options, train
+from harkeras.data.splits import split_by_group
+from harkeras.training.loop import check_options, train
 labels, groups = np.arange(24) % 2, np.arange(24) // 4
 print(*split_by_group(list(map(str, groups)), labels, group_of=str))
 for build, shape, options in (

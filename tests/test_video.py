@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from harkeras.video import (
+from harkeras.video.reading import (
     VIDEO_SUFFIXES,
     VideoError,
     VideoInfo,

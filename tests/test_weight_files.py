@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from harkeras import _weight_files
-from harkeras._weight_files import read_variables
+from harkeras.pretrained import _weight_files
+from harkeras.pretrained._weight_files import read_variables
 
 RNG = np.random.default_rng(27)
 ARRAYS = {

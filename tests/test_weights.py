@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from published_files import save_safetensors, torchvision_state
 
-from harkeras import assets
+from harkeras.assets import store as assets
 from harkeras.models import (
     create_c3d_model,
     create_googlenet_model,
@@ -19,7 +19,7 @@ from harkeras.models import (
     create_resnet3d_model,
     create_two_stream_i3d_model,
 )
-from harkeras.weights import load_weights
+from harkeras.pretrained.weights import load_weights
 
 CHANNELS = {  # of the branches: 1x1; 1x1, 3x3; 1x1, 3x3; 1x1 after the pool
     "3b": (64, 96, 128, 16, 32, 32),

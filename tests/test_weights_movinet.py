@@ -10,7 +10,7 @@ from published_files import save_safetensors
 from test_weights import assert_close, clips_of, logits_of
 
 from harkeras.models import create_movinet_model
-from harkeras.weights import load_weights
+from harkeras.pretrained.weights import load_weights
 
 BLOCKS = (  # filters, and for each layer: channels inside, frames and pixels of the kernel
     (8, ((24, 1, 5),)),

@@ -11,7 +11,7 @@ from harkeras.models import (
     create_resnet3d_model,
     create_resnext3d_model,
 )
-from harkeras.weights import load_weights
+from harkeras.pretrained.weights import load_weights
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch (the CPU build)")
 from torch_networks import (  # noqa: E402

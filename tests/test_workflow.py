@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from harkeras import VideoWriter, create_sample_dataset, load_model, read_recipe, save_model
-from harkeras.flow import read_clip
-from harkeras.held_out import evaluate_on_folder
-from harkeras.sources import find_sources
-from harkeras.splits import split_clips
+from harkeras.data.sources import find_sources
+from harkeras.data.splits import split_clips
+from harkeras.evaluation.held_out import evaluate_on_folder
+from harkeras.video.flow import read_clip
 from harkeras.workflow import train_on_folder
 
 SMALL = {"model": "lrcn", "input_shape": (4, 64, 64, 3), "epochs": 1, "batch_size": 8, "verbose": False}
@@ -269,7 +269,8 @@ def test_clips_are_read_as_the_recipe_says(trained, sample_dir, tmp_path, monkey
     path = tmp_path / "model.keras"
     save_model(model, path, recipe=replace(model.recipe, interpolation="bilinear"))
     monkeypatch.setattr(
-        "harkeras.datasets.read_clip", lambda *a, **k: asked.append(k["interpolation"]) or read_clip(*a, **k)
+        "harkeras.data.datasets.read_clip",
+        lambda *a, **k: asked.append(k["interpolation"]) or read_clip(*a, **k),
     )
     bilinear = evaluate_on_folder(path, sample_dir)
     assert asked == ["bilinear"] * 4
@@ -282,7 +283,8 @@ def test_clips_are_read_as_the_recipe_says(trained, sample_dir, tmp_path, monkey
 def test_only_what_is_scored_is_decoded(trained, sample_dir, monkeypatch):
     read = []
     monkeypatch.setattr(
-        "harkeras.datasets.read_clip", lambda path, *a, **k: read.append(path) or read_clip(path, *a, **k)
+        "harkeras.data.datasets.read_clip",
+        lambda path, *a, **k: read.append(path) or read_clip(path, *a, **k),
     )
     evaluate_on_folder(trained.path, sample_dir)
     assert len(read) == 4

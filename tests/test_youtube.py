@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harkeras._download_reasons import explain
-from harkeras.video import VideoInfo, iter_frames
-from harkeras.youtube import (
+from harkeras.video._download_reasons import explain
+from harkeras.video.reading import VideoInfo, iter_frames
+from harkeras.video.youtube import (
     DownloadedVideo,
     DownloadError,
     _file_stem,
@@ -379,7 +379,7 @@ def test_a_full_disk(clip, tmp_path, monkeypatch):
     def write(self, *arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("harkeras.video.VideoWriter.write", write)
+    monkeypatch.setattr("harkeras.video.reading.VideoWriter.write", write)
     with pytest.raises(DownloadError, match="the disk is full"):
         download_youtube_videos(clip, tmp_path / "videos", end_seconds=1)
     assert list((tmp_path / "videos").iterdir()) == []
@@ -590,7 +590,7 @@ def test_cookies_of_a_browser_that_is_not_there(clip, tmp_path, monkeypatch):
 
 
 def test_importing_loads_neither_yt_dlp_nor_av():
-    code = "import sys, harkeras.youtube; sys.exit(bool({'yt_dlp', 'av', 'numpy'} & set(sys.modules)))"
+    code = "import sys, harkeras.video.youtube; sys.exit(bool({'yt_dlp', 'av', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 

@@ -1,9 +1,6 @@
 """The models, one family per file; importing this package registers them all."""
 
-from harkeras.models._blocks import set_batch_norm_momentum, speed_up_groups
-from harkeras.models._registry import check_options, create_model, describe_unknown, list_models
-from harkeras.models._structure import plot_model_structure
-from harkeras.models._table import count_multiply_adds, model_table
+from harkeras.models.blocks import set_batch_norm_momentum, speed_up_groups
 from harkeras.models.c3d import create_c3d_model
 from harkeras.models.cnn_lstm import create_cnn_lstm_model
 from harkeras.models.convlstm import create_convlstm_model
@@ -30,8 +27,11 @@ from harkeras.models.movinet import (
 from harkeras.models.multiresolution import create_multiresolution_model
 from harkeras.models.pose_lstm import create_pose_lstm_model
 from harkeras.models.r2plus1d import create_r2plus1d_model, create_r3d_model
+from harkeras.models.registry import check_options, create_model, describe_unknown, list_models
 from harkeras.models.resnet3d import create_resnet3d_model, create_resnext3d_model
 from harkeras.models.single_frame import create_single_frame_model
+from harkeras.models.structure import plot_model_structure
+from harkeras.models.table import count_multiply_adds, model_table
 from harkeras.models.two_stream import create_two_stream_model
 from harkeras.models.video_transformer import create_video_transformer_model
 

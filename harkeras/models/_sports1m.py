@@ -19,7 +19,7 @@ from functools import partial
 import keras
 from keras import Model, layers
 
-from harkeras.models._blocks import classify, local_response_normalization, scaled
+from harkeras.models.blocks import classify, local_response_normalization, scaled
 
 # The least height and width that the strides and pools leave a pixel of, for one stream and for two.
 SMALLEST_FRAME = 22

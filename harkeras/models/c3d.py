@@ -22,8 +22,8 @@ from __future__ import annotations
 
 from keras import Model, layers
 
-from harkeras.models._blocks import classify, clip_input, scaled, standardize
-from harkeras.models._registry import register
+from harkeras.models.blocks import classify, clip_input, scaled, standardize
+from harkeras.models.registry import register
 
 _STAGES = {"1": (64, "a"), "2": (128, "a"), "3": (256, "ab"), "4": (512, "ab"), "5": (512, "ab")}
 _MEAN_COLOR = (102, 98, 90)  # red, green, blue

@@ -23,9 +23,9 @@ from __future__ import annotations
 import keras
 from keras import Model, layers, ops
 
-from harkeras.models._backbones import create_backbone
-from harkeras.models._blocks import classify, clip_input
-from harkeras.models._registry import register
+from harkeras.models.backbones import create_backbone
+from harkeras.models.blocks import classify, clip_input
+from harkeras.models.registry import register
 
 _RNNS = {"lstm": layers.LSTM, "gru": layers.GRU}
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from keras import Model, layers
 
-from harkeras.models._blocks import classify, clip_input
-from harkeras.models._registry import register
+from harkeras.models.blocks import classify, clip_input
+from harkeras.models.registry import register
 
 
 @register("convlstm", paper="Shi et al., NIPS 2015")

@@ -24,8 +24,6 @@ from functools import partial
 
 from keras import Model, layers
 
-from harkeras.models._blocks import classify, clip_input
-from harkeras.models._registry import register
 from harkeras.models._sports1m import (
     SMALLEST_FRAME,
     center_pixels,
@@ -33,6 +31,8 @@ from harkeras.models._sports1m import (
     dense_layers,
     frame_classifier,
 )
+from harkeras.models.blocks import classify, clip_input
+from harkeras.models.registry import register
 
 
 @register("early_fusion", paper="Karpathy et al., CVPR 2014")

@@ -21,14 +21,14 @@ from __future__ import annotations
 
 from keras import Model, layers
 
-from harkeras.models._blocks import (
+from harkeras.models.blocks import (
     INCEPTION_FILTERS,
     classify,
     image_input,
     local_response_normalization,
     scaled,
 )
-from harkeras.models._registry import register
+from harkeras.models.registry import register
 
 _NORMALIZATION = {"k": 1, "n": 5, "alpha": 1e-4 / 5, "beta": 0.75}  # Caffe divides alpha by n
 

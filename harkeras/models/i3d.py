@@ -23,8 +23,8 @@ from __future__ import annotations
 import keras
 from keras import Model, layers
 
-from harkeras.models._blocks import INCEPTION_FILTERS, clip_input, scaled
-from harkeras.models._registry import register
+from harkeras.models.blocks import INCEPTION_FILTERS, clip_input, scaled
+from harkeras.models.registry import register
 
 
 @register("i3d", paper="Carreira & Zisserman, CVPR 2017")

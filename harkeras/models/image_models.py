@@ -21,9 +21,9 @@ from __future__ import annotations
 
 from keras import Model, layers
 
-from harkeras.models._backbones import image_backbone
-from harkeras.models._blocks import classify, image_input, scaled
-from harkeras.models._registry import register
+from harkeras.models.backbones import image_backbone
+from harkeras.models.blocks import classify, image_input, scaled
+from harkeras.models.registry import register
 
 
 @register("vgg16", paper="Simonyan & Zisserman, ICLR 2015", images=True)

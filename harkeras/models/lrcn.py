@@ -20,8 +20,8 @@ import math
 import keras
 from keras import Model, layers
 
-from harkeras.models._blocks import classify, clip_input
-from harkeras.models._registry import register
+from harkeras.models.blocks import classify, clip_input
+from harkeras.models.registry import register
 
 _POOLS = (4, 4, 2, 2)
 

@@ -27,9 +27,9 @@ import keras
 import numpy as np
 from keras import Model, layers
 
-from harkeras.models._blocks import classify, clip_input, scaled, speed_up_groups
 from harkeras.models._movinet_blocks import activate, add_block, convolve, make_form, pointwise, pool_clip
-from harkeras.models._registry import register
+from harkeras.models.blocks import classify, clip_input, scaled, speed_up_groups
+from harkeras.models.registry import register
 
 _FRAMES = 50
 _HEAD = 2048

@@ -18,8 +18,6 @@ from functools import partial
 
 from keras import Model, layers
 
-from harkeras.models._blocks import classify, clip_input
-from harkeras.models._registry import register
 from harkeras.models._sports1m import (
     SMALLEST_STREAMS,
     center_pixels,
@@ -27,7 +25,9 @@ from harkeras.models._sports1m import (
     frame_classifier,
     two_streams,
 )
+from harkeras.models.blocks import classify, clip_input
 from harkeras.models.fusion import fuse_early, fuse_late, fuse_slow
+from harkeras.models.registry import register
 
 _FRAMES = {"single_frame": 20, "early": 10, "late": 16, "slow": 10}  # as the networks of one stream have it
 

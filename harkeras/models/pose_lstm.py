@@ -34,8 +34,8 @@ import keras
 import numpy as np
 from keras import Model, layers, ops
 
-from harkeras.models._blocks import classify
-from harkeras.models._registry import register
+from harkeras.models.blocks import classify
+from harkeras.models.registry import register
 
 
 @register("pose_lstm", paper="Yang et al., MMAsia 2019")

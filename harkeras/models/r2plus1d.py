@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from keras import Model, layers
 
-from harkeras.models._blocks import batch_norm, classify, clip_input, padded_conv3d, standardize
-from harkeras.models._registry import register
+from harkeras.models.blocks import batch_norm, classify, clip_input, padded_conv3d, standardize
+from harkeras.models.registry import register
 
 _BLOCKS = (2, 2, 2, 2)
 _MEAN = tuple(255 * mean for mean in (0.43216, 0.394666, 0.37645))  # of Kinetics

@@ -20,8 +20,8 @@ from __future__ import annotations
 
 from keras import Model, layers
 
-from harkeras.models._blocks import batch_norm, classify, clip_input, padded_conv3d, standardize
-from harkeras.models._registry import register
+from harkeras.models.blocks import batch_norm, classify, clip_input, padded_conv3d, standardize
+from harkeras.models.registry import register
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 # Mean and deviation of each channel, in 0-255. For the paper's networks the authors subtract the mean color

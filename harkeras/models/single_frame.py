@@ -25,10 +25,10 @@ from functools import partial
 import keras
 from keras import Model, layers, ops
 
-from harkeras.models._backbones import create_backbone
-from harkeras.models._blocks import clip_input
-from harkeras.models._registry import register
 from harkeras.models._sports1m import SMALLEST_FRAME, center_pixels, convolutions, frame_classifier
+from harkeras.models.backbones import create_backbone
+from harkeras.models.blocks import clip_input
+from harkeras.models.registry import register
 
 
 @register("single_frame", paper="Karpathy et al., CVPR 2014")

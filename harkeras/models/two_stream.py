@@ -4,7 +4,7 @@ Simonyan and Zisserman, "Two-Stream Convolutional Networks for Action Recognitio
 
 Networks that see stacked frames hardly beat one that sees a single frame: motion is hard to learn from raw
 pixels. So this one is handed the motion. The spatial stream classifies a frame; the temporal stream
-classifies a stack of L = 10 fields of optical flow (see `harkeras.flow`), 2L channels, and needs no
+classifies a stack of L = 10 fields of optical flow (see `harkeras.video.flow`), 2L channels, and needs no
 appearance at all. Their mistakes differ, and the average of both is far better than either (on UCF-101: 73.0,
 83.7 and 86.9 %). It costs the flow, which takes longer than the network, and motion longer than L frames is
 not seen.
@@ -24,8 +24,8 @@ from __future__ import annotations
 import keras
 from keras import Model, layers, ops
 
-from harkeras.models._blocks import clip_input, local_response_normalization, scaled
-from harkeras.models._registry import register
+from harkeras.models.blocks import clip_input, local_response_normalization, scaled
+from harkeras.models.registry import register
 
 _SMALLEST = 41  # what strides and pools leave a pixel of
 

@@ -30,8 +30,8 @@ from numbers import Integral
 import keras
 from keras import Model, layers, ops
 
-from harkeras.models._blocks import classify, clip_input
-from harkeras.models._registry import register
+from harkeras.models.blocks import classify, clip_input
+from harkeras.models.registry import register
 
 
 @register("video_transformer", paper="Arnab et al., ICCV 2021")

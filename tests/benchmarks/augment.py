@@ -23,13 +23,13 @@ import tensorflow as tf
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from harkeras import augment  # noqa: E402
-from harkeras.datasets import create_dataset, list_classes  # noqa: E402
-from harkeras.evaluation import evaluate  # noqa: E402
+from harkeras.data import augment  # noqa: E402
+from harkeras.data.datasets import create_dataset, list_classes  # noqa: E402
+from harkeras.data.samples import create_sample_dataset  # noqa: E402
+from harkeras.data.splits import read_groups  # noqa: E402
+from harkeras.evaluation.scores import evaluate  # noqa: E402
 from harkeras.models import create_model  # noqa: E402
-from harkeras.samples import create_sample_dataset  # noqa: E402
-from harkeras.splits import read_groups  # noqa: E402
-from harkeras.training import train  # noqa: E402
+from harkeras.training.loop import train  # noqa: E402
 
 SHAPES = ((20, 64, 64, 3), (16, 112, 112, 3), (16, 112, 112, 13))
 SEVEN = (

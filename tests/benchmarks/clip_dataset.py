@@ -21,10 +21,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from harkeras.batches import Batches, ClipDataset
-from harkeras.datasets import create_dataset, list_classes, list_videos
+from harkeras.data.batches import Batches, ClipDataset
+from harkeras.data.datasets import create_dataset, list_classes, list_videos
+from harkeras.data.samples import create_sample_dataset
 from harkeras.models import create_model
-from harkeras.samples import create_sample_dataset
 
 SEED, BATCH_SIZE = 27, 8
 MODELS = (

@@ -34,14 +34,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from tqdm import tqdm
 
-from harkeras.annotations import Annotation, cut_clips, read_annotations
-from harkeras.auto import head_features, train_auto
-from harkeras.calibration import tune_threshold
-from harkeras.decisions import Decider, Window
-from harkeras.feature_table import read_feature_table
-from harkeras.intervals import wilson_interval
-from harkeras.prediction import predict_on_video
-from harkeras.video import VideoInfo
+from harkeras.data.annotations import Annotation, cut_clips, read_annotations
+from harkeras.data.intervals import wilson_interval
+from harkeras.inference.decisions import Decider, Window
+from harkeras.inference.prediction import predict_on_video
+from harkeras.training.calibration import tune_threshold
+from harkeras.transfer.auto import head_features, train_auto
+from harkeras.transfer.feature_table import read_feature_table
+from harkeras.video.reading import VideoInfo
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data" / "falls"

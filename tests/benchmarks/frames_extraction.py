@@ -19,9 +19,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from harkeras import _decoding  # noqa: E402
-from harkeras._scans import ScanCache  # noqa: E402
-from harkeras.video import frames_extraction  # noqa: E402
+from harkeras.video import decoding as _decoding  # noqa: E402
+from harkeras.video.reading import frames_extraction  # noqa: E402
+from harkeras.video.scans import ScanCache  # noqa: E402
 
 FRAMES, HEIGHT, WIDTH = 20, 64, 64
 

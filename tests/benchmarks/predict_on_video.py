@@ -23,10 +23,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from harkeras.inference.prediction import predict_on_video  # noqa: E402
 from harkeras.models import create_convlstm_model, create_lrcn_model  # noqa: E402
-from harkeras.prediction import predict_on_video  # noqa: E402
 from harkeras.recipe import Recipe  # noqa: E402
-from harkeras.video import VideoInfo, VideoWriter, iter_frames  # noqa: E402
+from harkeras.video.reading import VideoInfo, VideoWriter, iter_frames  # noqa: E402
 
 FRAMES, SIZE = 20, 64
 CLASSES = ("Fight", "Fall", "Run", "Walk")

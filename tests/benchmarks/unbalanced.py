@@ -20,12 +20,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from harkeras.datasets import create_dataset, list_classes  # noqa: E402
-from harkeras.evaluation import evaluate  # noqa: E402
+from harkeras.data.datasets import create_dataset, list_classes  # noqa: E402
+from harkeras.data.samples import create_sample_dataset  # noqa: E402
+from harkeras.data.splits import read_groups, split_rows_by_group  # noqa: E402
+from harkeras.evaluation.scores import evaluate  # noqa: E402
 from harkeras.models import create_lrcn_model  # noqa: E402
-from harkeras.samples import create_sample_dataset  # noqa: E402
-from harkeras.splits import read_groups, split_rows_by_group  # noqa: E402
-from harkeras.training import train  # noqa: E402
+from harkeras.training.loop import train  # noqa: E402
 
 WAYS = {
     "cross entropy": {},

@@ -1,0 +1,1 @@
+"""Labelled clips: data sets and their sources, splits, leakage, augmentation, annotations, samples."""

@@ -1,0 +1,345 @@
+"""Online augmentation: training clips changed at random while the model learns, nothing written to disk.
+
+A model that sees each clip a little different every time learns what stays the same, the action, and not the
+clips by heart. The seven filters of the field's tutorials are here (add, multiply, salt, pepper, blur,
+elastic deformation, flip), and crops in space and time. Each draws once for a clip and treats every frame
+alike: a crop that jumped from frame to frame would be motion that nobody made. Draws differ from clip to
+clip.
+
+Every filter is a Keras layer that works in two places, by the same code:
+
+- In the data pipeline: `harkeras.train(..., augment=default_augmentation())` calls `augment(clips, seed)`,
+  uint8 in and out; the same seed gives the same clips, in any process.
+- In a model, as its first layer, before any rescaling: active in training only, an identity otherwise.
+  `load_model` opens the file of such a model, Keras alone only after `import harkeras.data.augment`.
+
+The work is done by OpenCV on the CPU. Keras's own image layers could be had for some of it, with time folded
+into the channels, (B, T, H, W, C) -> (B, H, W, T * C); on a CPU they were 1.5 to 60 times slower (see
+`tests/benchmarks/augment.py`), RandomElasticTransform draws its strength once for a whole batch, and none
+knows optical flow, whose vectors turn with the picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from harkeras.data._clip_filter import (
+    Augmentation,
+    ClipFilter,
+    ColourFilter,
+    interval,
+    look_up,
+    register,
+    scale_flow,
+    turn_flow,
+)
+from harkeras.recipe import Streams, read_channels
+
+
+@register
+class Add(ColourFilter):
+    """Add one number to all pixels of a clip: brighter, or darker.
+
+    Args:
+        amount: Least and most to add, in -255 to 255.
+        **kwargs: See `ClipFilter`.
+    """
+
+    def __init__(self, amount: tuple[float, float] = (-30, 30), **kwargs):
+        """Check the arguments."""
+        super().__init__(**kwargs)
+        self.amount = interval("amount", amount, -255, 255)
+
+    def change_colours(self, clip, rng):
+        """Look every value up in a table of 256."""
+        return look_up(clip, np.arange(256) + rng.uniform(*self.amount))
+
+
+@register
+class Multiply(ColourFilter):
+    """Multiply all pixels of a clip by one number: another exposure.
+
+    Args:
+        factor: Least and largest factor, in 0 to 10.
+        **kwargs: See `ClipFilter`.
+    """
+
+    def __init__(self, factor: tuple[float, float] = (0.7, 1.3), **kwargs):
+        """Check the arguments."""
+        super().__init__(**kwargs)
+        self.factor = interval("factor", factor, 0, 10)
+
+    def change_colours(self, clip, rng):
+        """Look every value up in a table of 256."""
+        return look_up(clip, np.arange(256) * rng.uniform(*self.factor))
+
+
+@register
+class Salt(ColourFilter):
+    """Turn pixels white, here and there.
+
+    Args:
+        share: Least and largest share of the pixels, in 0 to 1.
+        same_pixels: Whether they are the same in every frame, like dirt on a lens, or drawn for each frame,
+            like the noise of a sensor.
+        **kwargs: See `ClipFilter`.
+    """
+
+    value = 255
+
+    def __init__(self, share: tuple[float, float] = (0.0, 0.05), *, same_pixels: bool = False, **kwargs):
+        """Check the arguments."""
+        super().__init__(**kwargs)
+        self.share, self.same_pixels = interval("share", share, 0, 1), same_pixels
+
+    def change_colours(self, clip, rng):
+        """Draw the pixels, with repetition: quicker than a draw for each pixel."""
+        pixels = clip.reshape(len(clip) if self.same_pixels else 1, -1, 3).copy()  # (T or 1, pixels, RGB)
+        count = round(rng.uniform(*self.share) * pixels.shape[1])
+        pixels[:, rng.integers(pixels.shape[1], size=count)] = self.value
+        return pixels.reshape(clip.shape)
+
+
+@register
+class Pepper(Salt):
+    """Turn pixels black, here and there; the arguments are those of `Salt`."""
+
+    value = 0
+
+
+@register
+class GaussianBlur(ColourFilter):
+    """Blur all frames of a clip alike, as a lens out of focus does.
+
+    Args:
+        sigma_px: Least and largest standard deviation in pixels, in 0 to 100.
+        **kwargs: See `ClipFilter`.
+    """
+
+    def __init__(self, sigma_px: tuple[float, float] = (0.0, 1.0), **kwargs):
+        """Check the arguments."""
+        super().__init__(**kwargs)
+        self.sigma_px = interval("sigma_px", sigma_px, 0, 100)
+
+    def change_colours(self, clip, rng):
+        """Blur frame after frame."""
+        sigma = max(rng.uniform(*self.sigma_px), 1e-3)  # OpenCV takes 0 for a default
+        return np.stack([cv2.GaussianBlur(frame, (0, 0), sigma) for frame in clip])
+
+
+@register
+class ElasticDeformation(ClipFilter):
+    """Bend the picture as if it were drawn on rubber, all frames of a clip alike.
+
+    Simard et al., "Best Practices for Convolutional Neural Networks Applied to Visual Document Analysis",
+    ICDAR 2003: every pixel moves at random, and the field of these moves is smoothed and scaled. The paper
+    has sigma 4 and alpha 34 for digits of 29 x 29 pixels; here both are shares of the shorter side.
+
+    Args:
+        displacement: Least and largest root mean square of how far pixels move, as a share of the shorter
+            side, in 0 to 0.5.
+        smoothness: Standard deviation of the smoothing, as a share of the shorter side, above 0: the size of
+            the bumps.
+        **kwargs: See `ClipFilter`.
+    """
+
+    def __init__(self, displacement: tuple[float, float] = (0.0, 0.04), *, smoothness: float = 0.1, **kwargs):
+        """Check the arguments."""
+        super().__init__(**kwargs)
+        if not smoothness > 0:
+            raise ValueError(f"smoothness must be above 0, got {smoothness}")
+        self.displacement, self.smoothness = interval("displacement", displacement, 0, 0.5), smoothness
+
+    def change(self, clip, rng):
+        """Draw one field and read every frame along it; flow turns by the inverse of its derivative."""
+        side = min(clip.shape[1:3])
+        field = rng.uniform(-1, 1, (*clip.shape[1:3], 2)).astype(np.float32)  # (H, W, x and y)
+        field = cv2.GaussianBlur(field, (0, 0), self.smoothness * side, borderType=cv2.BORDER_REFLECT)
+        rms = np.sqrt((field**2).sum(axis=-1).mean())
+        field *= rng.uniform(*self.displacement) * side / max(rms, 1e-9)
+        y, x = np.indices(clip.shape[1:3], np.float32)
+        source = cv2.convertMaps(x + field[..., 0], y + field[..., 1], cv2.CV_16SC2)
+        changed = np.stack(
+            [cv2.remap(frame, *source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101) for frame in clip]
+        )
+        if clip.shape[-1] == 3:
+            return changed
+        (xy, xx), (yy, yx) = (np.gradient(field[..., i]) for i in (0, 1))  # (H, W): of x down, across; of y
+        inverse = np.array([[1 + yy, -xy], [-yx, 1 + xx]]) / ((1 + xx) * (1 + yy) - xy * yx)
+        return turn_flow(changed, inverse)
+
+
+@register
+class HorizontalFlip(ClipFilter):
+    """Mirror a clip; not for actions that the mirror makes another, such as turning left.
+
+    Args:
+        probability: Share of the clips to flip, in 0 to 1.
+        **kwargs: See `ClipFilter`.
+    """
+
+    def __init__(self, probability: float = 0.5, **kwargs):
+        """Check the arguments."""
+        super().__init__(**kwargs)
+        if not 0 <= probability <= 1:
+            raise ValueError(f"probability must lie in 0 to 1, got {probability}")
+        self.probability = probability
+
+    def change(self, clip, rng):
+        """Flip all frames at once; what moved to the right then moves to the left."""
+        if rng.random() >= self.probability:
+            return clip
+        rows = clip.reshape(-1, *clip.shape[2:])  # (T * H, W, C)
+        return scale_flow(cv2.flip(rows, 1).reshape(clip.shape), -1, 1)
+
+
+@register
+class RandomResizedCrop(ClipFilter):
+    """Cut the same window out of every frame and enlarge it: nearer, and off the middle.
+
+    Szegedy et al., "Going Deeper with Convolutions", CVPR 2015, cut 8 to 100 % of an image; a clip of an
+    action is better not cut that hard, or the action is gone.
+
+    Args:
+        area: Least and largest share of the area to keep, in 0.01 to 1.
+        aspect: Least and largest factor by which the window is wider than the frame, in 0.1 to 10. A window
+            that would leave the frame is cut.
+        **kwargs: See `ClipFilter`.
+    """
+
+    def __init__(
+        self,
+        area: tuple[float, float] = (0.6, 1.0),
+        *,
+        aspect: tuple[float, float] = (0.8, 1.25),
+        **kwargs,
+    ):
+        """Check the arguments."""
+        super().__init__(**kwargs)
+        self.area, self.aspect = interval("area", area, 0.01, 1), interval("aspect", aspect, 0.1, 10)
+
+    def change(self, clip, rng):
+        """Draw a window and resize it, frame after frame; motion grows with the picture."""
+        height, width = clip.shape[1:3]
+        area, aspect = rng.uniform(*self.area), np.exp(rng.uniform(*np.log(self.aspect)))
+        h = int(np.clip(round(height * np.sqrt(area / aspect)), 1, height))
+        w = int(np.clip(round(width * np.sqrt(area * aspect)), 1, width))
+        top, left = rng.integers(height - h + 1), rng.integers(width - w + 1)
+        window = clip[:, top : top + h, left : left + w]
+        changed = np.stack([cv2.resize(frame, (width, height)) for frame in window]).reshape(clip.shape)
+        return scale_flow(changed, width / w, height / h)
+
+
+@register
+class TemporalJitter(ClipFilter):
+    """Take some frames a little earlier or later, in order still: a camera that stutters.
+
+    A frame's optical flow goes with it.
+
+    Args:
+        frames: By how many frames at most, at least 1.
+        **kwargs: See `ClipFilter`.
+    """
+
+    def __init__(self, frames: int = 1, **kwargs):
+        """Check the arguments."""
+        super().__init__(**kwargs)
+        if frames < 1:
+            raise ValueError(f"frames must be at least 1, got {frames}")
+        self.frames = frames
+
+    def change(self, clip, rng):
+        """Draw a shift for each frame."""
+        moved = np.arange(len(clip)) + rng.integers(-self.frames, self.frames + 1, len(clip))
+        return clip[np.sort(moved.clip(0, len(clip) - 1))]
+
+
+@register
+class TimeCrop(ClipFilter):
+    """Take a part of a clip and spread it over as many frames, repeating some: later, shorter, slower.
+
+    `ClipDataset(clip_seconds=...)` cuts files, with frames of their own for every cut; this is for clips that
+    have been read. Where the action is told by its speed, keep the share near 1.
+
+    Args:
+        share: Least and largest share of the clip to keep, in 0.01 to 1.
+        **kwargs: See `ClipFilter`.
+    """
+
+    def __init__(self, share: tuple[float, float] = (0.7, 1.0), **kwargs):
+        """Check the arguments."""
+        super().__init__(**kwargs)
+        self.share = interval("share", share, 0.01, 1)
+
+    def change(self, clip, rng):
+        """Draw where the part starts and ends; take the frames nearest to its moments."""
+        length = rng.uniform(*self.share) * (len(clip) - 1)
+        start = rng.uniform(0, len(clip) - 1 - length)
+        return clip[np.linspace(start, start + length, len(clip)).round().astype(int)]
+
+
+def default_augmentation(streams: Streams = "rgb", *, seed: int | None = None) -> Augmentation:
+    """Return a mild mixture for small data sets: flip, crop, light, and a little of time.
+
+    LRCN, trained on 20 rendered clips, named 74 % of the clips of unseen groups right instead of 67 %, in the
+    mean of three seeds (`tests/benchmarks/augment.py --train`). Learning takes longer: allow for more epochs,
+    or it may cost accuracy.
+
+    Args:
+        streams: What the clips show; for "flow" there is no light to change.
+        seed: See `Augmentation`.
+    """
+    filters = [HorizontalFlip(), RandomResizedCrop((0.7, 1.0)), TemporalJitter()]
+    if streams != "flow":
+        filters += [Add((-20, 20)), Multiply((0.8, 1.2))]
+    return Augmentation(filters, "all", seed=seed)
+
+
+def plot_augmentations(
+    clip: np.ndarray, filters: Sequence[ClipFilter] | None = None, *, count: int = 6, seed: int = 27
+):
+    """Draw what filters make of a clip: a row for the clip itself, and one for each filter.
+
+    Args:
+        clip: uint8 (T, H, W, 3), or with flow behind the colours, which is not drawn.
+        filters: The filters; all ten, in settings that show well, where none are given.
+        count: Number of frames to draw, spread over the clip.
+        seed: Seed of the draws.
+
+    Returns:
+        `matplotlib.figure.Figure`
+
+    Raises:
+        ValueError: If the clip has no colours, or `count` is below 1.
+    """
+    from matplotlib.figure import Figure
+
+    if clip.ndim != 4 or read_channels(clip.shape[-1])[0] == "flow":
+        raise ValueError(f"clip must be (T, H, W, C) with colours, got {clip.shape}")
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    if filters is None:
+        filters = [
+            *(Add((30, 30)), Multiply((0.7, 0.7)), Salt((0.05, 0.05)), Pepper((0.05, 0.05))),
+            *(GaussianBlur((1.5, 1.5)), ElasticDeformation((0.04, 0.04)), HorizontalFlip(1.0)),
+            *(RandomResizedCrop((0.6, 0.6)), TemporalJitter(2), TimeCrop((0.7, 0.7))),
+        ]
+    shown = np.unique(np.linspace(0, len(clip) - 1, count).round().astype(int))
+    rows = [
+        ("the clip", clip),
+        *((type(each).__name__, each(clip[None], [seed, i])[0]) for i, each in enumerate(filters)),
+    ]
+    figure = Figure(figsize=(1.5 * len(shown) + 1.8, 1.5 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), len(shown), squeeze=False)
+    for row, (title, changed) in enumerate(rows):
+        for column, frame in enumerate(shown):
+            image = axes[row, column]
+            image.imshow(changed[frame, ..., :3])
+            image.set(xticks=[], yticks=[])
+            if row == 0:
+                image.set_title(f"frame {frame + 1}", fontsize=9)
+        axes[row, 0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
+    return figure

@@ -1,0 +1,330 @@
+"""Batches for training: from arrays, or from video files that are decoded on the way.
+
+The order of the clips, the cut of each video and every augmentation follow from a seed and the number of the
+epoch: a training that was interrupted sees the same batches when it goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
+from pathlib import Path
+from typing import Literal
+
+import keras
+import numpy as np
+from joblib import cpu_count
+from sklearn.utils.class_weight import compute_class_weight
+
+from harkeras.recipe import Streams, count_channels
+from harkeras.video.flow import FlowMethod, read_clip
+from harkeras.video.reading import VideoError, VideoInfo
+
+Sampling = Literal["natural", "balanced"]
+# Clips uint8 (B, T, H, W, C) and a seed -> clips of the same kind.
+Augmentation = Callable[[np.ndarray, int], np.ndarray]
+
+
+def class_weights(labels: np.ndarray, num_classes: int | None = None) -> dict[int, float]:
+    """Return a weight for each class, by inverse class frequency: scikit-learn's "balanced" weights.
+
+    With n_c clips of class c, its weight is len(labels) / (num_classes * n_c), whose mean over the clips is
+    1: the loss stays of the same size, and with it the effect of the learning rate. Errors in a rare class
+    then count as much as those in a common one: its recall rises, and its precision falls. A milder choice is
+    the square root.
+
+    Args:
+        labels: int (N,), the classes of the clips.
+        num_classes: Number of classes; the largest label plus one by default.
+
+    Raises:
+        ValueError: If there is no label, or a class has no clip.
+    """
+    if not len(labels):
+        raise ValueError("labels must name at least one clip, got none")
+    counts = np.bincount(labels, minlength=num_classes or 0)
+    if not counts.all():
+        raise ValueError(f"labels must name every class, got {counts.tolist()} clips")
+    each = np.arange(len(counts))
+    return dict(enumerate(compute_class_weight("balanced", classes=each, y=labels).tolist()))
+
+
+class Batches(keras.utils.PyDataset):
+    """Some rows of an array of clips, batch by batch.
+
+    Args:
+        features: Clips (N, T, H, W, C), in memory or on disk, or a `ClipDataset`.
+        labels: int (N,), their classes, or float (N, classes).
+        rows: Which of them.
+        batch_size: Clips per batch.
+        seed: Seed of the order, the sampling, mixup and the augmentation; without one, the rows come in order
+            as they are.
+        sampling: "balanced" draws every class equally often, rare ones again and again.
+        mixup: Zhang et al., ICLR 2018: each clip is mixed with another of its batch, and so are their labels,
+            by weights from Beta(mixup, mixup); 0 for none. Labels must then be float (N, classes).
+        augment: See `harkeras.data.augment`.
+        weights: Weight of each class in the loss.
+
+    Attributes:
+        error: What went wrong while a batch was made. Keras asks for batches from a thread of TensorFlow,
+            which raises an error of its own in place of it.
+    """
+
+    error: Exception | None = None
+
+    def __init__(
+        self,
+        features,
+        labels: np.ndarray,
+        rows: np.ndarray,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        sampling: Sampling = "natural",
+        mixup: float = 0.0,
+        augment: Augmentation | None = None,
+        weights: dict[int, float] | None = None,
+    ):
+        """Start with epoch 0."""
+        super().__init__()
+        self.features, self.labels, self.rows, self.batch_size = features, labels, rows, batch_size
+        self.seed, self.sampling, self.mixup, self.augment = seed, sampling, mixup, augment
+        self.classes = labels if labels.ndim == 1 else labels.argmax(axis=1)
+        self.weights = (
+            None if weights is None else np.array([weights[c] for c in sorted(weights)], np.float32)
+        )
+        self.shuffle(0)
+
+    def on_epoch_end(self) -> None:
+        """Draw the order of the next epoch; Keras calls this."""
+        self.shuffle(self.epoch + 1)
+
+    def shuffle(self, epoch: int) -> None:
+        """Draw the order of an epoch from the seed and its number."""
+        self.epoch, self.order = epoch, self.rows
+        if self.seed is None:
+            return
+        rng = np.random.default_rng([self.seed, epoch])
+        self.order = rng.permutation(self.rows)
+        if self.sampling == "balanced":
+            classes = self.classes[self.order]
+            piles = [self.order[classes == each] for each in np.unique(classes)]
+            turns = -(-len(self.rows) // len(piles))
+            drawn = np.stack([np.resize(pile, turns) for pile in piles], axis=1)  # (turns, classes)
+            self.order = rng.permuted(drawn, axis=1).reshape(-1)[: len(self.rows)]
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return -(-len(self.rows) // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
+        """Return clips, labels and, with class weights, the weight of each clip."""
+        try:
+            return self._make(index)
+        except Exception as error:
+            self.error = error
+            raise
+
+    def _make(self, index: int) -> tuple[np.ndarray, ...]:
+        rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
+        seed = None if self.seed is None else [self.seed, self.epoch, index]
+        clips, rows = self.read(rows, seed)
+        labels = self.labels[rows]
+        weights = () if self.weights is None else (self.weights[self.classes[rows]],)
+        if seed is None:
+            return clips, labels, *weights
+        rng = np.random.default_rng(seed)
+        if self.augment is not None:
+            clips = self.augment(clips, int(rng.integers(2**31)))
+        if self.mixup:
+            share = rng.beta(self.mixup, self.mixup, len(rows)).astype(np.float32)
+            other = rng.permutation(len(rows))
+            clips, labels, *weights = (_mix(each, each[other], share) for each in (clips, labels, *weights))
+        return clips, labels, *weights
+
+    def read(self, rows: np.ndarray, seed: list[int] | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the clips of some rows, of video files random cuts if there is a seed, and their rows."""
+        if isinstance(self.features, ClipDataset):
+            return self.features.read(rows, seed, self.rows)
+        return self.features[rows], rows
+
+
+def _mix(values: np.ndarray, others: np.ndarray, share: np.ndarray) -> np.ndarray:
+    share = share.reshape(-1, *[1] * (values.ndim - 1))
+    return share * values + (1 - share) * others
+
+
+class ClipDataset(Batches):
+    """Clips of video files, decoded on the way: for data sets larger than the memory, and random cuts.
+
+    It is a `keras.utils.PyDataset`: `model.fit(clip_dataset)` works, as do `harkeras.train` and
+    `harkeras.evaluate` with it in place of arrays. The next batch is decoded, on all cores, while the model
+    learns.
+
+    A video that cannot be read is named in a warning, once. In training the next one of its class takes its
+    place, so that batches stay whole; `harkeras.evaluate` leaves it out.
+
+    Args:
+        video_paths: The video files.
+        labels: int (N,), their classes.
+        frames: Frames T per clip.
+        height: Height of a frame in pixels.
+        width: Width of a frame in pixels.
+        streams: "rgb", "flow" or "rgb+flow", see `harkeras.create_dataset`.
+        flow_fields: Fields of flow per frame.
+        flow_method: "dis", "farneback" or "tvl1".
+        clip_seconds: Length of a clip: in training, a random part of the video of this length is taken, in
+            testing the middle one. By default a clip spans the whole video.
+        clips_per_video: In testing, so many clips spread over the video, whose scores are averaged by
+            `evaluate`.
+        batch_size: Clips per batch in training; 8 by default.
+        seed: Seed of the order and of the cuts in training. Without one, `fit` takes the videos in order, as
+            for testing, and `harkeras.train` takes 27.
+        workers: Threads that decode; one per core that this process may use by default.
+        strict: Raise on the first video that cannot be read, instead of going on with a warning.
+
+    Attributes:
+        unreadable: Rows of the videos that could not be read, and why.
+
+    Raises:
+        ValueError: If lengths differ, or a number is out of its range.
+        VideoError: While batches are made, if no video of a class can be read, or, with `strict`, any.
+    """
+
+    def __init__(
+        self,
+        video_paths: Sequence[str | os.PathLike],
+        labels: np.ndarray,
+        *,
+        frames: int = 20,
+        height: int = 64,
+        width: int = 64,
+        streams: Streams = "rgb",
+        flow_fields: int = 10,
+        flow_method: FlowMethod = "dis",
+        clip_seconds: float | None = None,
+        clips_per_video: int = 1,
+        batch_size: int | None = None,
+        seed: int | None = None,
+        workers: int | None = None,
+        strict: bool = False,
+    ):
+        """Remember what to read; nothing is decoded yet."""
+        sizes = {"frames": frames, "height": height, "width": width, "batch_size": batch_size}
+        for name, value in (sizes | {"clips_per_video": clips_per_video, "workers": workers}).items():
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
+        if len(video_paths) != len(labels) or not len(labels):
+            raise ValueError(f"labels must be one per video, got {len(labels)} and {len(video_paths)} videos")
+        if clip_seconds is not None and not clip_seconds > 0:
+            raise ValueError(f"clip_seconds must be positive, got {clip_seconds}")
+        self.video_paths = [Path(path) for path in video_paths]
+        self.clip_shape = (frames, height, width, count_channels(streams, flow_fields))
+        self.shape = (len(labels), *self.clip_shape)
+        self.streams, self.flow_fields = streams, flow_fields if "flow" in streams else 0
+        self.flow_method, self.clip_seconds, self.clips_per_video = flow_method, clip_seconds, clips_per_video
+        self.threads, self.strict, self.unreadable = workers or cpu_count(), strict, {}
+        self.asked_batch_size = batch_size
+        self._spans: dict[int, tuple[float, float]] = {}  # first and last moment with a picture, seconds
+        super().__init__(None, np.asarray(labels), np.arange(len(labels)), batch_size or 8, seed=seed)
+
+    def read(
+        self, rows: np.ndarray, seed: list[int] | None, among: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Decode one clip of each video in parallel, or of another where one cannot be read.
+
+        Args:
+            rows: The videos.
+            seed: Seed of the cuts; the middle of each video without.
+            among: Rows that may take the place of one that cannot be read; all by default.
+
+        Returns:
+            Clips uint8 (B, T, H, W, C), and the B rows that they are of.
+        """
+        if seed is None:
+            places = np.full(len(rows), 0.5)
+        else:
+            places = np.random.default_rng([*seed, 1]).uniform(size=len(rows))
+        # A pool for each batch: threads start in no time, and none is left when the data set is forgotten.
+        with ThreadPoolExecutor(self.threads) as pool:
+            read = pool.map(self._read_or_next, rows, places, repeat(self.rows if among is None else among))
+            clips, rows = zip(*read, strict=True)
+        return np.stack(clips), np.array(rows)
+
+    def _read_or_next(self, row: int, place: float, among: np.ndarray) -> tuple[np.ndarray, int]:
+        """Decode a part of a video, or of the next one of its class that can be read."""
+        alike = np.sort(among[self.labels[among] == self.labels[row]])
+        for other in np.roll(alike, -np.searchsorted(alike, row)):
+            clip = self.try_to_read(int(other), place)
+            if clip is not None:
+                return clip, int(other)
+        raise VideoError(
+            f"no video of a class can be read, the first of {len(alike)}: {self.unreadable[row]}"
+        )
+
+    def read_all(self, row: int) -> np.ndarray:
+        """Decode the clips of one video that are scored together: (clips_per_video, T, H, W, C)."""
+        return np.stack([self._read_clip(row, place) for place in self.places])
+
+    @property
+    def places(self) -> np.ndarray:
+        """Where the clips lie that are scored together: float (clips_per_video,), first 0, last 1."""
+        return (np.arange(self.clips_per_video) + 0.5) / self.clips_per_video
+
+    def try_to_read(self, row: int, place: float) -> np.ndarray | None:
+        """Decode a part of a video: (T, H, W, C), or None, and a warning, if it cannot be read."""
+        if row in self.unreadable:
+            return None
+        try:
+            return self._read_clip(row, place)
+        except (VideoError, OSError) as error:
+            self._leave_out(row, error)
+            return None
+
+    def _leave_out(self, row: int, error: Exception) -> None:
+        if self.strict:
+            raise error
+        if row not in self.unreadable:
+            self.unreadable[row] = str(error)
+            warnings.warn(f"a clip was left out: {error}", stacklevel=2)
+
+    def median_seconds(self) -> float:
+        """Return how long a clip is: `clip_seconds`, or the median duration of the videos.
+
+        Raises:
+            VideoError: If no video can be read, or, with `strict`, if any cannot.
+        """
+        if self.clip_seconds is not None:
+            return self.clip_seconds
+        with ThreadPoolExecutor(self.threads) as pool:
+            durations = [each for each in pool.map(self._try_duration, range(len(self.labels))) if each]
+        if not durations:
+            raise VideoError(f"no video can be read, the first of {len(self.labels)}: {self.unreadable[0]}")
+        return float(np.median(durations))
+
+    def _try_duration(self, row: int) -> float | None:
+        try:
+            first, end = self._span(row)
+            return end - first
+        except (VideoError, OSError) as error:
+            self._leave_out(row, error)
+            return None
+
+    def _span(self, row: int) -> tuple[float, float]:
+        if row not in self._spans:
+            info = VideoInfo.read(self.video_paths[row])
+            self._spans[row] = float(info.frame_seconds[0]), info.duration_seconds
+        return self._spans[row]
+
+    def _read_clip(self, row: int, place: float) -> np.ndarray:
+        """Decode a part of a video: its first for place 0, its last for 1."""
+        path = self.video_paths[row]
+        options = {"flow_method": self.flow_method}
+        if self.clip_seconds is not None:
+            first, end = self._span(row)
+            start = first + place * max(end - first - self.clip_seconds, 0)
+            options |= {"start_seconds": start, "end_seconds": start + self.clip_seconds}
+        return read_clip(path, self.clip_shape, **options)

@@ -1,0 +1,305 @@
+"""What lies in a folder of labelled clips: classes, clips and their sources.
+
+The layout is the one of UCF and Kinetics: one folder per class, the clips inside, at any depth. What was
+taken for class and source can be printed before anything is read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from harkeras.base.text import printable
+from harkeras.data.sources import Sources, find_sources
+from harkeras.video.reading import VIDEO_SUFFIXES
+
+# Made by file managers, archives and notebooks; what lies in them are thumbnails, copies and deleted files.
+_NOT_CLIPS = {"__macosx", "lost+found", "$recycle.bin", "#recycle", "system volume information"}
+# The parts of a split: Kinetics and data sets of Kaggle have them on top of the classes.
+_PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval", "dev"}
+# Names that may be parts or persons; each of them may also be a class, so they are no proof.
+_PERSON_LIKE = re.compile(
+    r"(?:^|[\W_])(?:person|people|subject|subj|actor|user|participant|session|camera|cam|view|scene|room|day|[ps])"
+    r"(?:[\W_]*\d+|[\W_]+[a-z]$)",
+    re.IGNORECASE,
+)
+_PART_LIKE = re.compile(
+    r"(?:^|(?<=[\W\d_]))(?:train(?:ing|val)?|val(?:id(?:ation)?)?|test(?:ing)?|eval(?:uation)?|dev)"
+    r"(?:[\W_]*(?:set|data|split|videos?|clips?))?(?=$|[\W\d_])"
+    rf"|(?:^|[\W_])(?:k?-?fold|split|part|set|subset)(?:[\W_]*\d+|[\W_]+[a-z]$)|{_PERSON_LIKE.pattern}",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class ClipFolder:
+    """The clips of a folder, and what was taken for class and source.
+
+    Attributes:
+        data_dir: The folder.
+        classes: Names of the classes, in the order of the labels.
+        video_paths: The N clips, sorted by class and name.
+        labels: int64 (N,), their classes.
+        sources: The source of each clip.
+        passed_over: Suffixes of files that are no clips, and how many there are.
+    """
+
+    data_dir: Path
+    classes: tuple[str, ...]
+    video_paths: list[Path]
+    labels: np.ndarray
+    sources: Sources
+    passed_over: dict[str, int]
+
+    def __str__(self) -> str:
+        """Return what was taken for class and source, a line each."""
+        counts = np.bincount(self.labels, minlength=len(self.classes)).tolist()
+        names = [f"{name} ({count})" for name, count in zip(self.classes, counts, strict=True)]
+        if len(names) > 12:
+            names = [*names[:10], f"and {len(names) - 10} more"]
+        lines = [f"classes, and their clips: {', '.join(names)}", str(self.sources)]
+        if self.passed_over:
+            others = ", ".join(f"{count} {suffix}" for suffix, count in sorted(self.passed_over.items()))
+            lines.append(f"passed over, being no videos: {others}")
+        return "\n".join(lines)
+
+    def places(self, names: Sequence[str]) -> list[str]:
+        """Return where each clip lies, class/.../clip without suffix, with these names of the classes."""
+        folders = _class_folders(self.data_dir)
+        inside = [
+            path.relative_to(folders[_nfc(self.classes[label])]).with_suffix("").as_posix()
+            for path, label in zip(self.video_paths, self.labels.tolist(), strict=True)
+        ]
+        places = [
+            f"{names[label]}/{place}" for label, place in zip(self.labels.tolist(), inside, strict=True)
+        ]
+        return [os.fsencode(place).decode("utf-8", "backslashreplace") for place in places]
+
+    def __getitem__(self, rows: np.ndarray) -> ClipFolder:
+        """Return some of the clips."""
+        paths = [self.video_paths[row] for row in rows]
+        return ClipFolder(
+            self.data_dir, self.classes, paths, self.labels[rows], self.sources[rows], self.passed_over
+        )
+
+
+def read_folder(
+    data_dir: str | os.PathLike,
+    classes: Sequence[str] | None = None,
+    *,
+    group_by: str | int | Callable[[Path], str] | None = None,
+    level: int | None = None,
+    copies: bool = False,
+) -> ClipFolder:
+    """Find the clips of a folder, their classes and sources; no clip is decoded.
+
+    Args:
+        data_dir: Folder with one folder per class.
+        classes: Classes to take, in the order of the labels; all, sorted, by default.
+        group_by: What names the source of a clip, see `find_sources`.
+        level: Which folder inside the class folder names sources, where it was found already.
+        copies: Whether to compare the content of the files, so that identical clips have one source.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or none for one of the classes.
+        ValueError: If the folder holds no classes of clips, but the parts of a split, or another folder that
+            does; if a class has no clip; or if `group_by` does not fit.
+    """
+    data_dir = Path(data_dir)
+    if isinstance(classes, str) or (classes is not None and not len(classes)):
+        raise ValueError(f"classes must be a list of names of folders, got {classes!r}")
+    if classes is None:
+        _check_layout(data_dir)
+        classes = list_classes(data_dir)
+    paths, labels, passed_over = _list_clips(data_dir, classes)
+    sources = find_sources(paths, data_dir, group_by=group_by, level=level, copies=copies)
+    return ClipFolder(data_dir, tuple(classes), paths, labels, sources, dict(passed_over))
+
+
+def list_classes(data_dir: str | os.PathLike) -> list[str]:
+    """Return the names of the class folders in `data_dir`, sorted.
+
+    Accents are written as one sign (NFC), however the file system writes them.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it has no class folders, or one whose name is not UTF-8.
+    """
+    return sorted(_class_folders(Path(data_dir)))
+
+
+def list_videos(
+    data_dir: str | os.PathLike, classes: Sequence[str] | None = None
+) -> tuple[list[Path], np.ndarray]:
+    """Return the paths of all clips, sorted by class and name, and their labels.
+
+    Args:
+        data_dir: Folder with one folder per class.
+        classes: Classes to take, in the order of the labels; all, sorted, by default.
+
+    Returns:
+        The paths, and int64 (N,) indices into the classes.
+
+    Raises:
+        FileNotFoundError: If there is no such folder, or none for one of the classes.
+        ValueError: If there are no class folders, one of them holds no video, or a class is named twice.
+    """
+    return _list_clips(Path(data_dir), list_classes(data_dir) if classes is None else classes)[:2]
+
+
+def _list_clips(data_dir: Path, classes: Sequence[str]) -> tuple[list[Path], np.ndarray, Counter]:
+    folders = _class_folders(data_dir)
+    if len({_nfc(name) for name in classes}) < len(classes):
+        raise ValueError(f"classes must be different names, got {list(classes)}")
+    paths, labels, passed_over = [], [], Counter()
+    for label, name in enumerate(classes):
+        if _nfc(name) not in folders:
+            raise FileNotFoundError(
+                f"no folder for the class {name!r} in {data_dir}; found {', '.join(sorted(folders))}"
+            )
+        folder = folders[_nfc(name)]
+        files = sorted(_walk(folder))
+        videos = [path for path in files if _is_clip(path)]
+        others = Counter(path.suffix.lower() or "without suffix" for path in files)
+        others -= Counter(path.suffix.lower() for path in videos)
+        if not videos:
+            holds = f", but {', '.join(sorted(others))}" if others else ""
+            suffixes = ", ".join(VIDEO_SUFFIXES)
+            raise ValueError(f"the class {name!r} has no clip: {folder} holds no {suffixes}{holds}")
+        passed_over += others
+        paths += videos
+        labels += [label] * len(videos)
+    return paths, np.array(labels, np.int64), passed_over
+
+
+def _class_folders(data_dir: Path) -> dict[str, Path]:
+    """Return the class folders by their names."""
+    if not data_dir.is_dir():
+        raise FileNotFoundError(f"no folder at {data_dir}")
+    folders = {}
+    for path in sorted(data_dir.iterdir()):
+        if not path.is_dir() or _no_class(path.name):
+            continue
+        if printable(path.name) != path.name:
+            raise ValueError(
+                f"class folders must have names in UTF-8 without control characters, got "
+                f"{os.fsencode(path.name)!r} in {data_dir}: rename it (an archive from another system may "
+                "have been unpacked with the wrong encoding)"
+            )
+        name = _nfc(path.name)
+        if name in folders:
+            raise ValueError(f"{data_dir} has two folders that both read {name!r}: give one another name")
+        folders[name] = path
+    if not folders:
+        raise ValueError(f"{data_dir} must hold one folder of clips per class, found no folder in it")
+    return folders
+
+
+def _check_layout(data_dir: Path) -> None:
+    """Raise ValueError where the folders in `data_dir` cannot be classes."""
+    names = sorted(_class_folders(data_dir))
+    parts = [name for name in names if name.lower() in _PARTS]
+    if len({name.lower().startswith("train") for name in parts}) < 2:
+        parts = _parts_above_classes(data_dir)
+    training = [name for name in parts if "train" in name.lower()]
+    others = [name for name in parts if name not in training]
+    expected = f"{data_dir} must hold one folder per class, got {_some(names)}"
+    if training and others:
+        raise ValueError(
+            f"{expected}, the parts of a split: train on {data_dir / training[0]}, and score the model on "
+            f"{_some(others)} with 'harkeras evaluate MODEL FOLDER --clips all'"
+        )
+    if parts:
+        inside = _folders_with_clips(data_dir / parts[0])
+        raise ValueError(
+            f"{expected}, with {_some(inside)} inside: put the classes on top, as in "
+            f"{data_dir / inside[0] / parts[0]}, or pass one of the folders, such as {data_dir / parts[0]}; "
+            f"if {_some(names)} are the classes, pass these as classes"
+        )
+    _check_wrapper(data_dir)
+
+
+def _parts_above_classes(data_dir: Path) -> list[str]:
+    """Return the folders that repeat the same classes for parts of a split or for persons; mostly none.
+
+    Persons inside classes, the layout to recommend, repeat as well: only the names on top tell them apart.
+    """
+    parts = _folders_with_clips(data_dir)
+    if len(parts) < 2 or not all(_PART_LIKE.search(name) for name in parts):
+        return []
+    rest = {re.sub(r"[\W\d_]", "", _PART_LIKE.sub("", name)).lower() for name in parts}
+    if len(rest) > 1 or any(_has_clips(data_dir / name) for name in parts):  # test drive, train ride
+        return []
+    shared = set.intersection(*(set(_folders_with_clips(data_dir / name)) for name in parts))
+    # Where persons or cameras are inside, the persons on top are the classes.
+    return parts if len(shared) > 1 and not all(map(_PERSON_LIKE.search, shared)) else []
+
+
+def _check_wrapper(data_dir: Path) -> None:
+    """Raise ValueError where the classes are further down, in the only folder that holds clips."""
+    wrapper, inside = data_dir, _folders_with_clips(data_dir)
+    while len(inside) == 1 and (wrapper == data_dir or not _has_clips(wrapper)):
+        wrapper = wrapper / inside[0]
+        inside = _folders_with_clips(wrapper)
+    if wrapper != data_dir and len(inside) > 1:
+        name = wrapper.relative_to(data_dir)
+        empty = [other for other in sorted(_class_folders(data_dir)) if other != _nfc(name.parts[0])]
+        none_in = f" (none in {_some(empty)})" if empty else ""
+        raise ValueError(
+            f"{data_dir} must hold one folder per class, got clips only in {str(name)!r}{none_in}, with "
+            f"{_some(inside)} inside: if these are the classes, pass {wrapper}"
+        )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(map(printable, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _folders_with_clips(folder: Path) -> list[str]:
+    """Return the names of the folders that could be classes and hold clips at any depth, sorted."""
+    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not _no_class(path.name))
+    return [path.name for path in inside if any(_is_clip(file) for file in _walk(path))]
+
+
+def _has_clips(folder: Path) -> bool:
+    """Return whether clips lie in a folder itself."""
+    return any(_is_clip(path) and path.is_file() and not _hidden(path.name) for path in folder.iterdir())
+
+
+def _is_clip(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield all files at any depth, following links, but for hidden ones."""
+    visited = set()
+    for root, names, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(root)
+        names[:] = sorted(name for name in names if not _hidden(name))
+        if real in visited:  # a link to a folder above itself
+            names.clear()
+            continue
+        visited.add(real)
+        for name in files:
+            path = Path(root, name)
+            if not _hidden(name) and path.is_file():
+                yield path
+
+
+def _no_class(name: str) -> bool:
+    return name.startswith("_") or _hidden(name)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith((".", "@")) or name.lower() in _NOT_CLIPS
+
+
+def _nfc(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

@@ -1,0 +1,272 @@
+"""Labelled pictures -> arrays that a model of still images can train on.
+
+Two layouts are read: one folder per class with the pictures inside, at any depth; and that of Stanford-40
+(Yao et al., "Human Action Recognition by Learning Bases of Action Attributes and Parts", ICCV 2011), 9,532
+pictures of 40 actions with a fixed split and a box around the person who acts:
+
+    JPEGImages/applauding_001.jpg
+    ImageSplits/applauding_train.txt, applauding_test.txt    names of the pictures, one per line
+    XMLAnnotations/applauding_001.xml                        the box
+
+Pictures are stretched to the size of the model, whatever their shape: nothing of the scene is cut off, and
+training and prediction do the same.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
+from xml.etree import ElementTree
+
+import cv2
+import numpy as np
+from joblib import cpu_count
+from tqdm.auto import tqdm
+
+from harkeras.recipe import Interpolation
+from harkeras.video.reading import VideoError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+
+class ImageDataset(NamedTuple):
+    """Pictures as arrays: `features` uint8 (N, H, W, 3) RGB, `labels` int64 (N,), `image_paths` N paths."""
+
+    features: np.ndarray
+    labels: np.ndarray
+    image_paths: list[Path]
+
+
+def read_image(path: str | os.PathLike, height: int | None = None, width: int | None = None) -> np.ndarray:
+    """Read a picture, upright as its EXIF orientation says.
+
+    Args:
+        path: A JPEG, PNG, BMP, WebP or TIFF file.
+        height: Height to stretch it to, in pixels; its own by default.
+        width: Width to stretch it to, in pixels; its own by default.
+
+    Returns:
+        uint8 RGB (H, W, 3)
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        VideoError: If it is not a picture.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no image at {path}")
+    data = np.fromfile(path, np.uint8)  # unlike imread, this opens any name on any system
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise VideoError(f"{path}: not an image that can be decoded")
+    return resize_image(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), height, width)
+
+
+def resize_image(
+    image: np.ndarray,
+    height: int | None = None,
+    width: int | None = None,
+    *,
+    interpolation: Interpolation = "area",
+) -> np.ndarray:
+    """Stretch a picture (H, W, 3) to another size; a side that is not given stays as it is.
+
+    By "area", which is bilinear where it grows, or "bilinear" in any case, as `cv2.resize` does by default.
+    """
+    height, width = height or image.shape[0], width or image.shape[1]
+    if (height, width) == image.shape[:2]:
+        return image
+    smaller = interpolation == "area" and height <= image.shape[0] and width <= image.shape[1]
+    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+
+
+def list_image_classes(data_dir: str | os.PathLike) -> list[str]:
+    """Return the names of the classes in a folder of either layout, sorted.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it has neither layout.
+    """
+    return sorted(_images_by_class(Path(data_dir), None))
+
+
+def create_image_dataset(
+    data_dir: str | os.PathLike,
+    classes: Sequence[str] | None = None,
+    *,
+    split: Literal["train", "test"] | None = None,
+    height: int = 224,
+    width: int = 224,
+    box_margin: float | None = None,
+    workers: int | None = None,
+    strict: bool = False,
+) -> ImageDataset:
+    """Read all pictures of a folder of classes, or of Stanford-40, into one array.
+
+    Args:
+        data_dir: Folder with one folder of pictures per class, or with Stanford-40's three folders.
+        classes: Classes to take, in the order of the labels; all, sorted, by default.
+        split: "train" or "test" of Stanford-40; both by default.
+        height: Height in pixels to stretch pictures to.
+        width: Width in pixels to stretch pictures to.
+        box_margin: Cut pictures of Stanford-40 to the box of the person who acts, widened on each side by
+            this share of its size, as far as the picture goes; whole pictures by default.
+        workers: Threads that decode; one per core by default.
+        strict: Raise on the first picture that cannot be read, instead of leaving it out with a warning.
+
+    Returns:
+        `ImageDataset(features, labels, image_paths)`: uint8 (N, H, W, 3) RGB, int64 (N,), N paths.
+
+    Raises:
+        FileNotFoundError: If there is no such folder; with `strict`, if a picture or its box is missing.
+        ValueError: If a number is out of its range, the folder has neither layout, `split` or `box_margin` is
+            given for folders of classes, or a class is unknown, named twice, or without a picture that can be
+            read.
+        VideoError: With `strict`, if a picture or its box cannot be read.
+    """
+    workers = cpu_count() if workers is None else workers
+    for name, value in (("height", height), ("width", width), ("workers", workers)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    data_dir = Path(data_dir)
+    boxes = None
+    if box_margin is not None:
+        boxes = _folder_of_boxes(data_dir, box_margin)
+    by_class = _images_by_class(data_dir, split)
+    classes = _check_classes(classes, by_class)
+    paths = [path for name in classes for path in by_class[name]]
+    labels = np.repeat(np.arange(len(classes)), [len(by_class[name]) for name in classes])
+    features = np.empty((len(paths), height, width, 3), np.uint8)
+    skipped = _read_into(features, paths, partial(_read, boxes=boxes, margin=box_margin), workers, strict)
+    kept = [row for row in range(len(paths)) if row not in skipped]
+    for label, name in enumerate(classes):
+        if label not in labels[kept]:
+            reason = next(skipped[row] for row in np.flatnonzero(labels == label))
+            raise ValueError(f"the class {name!r} has no image that can be read, the first: {reason}")
+    if skipped:
+        for row, old in enumerate(kept):  # in place: the array may fill half of the memory
+            features[row] = features[old]
+        lines = "\n".join(f"  {reason}" for reason in skipped.values())
+        warnings.warn(f"{len(skipped)} of {len(paths)} images were left out:\n{lines}", stacklevel=2)
+    return ImageDataset(features[: len(kept)], labels[kept], [paths[row] for row in kept])
+
+
+def _images_by_class(data_dir: Path, split: str | None) -> dict[str, list[Path]]:
+    """List the pictures of each class, sorted."""
+    if not data_dir.is_dir():
+        raise FileNotFoundError(f"no folder at {data_dir}")
+    if split not in ("train", "test", None):
+        raise ValueError(f"split must be 'train', 'test' or None, got {split!r}")
+    if (data_dir / "ImageSplits").is_dir():
+        return _read_splits(data_dir, ("train", "test") if split is None else (split,))
+    if split is not None:
+        raise ValueError(
+            f"split must be None for folders of classes, got {split!r}; {data_dir} has no ImageSplits"
+        )
+    folders = sorted(path for path in data_dir.iterdir() if path.is_dir() and path.name[0] not in "._")
+    images = {
+        folder.name: sorted(
+            path
+            for path in folder.rglob("*")
+            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        )
+        for folder in folders
+    }
+    if not images:
+        raise ValueError(
+            f"{data_dir} must hold one folder of images per class, or Stanford-40's JPEGImages and "
+            "ImageSplits; found no folder in it"
+        )
+    return images
+
+
+def _read_splits(data_dir: Path, splits: tuple[str, ...]) -> dict[str, list[Path]]:
+    """Read the lists of Stanford-40, one per class and split."""
+    images: dict[str, set[Path]] = {}
+    for split in splits:
+        for path in (data_dir / "ImageSplits").glob(f"*_{split}.txt"):
+            names = path.read_text(encoding="utf-8").split()
+            images.setdefault(path.name.removesuffix(f"_{split}.txt"), set()).update(
+                data_dir / "JPEGImages" / name for name in names
+            )
+    if not images:
+        raise ValueError(f"{data_dir / 'ImageSplits'} must hold files named <action>_train.txt, found none")
+    return {name: sorted(paths) for name, paths in sorted(images.items())}
+
+
+def _check_classes(classes: Sequence[str] | None, by_class: dict[str, list[Path]]) -> list[str]:
+    """Return the classes to read, each of which has pictures."""
+    classes = list(by_class if classes is None else classes)
+    if not classes or len(set(classes)) < len(classes):
+        raise ValueError(f"classes must be different names, got {classes}")
+    for name in classes:
+        if name not in by_class:
+            raise ValueError(f"classes must be among {', '.join(by_class)}, got {name!r}")
+        if not by_class[name]:
+            raise ValueError(f"the class {name!r} has no image: none ends in {', '.join(IMAGE_SUFFIXES)}")
+    return classes
+
+
+def _read_into(features: np.ndarray, paths, read, workers: int, strict: bool) -> dict[int, str]:
+    """Read each picture into its row, in parallel; return the rows that cannot be read, and why."""
+
+    def fill(row: int) -> str | None:
+        try:
+            features[row] = resize_image(read(paths[row]), *features.shape[1:3])
+        except (VideoError, OSError) as error:
+            if strict:
+                raise
+            return str(error)
+        return None
+
+    # Threads, because decoding and resizing release the interpreter's lock.
+    pool = ThreadPoolExecutor(workers)
+    try:
+        results = tqdm(pool.map(fill, range(len(paths))), "Reading images", len(paths), unit="image")
+        return {row: reason for row, reason in enumerate(results) if reason is not None}
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _folder_of_boxes(data_dir: Path, margin: float) -> Path:
+    if not margin >= 0:
+        raise ValueError(f"box_margin must be at least 0, got {margin}")
+    folder = data_dir / "XMLAnnotations"
+    if not folder.is_dir():
+        raise ValueError(
+            f"box_margin must be None where there are no boxes; {data_dir} has no XMLAnnotations"
+        )
+    return folder
+
+
+def _read(path: Path, *, boxes: Path | None, margin: float | None) -> np.ndarray:
+    """Read a picture, whole, or what its box holds."""
+    image = read_image(path)
+    if boxes is None:
+        return image
+    annotation = boxes / f"{path.stem}.xml"
+    left, top, right, bottom = _read_box(annotation)
+    height, width = image.shape[:2]
+    aside, above = margin * (right - left), margin * (bottom - top)
+    rows = slice(max(round(top - above), 0), min(round(bottom + above), height))
+    columns = slice(max(round(left - aside), 0), min(round(right + aside), width))
+    cut = image[rows, columns]
+    if not cut.size:
+        raise VideoError(f"{annotation}: its box lies outside the image of {width} x {height} pixels")
+    return cut
+
+
+def _read_box(annotation: Path) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of the first person in an annotation, in pixels."""
+    if not annotation.is_file():
+        raise FileNotFoundError(f"no box at {annotation}")
+    try:
+        box = ElementTree.parse(annotation).getroot().find("object/bndbox")
+        return tuple(float(box.find(side).text) for side in ("xmin", "ymin", "xmax", "ymax"))
+    except (ElementTree.ParseError, AttributeError, TypeError, ValueError) as error:
+        raise VideoError(f"{annotation}: holds no object with a bndbox ({error})") from error

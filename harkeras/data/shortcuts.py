@@ -1,0 +1,238 @@
+"""What tells the classes of a data set apart though it is no action: a frame rate, a size, bars, one source.
+
+A model learns what is easiest. Where all falls were filmed with one camera and all else with another, it
+tells the cameras apart, and so does the test. No accuracy shows this; the files themselves do.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from joblib import cpu_count
+from tqdm.auto import tqdm
+
+from harkeras.data.datasets import in_order
+from harkeras.video.reading import VideoError, VideoInfo, frames_extraction
+
+_MOST_CLIPS_OF_CLASS, _MOST_CLIPS, _FEWEST_OF_CLASS = 40, 1000, 5
+# Of each of the classes on either side of a limit, so large a share must lie there.
+_LEAST_SHARE = 0.9
+# Share of random labels that may be told apart as well: with a handful of clips, something always fits.
+_CHANCE, _PERMUTATIONS = 0.02, 200
+_DARK = 20  # of 255: a row or column of a bar is nowhere brighter
+_SIDE = 64  # of the pictures in which bars are looked for
+_FEW_CLIPS = 5
+_DANGER = "a model may learn it in place of the action"
+
+
+class _Facts(NamedTuple):
+    """What a file says of a clip, apart from what happens in it."""
+
+    frame_rate: float
+    picture_size: float
+    shape: float
+    duration: float
+    bars: float
+    color: float
+    codec: str
+    suffix: str
+
+
+# In a report: what a fact is called, and how a value is written.
+_NUMBERS = {
+    "frame_rate": ("frame rate", "{:.4g} frames per second"),
+    "picture_size": ("picture size", "{:,.0f} pixels"),
+    "shape": ("shape of the picture", "width / height {:.3g}"),
+    "duration": ("duration", "{:.3g} s"),
+    "bars": ("part under black bars", "{:.0%} of the picture"),
+    "color": ("amount of color", "{:.3g} of 255"),
+}
+# Where no limit divides the classes, one value may stand out among smaller and larger ones.
+_KINDS = {
+    "frame rate": lambda fact: f"{fact.frame_rate:.4g}",
+    "shape of the picture": lambda fact: f"{fact.shape:.3g}",
+    "codec": lambda fact: fact.codec,
+    "suffix": lambda fact: fact.suffix,
+}
+
+
+def class_shortcuts(
+    video_paths: Sequence[str | os.PathLike],
+    labels: np.ndarray,
+    classes: Sequence[str],
+    groups: np.ndarray | None = None,
+    *,
+    seed: int = 27,
+    workers: int | None = None,
+) -> list[str]:
+    """Say what besides the action tells the classes apart, and which classes are too small or of one source.
+
+    For each fact of a file, the limit is sought that divides the classes best: where nearly all clips of some
+    classes lie below it and nearly all of the others above, a model can learn it in place of the action. At
+    most 40 clips of a class are read, and about 1,000 in all.
+
+    Args:
+        video_paths: Paths of the clips.
+        labels: int (N,), their classes.
+        classes: Names of the classes.
+        groups: (N,), the source of each clip, where sources are known.
+        seed: Seed of the choice of clips.
+        workers: Threads that decode; one per core by default.
+
+    Returns:
+        A sentence for each finding; none where nothing was found. Clips that cannot be read are left out.
+
+    Raises:
+        ValueError: If labels or groups are not one per clip, or labels do not fit the classes.
+    """
+    labels = np.asarray(labels)
+    for name, values in (("labels", labels), ("groups", labels if groups is None else groups)):
+        if len(values) != len(video_paths):
+            raise ValueError(f"{name} must be one per clip, got {len(values)} and {len(video_paths)} clips")
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
+        raise ValueError(f"labels must lie in 0 to {len(classes) - 1}, got {labels.min()} to {labels.max()}")
+    sentences = _small_classes(labels, classes)
+    if groups is not None:
+        sentences += _one_source(labels, classes, np.asarray(groups))
+    rows = _sample(labels, np.random.default_rng(seed))
+    facts = _read([video_paths[row] for row in rows], workers)
+    read = [place for place, fact in enumerate(facts) if fact is not None]
+    if not read:
+        return sentences
+    facts, labels = [facts[place] for place in read], labels[rows[read]]
+    for name, (words, unit) in _NUMBERS.items():
+        values = np.array([getattr(fact, name) for fact in facts])
+        sentences += _told_apart(values, labels, classes, words, unit, seed)
+    for words, kind_of in _KINDS.items():
+        if not any(words in sentence for sentence in sentences):
+            kinds = [kind_of(fact) for fact in facts]
+            sentences += _told_apart_by_kind(kinds, labels, classes, words, seed)
+    return sentences
+
+
+def _small_classes(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
+    counts = np.bincount(labels, minlength=len(classes))
+    small = [f"{classes[row]} ({counts[row]})" for row in np.flatnonzero(counts < _FEW_CLIPS)]
+    if not small:
+        return []
+    return [f"too few clips to learn a class, or to know how well it was learned: {_enumerate(small)}"]
+
+
+def _one_source(labels: np.ndarray, classes: Sequence[str], groups: np.ndarray) -> list[str]:
+    """Name the classes whose clips, more than one, come from one source."""
+    names = [
+        classes[label]
+        for label in np.unique(labels)
+        if np.count_nonzero(labels == label) > 1 and len(np.unique(groups[labels == label])) == 1
+    ]
+    if not names:
+        return []
+    return [f"of one source only, and so either trained or tested, never both: {_enumerate(names)}"]
+
+
+def _sample(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Choose clips of each class to read, int64 (M,), sorted."""
+    present = np.unique(labels)
+    most = min(_MOST_CLIPS_OF_CLASS, max(_MOST_CLIPS // max(len(present), 1), _FEWEST_OF_CLASS))
+    chosen = [rng.permutation(np.flatnonzero(labels == label))[:most] for label in present]
+    return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, int)
+
+
+def _read(paths: Sequence[str | os.PathLike], workers: int | None) -> list[_Facts | None]:
+    with closing(in_order(_read_facts, paths, workers or cpu_count())) as results:
+        return list(tqdm(results, "Looking for shortcuts", len(paths), unit="clip"))
+
+
+def _read_facts(path: str | os.PathLike) -> _Facts | None:
+    try:
+        info = VideoInfo.read(path)
+        frames = frames_extraction(path, 3, _SIDE, _SIDE)
+    except (VideoError, OSError):
+        return None
+    light = frames.max(axis=(0, 3))  # (H, W): the brightest that a place ever is
+    rows, columns = ((light > _DARK).any(axis=axis) for axis in (1, 0))
+    kept = np.ptp(np.flatnonzero(rows)) + 1 if rows.any() else _SIDE
+    kept *= np.ptp(np.flatnonzero(columns)) + 1 if columns.any() else _SIDE
+    bars = 1 - kept / _SIDE**2
+    color = float(np.ptp(frames.astype(int), axis=3).mean())
+    return _Facts(
+        frame_rate=round(info.fps, 2),
+        picture_size=float(info.width * info.height),
+        shape=round(info.width / info.height, 2),
+        duration=info.duration_seconds,
+        bars=round(bars, 2) if bars > 0.05 else 0.0,  # an edge may be dark
+        color=round(color),
+        codec=info.codec,
+        suffix=Path(path).suffix.lower(),
+    )
+
+
+def _told_apart(values, labels, classes, name: str, unit: str, seed: int) -> list[str]:
+    """Return a sentence if a limit of some fact divides the classes."""
+    below = _divide(values, labels)
+    if below is None or _by_chance(values, labels, seed):
+        return []
+    sides = [np.isin(labels, np.flatnonzero(side)) for side in (below, ~below)]
+    kinds = [
+        f"{_enumerate([classes[label] for label in np.unique(labels[side])])} "
+        f"({unit.format(np.median(values[side]))})"
+        for side in sides
+    ]
+    return [f"the {name} tells {' from '.join(kinds)}: {_DANGER}"]
+
+
+def _told_apart_by_kind(kinds: list[str], labels, classes, name: str, seed: int) -> list[str]:
+    """Return a sentence for a fact that has names instead of numbers."""
+    for kind in sorted(set(kinds)):
+        values = np.array([float(each == kind) for each in kinds])
+        below = _divide(values, labels)
+        if below is not None and not _by_chance(values, labels, seed):
+            inside = [classes[label] for label in np.unique(labels) if not below[label]]
+            return [f"the {name} {kind} tells {_enumerate(inside)} from the other classes: {_DANGER}"]
+    return []
+
+
+def _divide(values: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
+    """Find the limit that divides the classes best.
+
+    Args:
+        values: float (N,).
+        labels: int (N,).
+
+    Returns:
+        bool (classes,), which classes lie below the limit; None where no limit has nearly all clips of some
+        classes below, and of the others above.
+    """
+    order = np.argsort(values, kind="stable")
+    cuts = np.flatnonzero(np.diff(values[order]) > 0)  # after which clip, in order
+    if not len(cuts):
+        return None
+    counts = np.bincount(labels)
+    below = np.cumsum(np.eye(len(counts), dtype=np.int32)[labels[order]], axis=0)[cuts]  # (cuts, classes)
+    share = below / np.maximum(counts, 1)
+    lower, upper = (share > 0.5) & (counts > 0), (share <= 0.5) & (counts > 0)
+    with np.errstate(invalid="ignore"):  # a side without classes
+        purity = np.minimum(
+            (share * lower).sum(axis=1) / lower.sum(axis=1),
+            ((1 - share) * upper).sum(axis=1) / upper.sum(axis=1),
+        )
+    purity = np.nan_to_num(purity)
+    best = int(purity.argmax())
+    return lower[best] if purity[best] >= _LEAST_SHARE else None
+
+
+def _by_chance(values: np.ndarray, labels: np.ndarray, seed: int) -> bool:
+    """Whether random labels are told apart as well, more often than now and then."""
+    rng = np.random.default_rng(seed)
+    hits = sum(_divide(values, rng.permutation(labels)) is not None for _ in range(_PERMUTATIONS))
+    return hits > _CHANCE * _PERMUTATIONS
+
+
+def _enumerate(names: Sequence[str], most: int = 10) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,374 @@
+"""Which clips come from one source: one video, one person, one place?
+
+Clips of one source share people, clothes, background and camera, so that a model recognizes the others when
+it has seen one. A clip's source is a fact of its path below the data folder. Which folder names it is
+found once, from all clips of the data folder, and kept with the model.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+import warnings
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from harkeras.base.files import content_digest
+
+_NUMBER = re.compile(r"_g(\d+)_")
+# UCF50 and UCF101: v_Biking_g03_c02.avi. Their number counts the sources of one class.
+_UCF = re.compile(r"v_.*_g(\d+)_c\d+\.avi", re.IGNORECASE)
+# HMDB51: <video>_<action>_<visible part>_<camera>_np<people>_<view>_<quality>_<number>.avi
+_HMDB = re.compile(r"(.+)_[fhlu]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|goo|med)_\d+\.\w+", re.IGNORECASE)
+# What other data sets put the source into, all of the name being of their form.
+_CONVENTIONS = {
+    "the video on YouTube in the names of Kinetics": re.compile(r"(.{11})_\d{6}_\d{6}\.\w+"),
+    "the person in the names of KTH": re.compile(r"(person\d+)_[a-z]+_d\d.*", re.IGNORECASE),
+    "the person in the names of NTU RGB+D": re.compile(r"S\d{3}C\d{3}(P\d{3})R\d{3}A\d{3}.*"),
+}
+# Jump_3_12.mp4: what stands before the last number may be the source.
+_COUNTED = r"([^/]*[^/\d_-])?[_-]?(\d+)[_-]\d+\.\w+$"
+
+
+# In place of a pattern, where a function named the sources: it cannot be kept with a model.
+FUNCTION = "<function>"
+
+
+@dataclass(frozen=True, eq=False)
+class Sources:
+    """The source of each clip, and how it was found.
+
+    Attributes:
+        groups: str (N,), the source of each clip.
+        how: How the sources were found, in words.
+        known: bool (N,), whether the source of a clip is known; one that is not counts as a source by itself.
+            All are, by default.
+        copied: bool (N,), whether the content of a clip is that of another, to whose source it counts; None
+            where the content was not compared.
+        advice: What the names or folders speak for and only the user can know; empty if nothing.
+        group_by: The pattern or level that was asked for, or `FUNCTION`; None where names and folders were
+            read.
+        level: Which folder inside the class folder names sources, 1 for the first; None if none does.
+        names: str (N,), the sources before clips of identical content were joined.
+    """
+
+    groups: np.ndarray
+    how: str
+    known: np.ndarray | None = None
+    copied: np.ndarray | None = None
+    advice: str = ""
+    group_by: str | None = None
+    level: int | None = None
+    names: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        """Names are the groups where no clips were joined."""
+        if self.names is None:
+            object.__setattr__(self, "names", self.groups)
+        if self.known is None:
+            object.__setattr__(self, "known", np.ones(len(self.groups), bool))
+
+    @property
+    def alone(self) -> int:
+        """Number of clips whose source is not known."""
+        return int((~self.known).sum())
+
+    @property
+    def independent(self) -> np.ndarray | None:
+        """The groups, for an interval over whole sources; None where some source is not known."""
+        return None if self.alone else self.groups
+
+    @property
+    def copies(self) -> int:
+        """Number of clips whose content is that of another."""
+        return 0 if self.copied is None else int(self.copied.sum())
+
+    def __str__(self) -> str:
+        """Return one or two sentences."""
+        count = len(set(self.groups.tolist()))
+        if self.alone == len(self.groups):
+            text = f"sources: unknown, each of the {self.alone} clips counts as one"
+        elif self.alone:
+            text = (
+                f"sources: {count}, of which {self.alone} are clips whose source is unknown; else {self.how}"
+            )
+        else:
+            text = f"sources: {count} of {len(self.groups)} clips, {self.how}"
+        if self.copies:
+            text += f"; {self.copies} of the clips are copies of others and count to their sources"
+        return text + (f"; {self.advice}" if self.advice else "")
+
+    def __getitem__(self, rows: np.ndarray) -> Sources:
+        """Return the sources of some clips."""
+        copied = None if self.copied is None else self.copied[rows]
+        return replace(
+            self, groups=self.groups[rows], names=self.names[rows], known=self.known[rows], copied=copied
+        )
+
+
+def find_sources(
+    video_paths: Sequence[str | os.PathLike],
+    data_dir: str | os.PathLike | None = None,
+    *,
+    group_by: str | int | Callable[[Path], str] | None = None,
+    level: int | None = None,
+    copies: bool = False,
+) -> Sources:
+    """Find the source of each clip.
+
+    The source is what `group_by` says, if given; else the number in a name such as `v_Walking_g03_c02.mp4`,
+    what names of HMDB51, Kinetics, KTH and NTU RGB+D say, or, below a known `data_dir`, the outermost folder
+    inside the class folder that tells clips apart. A source may have clips of several classes; only the
+    numbers of UCF50 and UCF101
+    (`.avi` files) count for each class anew. What is left is a source by itself.
+
+    Args:
+        video_paths: Paths of the clips, `data_dir/class/.../clip`.
+        data_dir: Folder with the class folders; without it, folders say nothing.
+        group_by: A regular expression that is searched in the path below `data_dir`, with `/` between them:
+            the source is what its parentheses hold, or all that it matches; or a level, 1 for the first
+            folder inside the class folder; or a function from a path to the name of its source.
+        level: Which folder inside the class folder names sources, where it was found already.
+        copies: Whether to compare the content of the files, so that identical clips have one source.
+
+    Raises:
+        ValueError: If `group_by` is no regular expression or level, or a clip does not fit it.
+    """
+    paths = [Path(path) for path in video_paths]
+    relative = [_relative(path, data_dir) for path in paths]
+    if group_by is not None:
+        sources = _asked_for(paths, relative, group_by)
+    else:
+        if level is None and data_dir is not None:
+            level = _level_of_sources(relative)
+        sources = _read(relative, level)
+    return join_copies(paths, sources) if copies else sources
+
+
+def read_groups(
+    video_paths: Sequence[str | os.PathLike],
+    group_of: Callable[[Path], str] | None = None,
+    *,
+    data_dir: str | os.PathLike | None = None,
+) -> np.ndarray:
+    """Find the source of each clip, see `find_sources`; a warning tells where it is not known.
+
+    Names and folders are read, not the files: `find_sources(..., copies=True)` also joins identical ones.
+
+    Args:
+        video_paths: Paths of the clips, `data_dir/class/.../clip`.
+        group_of: Function from a path to the name of its source.
+        data_dir: Folder with the class folders; without it, folders say nothing.
+
+    Returns:
+        str (N,), the source of each clip.
+    """
+    sources = find_sources(video_paths, data_dir, group_by=group_of)
+    warn_if_unknown(sources)
+    return sources.groups
+
+
+def warn_if_unknown(sources: Sources) -> None:
+    """Warn where clips count as sources of their own because nothing tells where they come from."""
+    if sources.alone:
+        warnings.warn(
+            f"{sources.alone} of {len(sources.groups)} clips name no source video (no _g01_ in the name, no "
+            "own folder): each counts as a source of its own, so clips cut from one video may stand on both "
+            f"sides{'; ' + sources.advice if sources.advice else ''}",
+            stacklevel=3,
+        )
+
+
+def _relative(path: Path, data_dir: str | os.PathLike | None) -> PurePosixPath:
+    """Return the path below the data folder, printable, with one way of writing accents."""
+    path = Path(path)
+    if data_dir is not None:
+        path = path.absolute().relative_to(Path(data_dir).absolute())
+    text = os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+    return PurePosixPath(unicodedata.normalize("NFC", text))
+
+
+def _asked_for(paths: Sequence[Path], relative: Sequence[PurePosixPath], group_by) -> Sources:
+    if callable(group_by):
+        return Sources(_texts(group_by(path) for path in paths), "as a function says", group_by=FUNCTION)
+    asked = str(group_by)
+    if asked.isdecimal():
+        level = int(asked)
+        short = [path for path in relative if len(path.parts) < level + 2]
+        if level < 1 or short:
+            raise ValueError(
+                f"group_by must be a level from 1 on at which each clip lies in a folder inside its class "
+                f"folder, got {asked}" + (f", and {short[0]} has {len(short[0].parts) - 2}" if short else "")
+            )
+        groups = _texts("/".join(path.parts[1 : level + 1]) for path in relative)
+        return Sources(groups, f"the {level} outermost folders inside the class folder", group_by=asked)
+    try:
+        pattern = re.compile(asked)
+    except re.error as error:
+        raise ValueError(
+            f"group_by must be a regular expression or a level, got {asked!r}: {error}"
+        ) from error
+    matches = [pattern.search(str(path)) for path in relative]
+    others = [str(path) for path, match in zip(relative, matches, strict=True) if match is None]
+    if others:
+        raise ValueError(
+            f"group_by must match every clip, got {asked!r}, which {len(others)} do not: {others[0]}"
+        )
+    groups = _texts("/".join(filter(None, match.groups())) or match[0] for match in matches)
+    return Sources(groups, f"what {asked!r} finds in the path", group_by=asked)
+
+
+def _read(relative: Sequence[PurePosixPath], level: int | None) -> Sources:
+    """Read names first, then folders."""
+    groups, ways = [], []
+    for path in relative:
+        group, way = _name_of_source(path)
+        if group is None and level is not None and len(path.parts) > level + 1:
+            group, way = path.parts[level], f"the {_ordinal(level)} folder inside the class folder"
+        ways.append(way)
+        groups.append(str(path) if group is None else group)
+    known = np.array([bool(way) for way in ways], bool)
+    how = ", ".join(dict.fromkeys(way for way in ways if way))
+    advice = _advice(relative, groups, known, level)
+    return Sources(_texts(groups), how, known, advice=advice, level=level)
+
+
+def _name_of_source(path: PurePosixPath) -> tuple[str | None, str]:
+    """Return what the name of a clip says, and by which convention; None and "" if nothing."""
+    for way, convention in _CONVENTIONS.items():
+        if match := convention.fullmatch(path.name):
+            return match[1], way
+    if ucf := _UCF.fullmatch(path.name):
+        return f"{path.name[: ucf.start(1) - 2]}_g{ucf[1]}", "the numbers of UCF's names, class by class"
+    if number := _NUMBER.search(path.name):
+        return f"g{number[1]}", 'the number after "_g" in the name, the same in every class'
+    if hmdb := _HMDB.fullmatch(path.name):
+        folder = path.parts[0] if len(path.parts) > 1 else ""
+        return _without_action(hmdb[1], folder), "the video in the names of HMDB51"
+    return None, ""
+
+
+def _without_action(name: str, folder: str) -> str:
+    """Leave out the words at the end of a name that name the action, as its folder spells it."""
+    words, action = name.split("_"), _letters(folder)
+    for count in range(len(words) - 1, 0, -1):
+        tail = _letters("".join(words[-count:]))
+        if tail and (tail == action or (len(tail) > 2 and action.startswith(tail))):
+            return "_".join(words[:-count])
+    return name
+
+
+def _level_of_sources(relative: Sequence[PurePosixPath]) -> int | None:
+    """Return which folder below the data folder names sources: the outermost that tells clips apart.
+
+    One folder in each class, with the name of the class or the same in all, is left by an unpacked archive.
+    """
+    deepest = max((len(path.parts) for path in relative), default=0)
+    for level in range(1, deepest - 1):
+        by_class = defaultdict(set)
+        for path in relative:
+            by_class[path.parts[0]].add(path.parts[level] if len(path.parts) > level + 1 else "")
+        pairs = [
+            (_letters(name), _letters(folder)) for name, folders in by_class.items() for folder in folders
+        ]
+        single = all(len(folders) == 1 for folders in by_class.values())
+        same = len({folder for _, folder in pairs}) == 1
+        if not single or not (same or all(name in folder or folder in name for name, folder in pairs)):
+            return level
+    return None
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[\W_]", "", name.casefold())
+
+
+def _advice(relative, groups: Sequence[str], known: np.ndarray, level: int | None) -> str:
+    """Say what else could be the sources."""
+    if not known.all():
+        matches = [re.search(_COUNTED, str(path)) for path in relative]
+        if relative and all(matches):
+            names = {tuple(filter(None, match.groups())) for match in matches}
+            if 1 < len(names) < len(relative):
+                return (
+                    f"names such as {relative[0].name} have a number before the last one; if it is the "
+                    f"source, pass --group-by '{_COUNTED}' ({len(names)} sources)"
+                )
+        return ""
+    if level is None:
+        return ""
+    stems = Counter(path.stem for path in relative if re.search(r"[^\W\d_]{2}", path.stem))
+    repeated = [stem for stem, count in stems.items() if count > 1]
+    if len(repeated) > len(relative) / 4:
+        return (
+            f"files of one name lie in several of these folders, such as {repeated[0]}: if they are of one "
+            "recording, pass --group-by '([^/]+)[.][^.]+$'"
+        )
+    inner = defaultdict(set)
+    for path, group in zip(relative, groups, strict=True):
+        if len(path.parts) > level + 2 and path.parts[level] == group:
+            inner[path.parts[level + 1]].add(group)
+    if not inner:
+        return ""
+    shared = sorted(name for name, outer in inner.items() if len(outer) > 1)
+    example = f", such as {shared[0]}, which lies in {len(inner[shared[0]])} of them" if shared else ""
+    return (
+        f"there are {len(inner)} folders inside these{example}: if they are the sources, pass --group-by "
+        f"'^[^/]+/{'[^/]+/' * level}([^/]+)/'"
+    )
+
+
+def join_copies(video_paths: Sequence[str | os.PathLike], sources: Sources) -> Sources:
+    """Give identical files one source: groups that share content become one. Empty files are no content."""
+    groups, copied = join_groups(video_paths, sources.groups)
+    return replace(sources, groups=groups, copied=copied)
+
+
+def join_groups(
+    video_paths: Sequence[str | os.PathLike], groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Join the groups that share identical files, where the files exist and are not empty.
+
+    Args:
+        video_paths: N paths of clips.
+        groups: (N,), the source of each.
+
+    Returns:
+        The groups, (N,) of the same dtype, and which clips are copies of an earlier one, bool (N,).
+
+    Raises:
+        ValueError: If the lengths differ.
+    """
+    groups = np.asarray(groups)
+    if len(groups) != len(video_paths):
+        raise ValueError(f"groups must be one per clip, got {len(groups)} and {len(video_paths)} clips")
+    parent = {group: group for group in groups.tolist()}
+
+    def root(group):
+        while parent[group] != group:
+            parent[group] = parent[parent[group]]
+            group = parent[group]
+        return group
+
+    first = {}
+    copied = np.zeros(len(groups), bool)
+    for row, (path, group) in enumerate(zip(map(Path, video_paths), groups.tolist(), strict=True)):
+        if not path.is_file() or not path.stat().st_size:
+            continue
+        digest = content_digest(path)
+        copied[row] = digest in first
+        one, other = root(first.setdefault(digest, group)), root(group)
+        parent[max(one, other)] = min(one, other)
+    return np.array([root(group) for group in groups.tolist()], dtype=groups.dtype), copied
+
+
+def _texts(groups: Iterable[str]) -> np.ndarray:
+    return np.array([str(group) for group in groups], dtype=str)
+
+
+def _ordinal(level: int | None) -> str:
+    return {1: "first", 2: "second", 3: "third"}.get(level, f"{level}th")

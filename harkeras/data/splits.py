@@ -1,0 +1,268 @@
+"""Honest splits: clips cut from one source video never stand on both sides.
+
+Clips of one source share people, clothes, background and camera. A model that has seen one of them recognises
+the others by these, and a random split then measures memory, not skill.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from sklearn.model_selection import (
+    LeaveOneGroupOut,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+    StratifiedShuffleSplit,
+)
+
+from harkeras.data._group_balance import draw_test_groups
+from harkeras.data.sources import Sources, join_groups, read_groups
+from harkeras.data.split_lists import split_by_files
+
+Split = Literal["group", "random", "official"]
+
+
+def split_by_group(
+    video_paths: Sequence[str | os.PathLike],
+    labels: np.ndarray,
+    *,
+    test_size: float = 0.25,
+    seed: int = 27,
+    group_of: Callable[[Path], str] | None = None,
+    data_dir: str | os.PathLike | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split clips so that no source video stands on both sides, classes balanced as well as groups allow.
+
+    Identical files count as one source, whatever their names say.
+
+    Args:
+        video_paths: Paths of the clips.
+        labels: int (N,), their classes.
+        test_size: Share of the clips to test on, between 0 and 1.
+        seed: Seed of the choice.
+        group_of: Function from a path to the name of its source; see `read_groups`.
+        data_dir: Folder with the class folders, so that folders inside them name sources.
+
+    Returns:
+        Rows to train on and rows to test on, int64, sorted.
+
+    Raises:
+        ValueError: If `test_size` is not between 0 and 1, `seed` is out of its range, the lengths differ, or
+            there are fewer than 2 groups.
+
+    Example:
+        >>> train_rows, test_rows = split_by_group(video_paths, labels)
+        >>> test_clips, test_labels = features[test_rows], labels[test_rows]
+    """
+    groups, _ = join_groups(video_paths, read_groups(video_paths, group_of, data_dir=data_dir))
+    return split_rows_by_group(labels, groups, test_size=test_size, seed=seed)
+
+
+def split_rows_by_group(
+    labels: np.ndarray, groups: np.ndarray, *, test_size: float, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows whose groups are known; the arguments and errors are those of `split_by_group`.
+
+    The same clips in another order are split alike.
+    """
+    labels = _check(test_size, seed, labels, groups)
+    names, group_of_row = np.unique(groups, return_inverse=True)
+    if len(names) < 2:
+        raise ValueError(f"groups must be at least 2 source videos, got {names.tolist()}")
+    test = draw_test_groups(labels, group_of_row, test_size, seed)[group_of_row]
+    return np.flatnonzero(~test), np.flatnonzero(test)
+
+
+def split_at_random(
+    video_paths: Sequence[str | os.PathLike],
+    labels: np.ndarray,
+    *,
+    test_size: float = 0.25,
+    seed: int = 27,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split clips at random, each class alike. Clips of one source leak: the accuracy will be too high.
+
+    The arguments and the result are those of `split_by_group`, groups left aside.
+
+    Raises:
+        ValueError: If `test_size` is not between 0 and 1, `seed` is out of its range, the lengths differ, or
+            a class has only one clip.
+    """
+    labels = _check(test_size, seed, labels, video_paths)
+    counts = np.bincount(labels)
+    if (counts == 1).any():
+        raise ValueError(f"labels must name every class at least twice, got {counts.tolist()} clips")
+    classes = np.count_nonzero(counts)
+    tested = int(np.clip(round(test_size * len(labels)), classes, len(labels) - classes))
+    splitter = StratifiedShuffleSplit(1, test_size=tested, random_state=seed)
+    train, test = next(splitter.split(labels, labels))
+    return np.sort(train), np.sort(test)
+
+
+def split_clips(
+    video_paths: Sequence[str | os.PathLike],
+    labels: np.ndarray,
+    sources: Sources,
+    *,
+    split: Split = "group",
+    split_dir: str | os.PathLike | None = None,
+    test_size: float = 0.25,
+    seed: int = 27,
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """Split clips by the name of a split, and say in words what was done.
+
+    Args:
+        video_paths: Paths of the clips.
+        labels: int (N,), their classes.
+        sources: Their sources, see `find_sources`.
+        split: "group" keeps the clips of a source together; "random" does not, and overstates the accuracy;
+            "official" reads the lists in `split_dir`.
+        split_dir: Folder of the lists, see `split_by_files`.
+        test_size: Share of the clips to test on, for the splits that are not official.
+        seed: Seed of the choice.
+
+    Returns:
+        Rows to train on, rows to test on, and the words.
+
+    Raises:
+        ValueError: If there is no split of that name, "official" comes without `split_dir`, or the sources
+            do not allow an honest split.
+    """
+    groups = sources.groups
+    if split_dir is not None and split != "official":
+        raise ValueError(f"split_dir is for the split 'official', got {split!r}")
+    if split == "group":
+        check_sources(labels, groups, sources.how or "sources unknown")
+        rows = split_rows_by_group(labels, groups, test_size=test_size, seed=seed)
+    elif split == "random":
+        rows = split_at_random(video_paths, labels, test_size=test_size, seed=seed)
+    elif split == "official":
+        if split_dir is None:
+            raise ValueError("split_dir is missing: an official split needs the folder of its files")
+        rows = split_by_files(video_paths, split_dir)
+    else:
+        raise ValueError(f"split must be 'group', 'random' or 'official', got {split!r}")
+    return *rows, describe_split(split, sources, *rows)
+
+
+def check_sources(labels: np.ndarray, groups: np.ndarray, how: str = "") -> None:
+    """Raise ValueError where no class could be both trained and tested without sharing a source.
+
+    Args:
+        labels: int (N,), the classes of the clips.
+        groups: (N,), their sources.
+        how: How these were found, in words, for the message.
+    """
+    pairs = set(zip(np.asarray(labels).tolist(), np.asarray(groups).tolist(), strict=True))
+    counts = Counter(label for label, _ in pairs)
+    if max(counts.values()) == 1:
+        name, how = ("group_by", f" ({how})") if how else ("groups", "")
+        raise ValueError(
+            f"{name} must tell apart at least two sources of a class, and every class has only one{how}: "
+            "a model would be tested on classes that it has never seen. Pass --group-by with a level or "
+            "pattern that finds the sources, or --split random, whose accuracy is overstated"
+        )
+
+
+def describe_split(split: Split, sources: Sources, train: np.ndarray, test: np.ndarray) -> str:
+    """Say in words how clips were split, and whether that can be trusted."""
+    groups = sources.groups
+    sides = [set(groups[side].tolist()) for side in (train, test)]
+    kind = {"group": "by source video", "random": "at random", "official": "official"}[split]
+    every, shared = len(set(groups.tolist())), len(sides[0] & sides[1])
+    unknown = sources.alone == len(groups)
+    if unknown and split == "group":
+        kind = "sources unknown, each clip taken for one of its own"
+    counts = [
+        f"{len(rows)} clips" + ("" if unknown else f" of {len(side)}")
+        for rows, side in zip((train, test), sides, strict=True)
+    ]
+    words = (
+        f"{kind}: {len(groups)} clips"
+        + ("" if unknown else f" of {every} sources")
+        + f", trained on {counts[0]}, tested on {counts[1]}"
+    )
+    if len(train) + len(test) < len(groups):
+        words += f"; {len(groups) - len(train) - len(test)} clips are in none of its lists"
+    if shared:
+        words += f"; {shared} of these sources are in training too, so accuracy is overstated"
+    elif sources.alone:
+        words += (
+            f"; the source of {sources.alone} clips is not known: if some were cut from one video, accuracy "
+            "is overstated"
+        )
+    return words
+
+
+def list_folds(
+    labels: np.ndarray,
+    groups: np.ndarray,
+    *,
+    split: Literal["group", "random"] = "group",
+    folds: int | Literal["groups"] = 5,
+    seed: int = 27,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Cut clips into folds, so that each clip is tested once.
+
+    Args:
+        labels: int (N,), their classes.
+        groups: (N,), the source of each clip, see `read_groups`.
+        split: "group" keeps the clips of a source in one fold; "random" does not, and overstates the
+            accuracy.
+        folds: Number of folds; "groups" leaves one source out at a time, such as one person.
+        seed: Seed of the choice.
+
+    Returns:
+        For each fold, rows to train on and rows to test on, int64, sorted.
+
+    Raises:
+        ValueError: If lengths differ, `seed` is out of its range, there is no such split, or there are fewer
+            groups, or clips of a class, than folds.
+    """
+    check_seed(seed)
+    labels, groups = np.asarray(labels), np.asarray(groups)
+    if len(labels) != len(groups) or not len(labels):
+        raise ValueError(f"groups must be one per clip, got {len(groups)} and {len(labels)} clips")
+    sources = len(np.unique(groups))
+    if folds == "groups":
+        if split != "group" or sources < 2:
+            raise ValueError(f"folds='groups' needs split='group' and 2 groups, got {split!r} and {sources}")
+        return list(LeaveOneGroupOut().split(labels, labels, groups))
+    counts = np.bincount(labels)
+    if split == "group":
+        splitter = StratifiedGroupKFold
+        most, what = min((sources, "groups"), (int(counts.max()), "clips of the commonest class"))
+    elif split == "random":
+        splitter = StratifiedKFold
+        most, what = int(counts[counts > 0].min()), "clips of the rarest class"
+    else:
+        raise ValueError(f"split must be 'group' or 'random', got {split!r}")
+    if not 2 <= folds <= most:
+        raise ValueError(f"folds must lie in 2 to {most}, the number of {what}, got {folds}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # fewer clips of a class than folds: some folds lack it
+        return list(splitter(folds, shuffle=True, random_state=seed).split(labels, labels, groups))
+
+
+def check_seed(seed: int) -> None:
+    """Raise ValueError for what NumPy, scikit-learn and Keras would not all take as a seed."""
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**32:
+        raise ValueError(f"seed must be a whole number in 0 to {2**32 - 1}, got {seed!r}")
+
+
+def _check(test_size: float, seed: int, labels: np.ndarray, others: Sequence) -> np.ndarray:
+    check_seed(seed)
+    if not 0 < test_size < 1:
+        raise ValueError(f"test_size must lie between 0 and 1, got {test_size}")
+    if len(labels) != len(others) or not len(labels):
+        raise ValueError(
+            f"labels must be as many as clips, at least 1, got {len(labels)} labels and {len(others)} clips"
+        )
+    return np.asarray(labels)

@@ -1,0 +1,1 @@
+"""Scores, plots, probing, cross-validation, comparison."""

@@ -1,0 +1,306 @@
+"""Several models, the same clips, folds and seed, and one table to choose by: what each gains and costs."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from harkeras.base.configs import plain_config
+from harkeras.base.files import content_digest, write_text, written_whole
+from harkeras.base.text import to_cell
+from harkeras.data.datasets import load_folder
+from harkeras.data.folders import ClipFolder, read_folder
+from harkeras.data.sources import warn_if_unknown
+from harkeras.data.splits import Split, check_seed
+from harkeras.evaluation._comparison_page import HEAD, in_words, plot_comparison, write_page
+from harkeras.evaluation.cross_validation import (
+    CrossValidation,
+    check_split_dir,
+    check_training,
+    cross_validate,
+    cross_validate_auto,
+    rows_of_folds,
+)
+from harkeras.models import count_multiply_adds, create_model
+from harkeras.models.registry import count_parameters, no_weights
+from harkeras.recipe import read_channels
+from harkeras.transfer.auto import check_weights, split_options
+from harkeras.transfer.feature_table import read_feature_table
+from harkeras.video.flow import FlowMethod
+
+_logger = logging.getLogger("harkeras")
+
+__all__ = ["COLUMNS", "Contestant", "compare", "markdown_table", "plot_comparison"]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A model to compare: its registered name, or "auto", and further arguments."""
+
+    model: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Return the name, with the options in brackets."""
+        inside = ", ".join(f"{name}={value}" for name, value in self.options.items())
+        return f"{self.model}({inside})" if inside else self.model
+
+
+COLUMNS = (
+    "model", "split", "folds", "clips", "accuracy", "low", "high", "group_low", "group_high", "macro_f1",
+    "leaking_clips", "parameters", "multiply_adds", "train_seconds", "ms_per_clip", "ms_per_clip_p95",
+    "frames_per_second",
+)  # fmt: skip
+
+
+def compare(
+    data_dir: str | os.PathLike,
+    models: Sequence[str | Contestant],
+    *,
+    output_dir: str | os.PathLike = "comparison",
+    classes: Sequence[str] | None = None,
+    input_shape: tuple[int, int, int, int] | None = None,
+    flow_method: FlowMethod | None = None,
+    splits: Sequence[Split] = ("group",),
+    folds: int | Literal["groups"] = 5,
+    split_dir: str | os.PathLike | None = None,
+    group_by: str | int | Callable[[Path], str] | None = None,
+    workers: int | None = None,
+    seed: int = 27,
+    **training,
+) -> list[dict[str, Any]]:
+    """Cross-validate several models alike, and write one table: comparison.csv, .md and .html.
+
+    It can be interrupted: a row that is finished, with the same clips and settings, is not run again.
+
+    Args:
+        data_dir: Folder with one folder of clips per class.
+        models: Names of models, or `Contestant(name, options)`; "auto" chooses inputs and heads anew in each
+            fold, by the training clips alone, with a budget of its own.
+        output_dir: Folder for the tables, the finished rows, the frames and auto's features.
+        classes: Classes to take; all by default.
+        input_shape: Clip shape (frames, height, width, channels) for all models but auto; (20, 64, 64, 3) by
+            default.
+        flow_method: How to compute the flow where `input_shape` has channels for it: "dis", which is the
+            default, "farneback" or "tvl1".
+        splits: "group", "random", "official": each model is run with each.
+        folds: Number of folds, or "groups" to leave one source out at a time.
+        split_dir: Folder of the official split files, for "official" alone; each split that it has is a fold.
+        group_by: What names the source of a clip, see `find_sources`.
+        workers: Threads that decode; one per core by default.
+        seed: Seed of the folds, the weights and the training.
+        **training: Further arguments of `train`, the same for all models but auto: the budget. What the
+            folder says of its clips, such as `groups`, is none. Schedules and augmentations must be those of
+            this package or of Keras, which say what they were made of.
+
+    Returns:
+        The rows of the table, dictionaries with the keys `COLUMNS`. `accuracy` is over all test clips of all
+        folds; parameters, multiply-adds and times per clip are those of the last fold's model. Where sources
+        are not known, leaking clips and the interval over sources are None.
+
+    Raises:
+        FileNotFoundError: If a folder is missing.
+        ValueError: If there is no model, one is given twice, an argument is out of its range, means nothing
+            beside the others, or is a function that cannot be told from another; if the sources do not allow
+            an honest split.
+        OSError: If auto's weights cannot be had.
+        RuntimeError: If the loss of a model is no number; the other rows are written first.
+    """
+    contestants = [each if isinstance(each, Contestant) else Contestant(each) for each in models]
+    names = [str(each) for each in contestants]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"models must name at least one model, each once, got {names}")
+    if not splits or len(set(splits)) < len(splits):
+        raise ValueError(f"splits must name at least one split, each once, got {list(splits)}")
+    check_seed(seed)
+    check_split_dir(splits, split_dir)
+    check_training(training | {"flow_method": flow_method}, "groups", "streams", "clip_seconds")
+    _check_use(contestants, {"input_shape": input_shape, "flow_method": flow_method} | training)
+    of_networks = _clip_options(input_shape, flow_method) | training
+    folder = read_folder(data_dir, classes, group_by=group_by, copies=True)
+    _logger.info("%s", folder)
+    for each in contestants:  # before the long work, because a builder may refuse its arguments
+        _check(each, len(folder.classes), of_networks["input_shape"])
+    groups, how = folder.sources.groups, folder.sources.how or "sources unknown"
+    for split in splits:
+        rows_of_folds(folder.video_paths, folder.labels, groups, split, folds, split_dir, seed, how)
+    if "group" in splits:
+        warn_if_unknown(folder.sources)
+    common = {
+        split: {"folds": folds, "seed": seed, "split_dir": split_dir if split == "official" else None}
+        for split in splits
+    }
+    output_dir = Path(output_dir)
+    paths = {}
+    for each in contestants:
+        for split in splits:
+            settings = common[split] | ({} if each.model == "auto" else of_networks)
+            paths[str(each), split] = _row_file(output_dir, folder, each, split, settings)
+    rows, confusions, failed = [], {}, []
+    for contestant in contestants:
+        run = None
+        for split in splits:
+            path = paths[str(contestant), split]
+            if not path.is_file():
+                run = run or _prepare(contestant, folder, output_dir, workers, **of_networks)
+                try:
+                    result = run(classes=folder.classes, split=split, **common[split])
+                except RuntimeError as error:
+                    failed.append(f"{contestant}, {split}: {error}")
+                    continue
+                row = {
+                    "row": _row(contestant, result, not folder.sources.alone),
+                    "confusion": result.confusion.tolist(),
+                }
+                write_text(path, json.dumps(row, indent=1))
+            finished = json.loads(path.read_text(encoding="utf-8"))
+            rows.append(finished["row"])
+            confusions[f"{contestant}, {split}"] = np.array(finished["confusion"])
+            _write_tables(output_dir, rows, confusions, folder)
+    if failed:
+        raise RuntimeError(f"the table lacks what could not be trained: {'; '.join(failed)}")
+    return rows
+
+
+def _row_file(
+    output_dir: Path, folder: ClipFolder, contestant: Contestant, split: Split, settings: dict[str, Any]
+) -> Path:
+    """Name the file of a row by all that its numbers follow from: clips, sources, model and settings.
+
+    Raises:
+        ValueError: If a setting does not say what it was made of.
+    """
+    facts = {
+        "columns": COLUMNS,
+        "model": contestant.model,
+        "options": plain_config("options", contestant.options),
+        "split": split,
+        "classes": folder.classes,
+        "clips": [content_digest(path) for path in folder.video_paths],
+        "labels": folder.labels.tolist(),
+        "groups": folder.sources.groups.tolist(),
+        "settings": {name: plain_config(name, each) for name, each in settings.items()},
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    return output_dir / "rows" / f"{contestant.model}__{split}__{digest}.json"
+
+
+def _check(contestant: Contestant, num_classes: int, input_shape) -> None:
+    """Raise an error if a model refuses its arguments, or the weights of auto cannot be had."""
+    if contestant.model != "auto":
+        with no_weights():
+            create_model(contestant.model, num_classes, input_shape, **contestant.options)
+        return
+    split_options(contestant.options)
+    check_weights(contestant.options)
+
+
+def _check_use(contestants: Sequence[Contestant], of_networks: dict[str, Any]) -> None:
+    """Raise ValueError for arguments of networks that are trained from end to end, where there are none."""
+    asked = sorted(name for name, value in of_networks.items() if value is not None)
+    if asked and all(each.model == "auto" for each in contestants):
+        raise ValueError(
+            f"{', '.join(asked)} must be left out where 'auto' is the only model: it chooses its inputs and "
+            "trains no network from end to end"
+        )
+
+
+def _clip_options(input_shape, flow_method: FlowMethod | None) -> dict[str, Any]:
+    """Return the shape of clips and how to compute their flow, with the defaults.
+
+    Raises:
+        ValueError: If the shape is not that of a clip, or it has no flow and a method is asked for.
+    """
+    shape = (20, 64, 64, 3) if input_shape is None else tuple(input_shape)
+    if len(shape) != 4:
+        raise ValueError(f"input_shape must be (frames, height, width, channels), got {shape}")
+    if flow_method is not None and "flow" not in read_channels(shape[3])[0]:
+        raise ValueError(
+            f"flow_method must be left out for clips without flow, got {flow_method!r} and clips of {shape}"
+        )
+    return {"input_shape": shape, "flow_method": flow_method or "dis"}
+
+
+def _prepare(
+    contestant: Contestant,
+    folder: ClipFolder,
+    output_dir: Path,
+    workers,
+    *,
+    input_shape,
+    flow_method: FlowMethod,
+    **training,
+):
+    """Read what the cross-validation of a model needs, and return it as a function of the folds."""
+    if contestant.model == "auto":
+        of_table, of_training = split_options(contestant.options)
+        if "folds" in of_training:
+            of_training["inner_folds"] = of_training.pop("folds")
+        table = read_feature_table(
+            folder.video_paths, workers=workers, cache=output_dir / "features", **of_table
+        )
+        folder = folder[table.rows]
+        of_training["groups"] = folder.sources.groups
+        return partial(cross_validate_auto, table, folder.labels, **of_training)
+    frames, height, width, channels = input_shape
+    streams, flow_fields = read_channels(channels)
+    data = load_folder(
+        folder,
+        frames=frames,
+        height=height,
+        width=width,
+        streams=streams,
+        flow_fields=flow_fields,
+        flow_method=flow_method,
+        workers=workers,
+        cache=output_dir / "frames.npy",
+    )
+
+    def build():
+        return create_model(contestant.model, len(folder.classes), input_shape, **contestant.options)
+
+    return partial(cross_validate, build, data, **{"verbose": False} | training)
+
+
+def _row(contestant: Contestant, result: CrossValidation, sources_known: bool) -> dict[str, Any]:
+    low, high = result.interval
+    group_low, group_high = result.group_interval
+    (median, p95), model = result.latency_seconds, result.model
+    values = (
+        str(contestant), result.split, len(result.evaluations), len(result.labels), result.accuracy, low,
+        high, group_low, group_high, result.macro_f1, result.leaking_clips, count_parameters(model),
+        count_multiply_adds(model), result.train_seconds, 1000 * median, 1000 * p95,
+        model.input_shape[1] / median,
+    )  # fmt: skip
+    row = dict(zip(COLUMNS, values, strict=True))
+    if not sources_known:
+        row |= {"leaking_clips": None, "group_low": None, "group_high": None}
+    return row
+
+
+def _write_tables(output_dir: Path, rows, confusions, folder: ClipFolder) -> None:
+    with (
+        written_whole(output_dir / "comparison.csv") as path,
+        path.open("w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.DictWriter(file, COLUMNS)
+        writer.writeheader()
+        writer.writerows(row | {"model": to_cell(row["model"])} for row in rows)
+    write_text(output_dir / "comparison.md", f"{markdown_table(rows)}\n\n{folder.sources}\n")
+    write_page(output_dir / "comparison.html", rows, confusions, folder.classes, str(folder.sources))
+
+
+def markdown_table(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the rows of `compare` as a Markdown table, in units for people."""
+    lines = [HEAD, ["---"] * len(HEAD), *map(in_words, rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

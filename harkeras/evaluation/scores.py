@@ -1,0 +1,255 @@
+"""Scores that say how far they can be trusted."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+from sklearn.metrics import confusion_matrix
+
+from harkeras.data.batches import ClipDataset
+from harkeras.data.datasets import Dataset
+from harkeras.data.intervals import clustered_interval, wilson_interval
+from harkeras.inference.decisions import name_classes
+from harkeras.training.calibration import expected_calibration_error
+from harkeras.training.scoring import raw_probabilities, unpack_clips
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a model did on clips that it was not trained on.
+
+    Attributes:
+        classes: Names of the classes.
+        labels: int (N,), the true classes.
+        probabilities: float32 (N, classes), what the model said.
+        loss: Mean cross entropy.
+        accuracy: Share of the clips named right, in [0, 1].
+        interval: The 95 % Wilson interval of the accuracy, which takes clips as independent.
+        precision: float (classes,), share of the clips so named that are of the class; 0 if none was.
+        recall: float (classes,), share of the clips of the class that were named so; 0 if there is none.
+        f1: float (classes,), harmonic mean of the two; 0 if the class neither occurs nor was named.
+        support: int (classes,), clips of the class.
+        confusion: int (classes, classes), clips by true class (row) and named class (column).
+        split: How the clips were chosen, in words.
+        unit: What was scored: "clips", or "videos (3 clips each, scores averaged)".
+        group_interval: The 95 % interval of the accuracy that takes into account how alike the clips of one
+            source are, see `harkeras.data.intervals`; None where the sources are not known. Usually the wider
+            one, and the one to trust.
+        latency_seconds: Time of the model for one clip, decoding apart: the median and the 95th percentile;
+            None where it was not measured.
+    """
+
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    loss: float
+    accuracy: float
+    interval: tuple[float, float]
+    precision: np.ndarray
+    recall: np.ndarray
+    f1: np.ndarray
+    support: np.ndarray
+    confusion: np.ndarray
+    split: str
+    unit: str = "clips"
+    group_interval: tuple[float, float] | None = None
+    latency_seconds: tuple[float, float] | None = None
+
+    @property
+    def mean_class_accuracy(self) -> float:
+        """Mean recall of the classes that occur: what the accuracy would be if all were equally frequent."""
+        return float(self.recall[self.support > 0].mean())
+
+    @property
+    def macro_f1(self) -> float:
+        """Mean F1 of the classes that occur, rare ones counting as much as common ones."""
+        return float(self.f1[self.support > 0].mean())
+
+    @property
+    def calibration_error(self) -> float:
+        """Mean distance of the highest probability from the share for which it is right, over 15 bins."""
+        return expected_calibration_error(self.labels, self.probabilities)
+
+    def top_k(self, k: int) -> float:
+        """Return the share whose true class is among the k most probable ones.
+
+        Raises:
+            ValueError: If `k` is not between 1 and the number of classes.
+        """
+        if not 1 <= k <= len(self.classes):
+            raise ValueError(f"k must lie in 1 to {len(self.classes)}, got {k}")
+        best = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
+        return float((best == self.labels[:, None]).any(axis=1).mean())
+
+    def __str__(self) -> str:
+        """Return the report as text: a table per class, and the accuracy with its interval."""
+        low, high = self.interval
+        lines = [
+            *self._table(),
+            f"accuracy {self.accuracy:.3f} on {len(self.labels)} {self.unit} "
+            f"(95 % interval {low:.3f} to {high:.3f}; naming the commonest class gives "
+            f"{self.support.max() / self.support.sum():.3f})",
+        ]
+        if self.group_interval is not None:
+            low, high = self.group_interval
+            lines.append(f"95 % interval over whole source videos: {low:.3f} to {high:.3f}")
+        occur = np.count_nonzero(self.support)
+        of_those = f" of the {occur} classes that occur" if occur < len(self.classes) else ""
+        top = f", top-5 accuracy {self.top_k(5):.3f}" if len(self.classes) > 5 else ""
+        lines.append(
+            f"mean class accuracy {self.mean_class_accuracy:.3f}, macro F1 {self.macro_f1:.3f}{of_those}{top}"
+        )
+        lines += self._rare_classes()
+        lines.append(f"expected calibration error {self.calibration_error:.3f}")
+        if self.latency_seconds is not None:
+            median, p95 = (f"{1000 * seconds:.1f} ms" for seconds in self.latency_seconds)
+            lines.append(f"one clip takes the model {median} (median; 95 % of calls below {p95})")
+        if self.split:
+            lines.append(f"split: {self.split}")
+        return "\n".join(lines)
+
+    def _table(self) -> list[str]:
+        """Write a line per class; what has no clips to be computed from is a dash."""
+        width = max(len(name) for name in (*self.classes, "class"))
+        lines, named = [f"{'class':<{width}}  precision  recall     F1  clips"], self.confusion.sum(axis=0)
+        for row, name in enumerate(self.classes):
+            occurs = self.support[row] > 0
+            precision = f"{self.precision[row]:.2f}" if occurs or named[row] else "-"
+            recall, f1 = (f"{each[row]:.2f}" if occurs else "-" for each in (self.recall, self.f1))
+            lines.append(f"{name:<{width}}  {precision:>9}  {recall:>6}  {f1:>5}  {self.support[row]:>5}")
+        return lines
+
+    def _rare_classes(self) -> list[str]:
+        """Name the classes of which the table can say nothing, or little."""
+        missing = [name for name, count in zip(self.classes, self.support, strict=True) if not count]
+        few = [name for name, count in zip(self.classes, self.support, strict=True) if 0 < count < 3]
+        lines = []
+        if missing:
+            lines.append(f"no test clip of {_enumerate(missing)}: how well these are named is not known")
+        if few:
+            lines.append(f"only one or two test clips of {_enumerate(few)}: their lines say little")
+        return lines
+
+
+def _enumerate(names: Sequence[str], most: int = 10) -> str:
+    more = f" and {len(names) - most} more classes" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def evaluate(
+    model: keras.Model,
+    features: np.ndarray | Dataset | ClipDataset,
+    labels: np.ndarray | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    groups: np.ndarray | None = None,
+    split: str | None = None,
+    batch_size: int = 16,
+) -> Evaluation:
+    """Score a model on clips, one prediction per clip.
+
+    Temperature and tuned thresholds of the model's recipe are applied, as they are in prediction.
+
+    Args:
+        model: The model.
+        features: Clips (N, T, H, W, C), as `create_dataset` gives them, that the model was not trained on; a
+            `Dataset`, which brings its labels, classes, groups and the words of its split; or a
+            `ClipDataset`, which brings its labels, and whose scores are averaged over its clips per video; of
+            the latter, videos that cannot be read are left out with a warning.
+        labels: int (N,), their classes, if they are no data set.
+        classes: Names of the classes; those of the model's recipe or of the data set by default.
+        groups: (N,), the source of each clip, for an interval over whole sources.
+        split: How the clips were chosen, in words, such as "by source video, 12 of 46 sources"; for the
+            report; those of the `Dataset` by default.
+        batch_size: Clips per step.
+
+    Returns:
+        `Evaluation`; `print` it for the table.
+
+    Raises:
+        ValueError: If there is no clip, labels come beside a data set or are missing, or clips, labels,
+            classes and model do not fit together.
+        VideoError: If no video of a `ClipDataset` can be read, or, where it is strict, if any cannot.
+    """
+    if isinstance(features, Dataset):
+        if groups is None:
+            groups = features.sources.independent
+        split = features.split_words if split is None else split
+    features, labels, classes = unpack_clips(model, features, labels, classes)
+    if groups is not None and len(groups) != len(labels):
+        raise ValueError(f"groups must be one per clip, got {len(groups)} and {len(labels)} clips")
+    rows, probabilities = raw_probabilities(model, features, batch_size=batch_size)
+    probabilities, named = _by_recipe(model, probabilities)
+    labels, groups = labels[rows], None if groups is None else np.asarray(groups)[rows]
+    confusion = confusion_matrix(labels, named, labels=np.arange(len(classes)))
+    right, support = np.diag(confusion), confusion.sum(axis=1)
+    hits = int(right.sum())
+    unit = "clips"
+    if isinstance(features, ClipDataset) and features.clips_per_video > 1:
+        unit = f"videos ({features.clips_per_video} clips each, scores averaged)"
+    return Evaluation(
+        unit=unit,
+        group_interval=None if groups is None else clustered_interval(named == labels, groups),
+        classes=tuple(classes),
+        labels=labels,
+        probabilities=probabilities,
+        loss=float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)).mean()),
+        accuracy=hits / len(labels),
+        interval=wilson_interval(hits, len(labels)),
+        precision=right / np.maximum(confusion.sum(axis=0), 1),
+        recall=right / np.maximum(support, 1),
+        f1=2 * right / np.maximum(confusion.sum(axis=0) + support, 1),
+        support=support,
+        confusion=confusion,
+        split=split or "",
+    )
+
+
+def measure_latency(
+    model: keras.Model, clip: np.ndarray | None = None, *, repeats: int = 20
+) -> tuple[float, float]:
+    """Return how long one clip takes, in seconds: the median and the 95th percentile of some calls.
+
+    Args:
+        model: The model.
+        clip: One clip (T, H, W, C); a black one by default, which takes as long.
+        repeats: Number of calls that are timed, after one that is not.
+
+    Raises:
+        ValueError: If `repeats` is below 1.
+    """
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, got {repeats}")
+    clip = np.zeros(model.input_shape[1:], np.uint8) if clip is None else clip
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        model.predict_on_batch(clip[None])
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[1:])), float(np.quantile(times[1:], 0.95))
+
+
+def name_clips(
+    model: keras.Model, features: np.ndarray, *, batch_size: int = 16
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a model says of clips, by the temperature and the tuned thresholds of its recipe, if any.
+
+    Returns:
+        Probabilities float32 (N, classes), and the named classes int (N,).
+    """
+    return _by_recipe(model, raw_probabilities(model, features, batch_size=batch_size)[1])
+
+
+def _by_recipe(model: keras.Model, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Apply the recipe to (N, K, classes): return the means over K, float32 (N, classes), and int (N,)."""
+    recipe = getattr(model, "recipe", None)
+    if recipe is None:
+        probabilities = probabilities.mean(axis=1)
+        return probabilities, probabilities.argmax(axis=1)
+    # Each clip by the temperature, then the mean: as in prediction, which cannot wait for the last window.
+    probabilities = recipe.sharpen(probabilities).mean(axis=1)
+    return probabilities, name_classes(probabilities, recipe.threshold_row)

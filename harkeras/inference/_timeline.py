@@ -1,0 +1,98 @@
+"""The actions of a video in order: from decided windows to segments, and to a table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from harkeras.base.files import write_text
+from harkeras.base.text import to_cell
+from harkeras.inference.decisions import UNSURE, Decider, Window
+
+
+class Segment(NamedTuple):
+    """A part of a video with one label, half-open; `confidence` is the label's mean probability."""
+
+    start_seconds: float
+    end_seconds: float
+    label: str
+    confidence: float
+
+
+@dataclass(frozen=True, eq=False)
+class VideoPrediction:
+    """The actions of a video.
+
+    Attributes:
+        segments: The parts of the video in order, without gaps.
+        classes: Names of the classes.
+        windows: float (W, 2), start and end of each window in seconds.
+        probabilities: float32 (W, classes), what the model said of each window.
+    """
+
+    segments: list[Segment]
+    classes: tuple[str, ...]
+    windows: np.ndarray
+    probabilities: np.ndarray
+
+    def __eq__(self, other: object) -> bool:
+        """Compare all that is in them."""
+        if not isinstance(other, VideoPrediction):
+            return NotImplemented
+        return (
+            self.segments == other.segments
+            and self.classes == other.classes
+            and np.array_equal(self.windows, other.windows)
+            and np.array_equal(self.probabilities, other.probabilities)
+        )
+
+    __hash__ = None
+
+    def label_at(self, seconds: float) -> Segment:
+        """Return the segment that holds a moment."""
+        ends = [segment.end_seconds for segment in self.segments[:-1]]
+        return self.segments[int(np.searchsorted(ends, seconds, side="right"))]
+
+
+def join_windows(decider: Decider, windows: list[Window], duration_seconds: float) -> list[Segment]:
+    """Decide on each window, and join those of one label; borders lie midway between their middles."""
+    runs: list[tuple[int, str]] = []  # number of the first window of each label
+    smoothed, middles = [], []
+    for window in windows:
+        decider.update(window)
+        smoothed.append(decider.smoothed)
+        middles.append(decider.middle_seconds)
+        while runs and runs[-1][0] >= decider.since:
+            runs.pop()
+        if not runs or runs[-1][1] != decider.label:
+            runs.append((decider.since, decider.label))
+    smoothed, middles = np.stack(smoothed), np.array(middles)
+    borders = [0.0, *((middles[1:] + middles[:-1]) / 2), duration_seconds]
+    segments = []
+    for (first, label), (stop, _) in zip(runs, [*runs[1:], (len(windows), "")], strict=True):
+        values = smoothed[first:stop]
+        values = values.max(axis=1) if label == UNSURE else values[:, decider.classes.index(label)]
+        segments.append(Segment(float(borders[first]), float(borders[stop]), label, float(values.mean())))
+    return segments
+
+
+def write_timeline(segments: Sequence[Segment], path: str | os.PathLike) -> None:
+    """Write segments as `.csv` or `.json`, whole or not at all."""
+    if Path(path).suffix.lower() == ".json":
+        text = json.dumps([segment._asdict() for segment in segments], indent=2, ensure_ascii=False)
+    else:
+        lines = io.StringIO()
+        writer = csv.writer(lines, lineterminator="\n")
+        writer.writerow(("start_seconds", "end_seconds", "label", "confidence"))
+        for start, end, label, confidence in segments:
+            writer.writerow([f"{start:.3f}", f"{end:.3f}", to_cell(label), f"{confidence:.4f}"])
+        text = lines.getvalue()
+    write_text(path, text)

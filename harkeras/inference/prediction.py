@@ -1,0 +1,308 @@
+"""Name the action in a video file: one for the whole of it, or one for each moment."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import keras
+import numpy as np
+
+from harkeras.base.files import check_target
+from harkeras.data.images import read_image, resize_image
+from harkeras.inference._annotated_video import write_annotated
+from harkeras.inference._assumptions import warn_of_assumptions, warn_of_pixels
+from harkeras.inference._timeline import Segment, VideoPrediction, join_windows, write_timeline
+from harkeras.inference._video_windows import read_info, slide
+from harkeras.inference.decisions import Decider, name_classes
+from harkeras.inference.resolve import resolve_model
+from harkeras.inference.streaming import ActionStream
+from harkeras.recipe import Interpolation, Recipe, Streams
+from harkeras.video.flow import read_clip, to_gray
+from harkeras.video.reading import VideoInfo, VideoWriter
+
+__all__ = [
+    "ActionPrediction",
+    "Segment",
+    "VideoPrediction",
+    "predict_image",
+    "predict_on_video",
+    "predict_single_action",
+]
+
+# A video that is longer than so many windows is seen in several.
+_WINDOWS_TO_SPLIT = 1.5
+
+
+class ActionPrediction(NamedTuple):
+    """The action of a whole video: its label, the probability of it, and those of all classes."""
+
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+
+
+def predict_single_action(
+    video: str | os.PathLike,
+    model: str | os.PathLike | keras.Model,
+    *,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
+    clip_seconds: float | None = None,
+    classes: Sequence[str] | None = None,
+    normalize: bool | None = None,
+    channel_order: Literal["rgb", "bgr"] | None = None,
+    streams: Streams | None = None,
+    interpolation: Interpolation | None = None,
+    input_shape: tuple[int, int, int, int] | None = None,
+) -> ActionPrediction:
+    """Name the one action of a video.
+
+    The model sees what it was trained on: clips of its recipe's `clip_seconds`. A video that is longer than
+    one and a half of them is cut into such windows, side by side, and what the model says of them is
+    averaged; a shorter one is seen as one clip, its frames spread over all of it.
+
+    Args:
+        video: Path of the video.
+        model: Path of a `.keras` file, one of `list_pretrained()`, or a model in memory.
+        start_seconds: Start of the range to look at; the first frame by default.
+        end_seconds: End of the range, not included; the end of the video by default.
+        clip_seconds: How long the training clips were; the recipe's value by default, or 4.
+        classes: Names of the model's outputs, for a model without a recipe.
+        normalize: Whether a model without a recipe expects pixels in [0, 1].
+        channel_order: "bgr" for a model without a recipe that was trained on frames as OpenCV reads them.
+        streams: "flow" or "rgb+flow" for a model without a recipe that sees optical flow.
+        interpolation: "bilinear" for a model without a recipe whose frames went through `cv2.resize` as it is
+            by default; "area" by default.
+        input_shape: (T, H, W, C) for a model without a recipe that leaves sizes open.
+
+    Returns:
+        `ActionPrediction(label, confidence, probabilities)`
+
+    Raises:
+        FileNotFoundError: If there is no such video or model.
+        ValueError: If classes are missing or do not fit the model, the model takes or gives something else
+            than clips and probabilities, or the range lies outside the video.
+        VideoError: If the video cannot be decoded.
+    """
+    model, recipe, assumed = resolve_model(
+        model,
+        classes=classes,
+        clip_seconds=clip_seconds,
+        normalize=normalize,
+        channel_order=channel_order,
+        streams=streams,
+        interpolation=interpolation,
+        input_shape=input_shape,
+    )
+    info = read_info(video)
+    start, end = _range(info, start_seconds, end_seconds)
+    warn_of_assumptions(info, model, recipe, assumed)
+    count = math.ceil((end - start) / recipe.clip_seconds - 1e-6)
+    if end - start <= _WINDOWS_TO_SPLIT * recipe.clip_seconds:
+        clip = read_clip(
+            video,
+            recipe.clip_shape,
+            flow_method=recipe.flow_method,
+            interpolation=recipe.interpolation,
+            start_seconds=start,
+            end_seconds=end,
+        )
+        return _classify(clip, model, recipe)
+    stride_seconds = (end - start - recipe.clip_seconds) / (count - 1)
+    stream = ActionStream(model, recipe, stride_seconds=stride_seconds)
+    windows = slide(info, stream, False, start, end)
+    return _name(np.mean([window.probabilities for window in windows], axis=0), recipe)
+
+
+def predict_image(
+    image: str | os.PathLike | np.ndarray,
+    model: str | os.PathLike | keras.Model,
+    *,
+    classes: Sequence[str] | None = None,
+    normalize: bool | None = None,
+    channel_order: Literal["rgb", "bgr"] | None = None,
+    interpolation: Interpolation | None = None,
+    input_shape: tuple[int, int, int] | None = None,
+) -> ActionPrediction:
+    """Name the action in a still image.
+
+    Args:
+        image: Path of the image, or uint8 RGB (H, W, 3), of any size: it is stretched to the model's.
+        model: Path of a `.keras` file, or a model in memory, that takes images.
+        classes: Names of the model's outputs, for a model without a recipe.
+        normalize: Whether a model without a recipe expects pixels in [0, 1].
+        channel_order: "bgr" for a model without a recipe that was trained on images as OpenCV reads them.
+        interpolation: "bilinear" for a model without a recipe whose images went through `cv2.resize` as it is
+            by default; "area" by default.
+        input_shape: (H, W, C) for a model without a recipe that leaves sizes open.
+
+    Returns:
+        `ActionPrediction(label, confidence, probabilities)`
+
+    Raises:
+        FileNotFoundError: If there is no such image or model.
+        ValueError: If the array is no image, the model does not take images or give probabilities, or classes
+            are missing or do not fit the model.
+        VideoError: If the image cannot be decoded.
+    """
+    model, recipe, assumed = resolve_model(
+        model,
+        images=True,
+        classes=classes,
+        normalize=normalize,
+        channel_order=channel_order,
+        interpolation=interpolation,
+        input_shape=input_shape,
+    )
+    if not isinstance(image, np.ndarray):
+        image = read_image(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"image must be uint8 RGB (H, W, 3), got {image.dtype} {image.shape}")
+    pixels = resize_image(image, recipe.height, recipe.width, interpolation=recipe.interpolation)
+    if recipe.streams == "gray":
+        pixels = to_gray(pixels)[..., None]
+    warn_of_pixels(pixels, model, recipe, assumed)
+    return _classify(pixels, model, recipe)
+
+
+def _classify(clip: np.ndarray, model: keras.Model, recipe: Recipe) -> ActionPrediction:
+    return _name(ActionStream(model, recipe).classify(clip[None])[0], recipe)
+
+
+def _name(probabilities: np.ndarray, recipe: Recipe) -> ActionPrediction:
+    row = int(name_classes(probabilities, recipe.threshold_row))
+    by_class = dict(zip(recipe.classes, probabilities.tolist(), strict=True))
+    return ActionPrediction(recipe.classes[row], float(probabilities[row]), by_class)
+
+
+def predict_on_video(
+    video: str | os.PathLike,
+    model: str | os.PathLike | keras.Model,
+    output: str | os.PathLike | None = None,
+    *,
+    timeline: str | os.PathLike | None = None,
+    stride_seconds: float | None = None,
+    smoothing_seconds: float = 0.5,
+    hysteresis: float = 0.1,
+    min_seconds: float = 0.5,
+    threshold: float = 0.5,
+    clip_seconds: float | None = None,
+    classes: Sequence[str] | None = None,
+    normalize: bool | None = None,
+    channel_order: Literal["rgb", "bgr"] | None = None,
+    streams: Streams | None = None,
+    interpolation: Interpolation | None = None,
+    input_shape: tuple[int, int, int, int] | None = None,
+    progress: bool = True,
+) -> VideoPrediction:
+    """Name the actions of a video, each moment from the windows around it.
+
+    A window is as long as the training clips were, and its frames are spread over it as they were in
+    training. Where a label changes, the border lies midway between two windows. A video shorter than a window
+    is seen as one clip.
+
+    Args:
+        video: Path of the video.
+        model: Path of a `.keras` file, one of `list_pretrained()`, or a model in memory.
+        output: Where to write the video with the label, its confidence and a strip of the whole timeline on
+            its frames, as `.mp4`; nowhere by default. The sound is left out.
+        timeline: Where to write the timeline, as `.csv` or `.json`; nowhere by default.
+        stride_seconds: Time from one window to the next; see `ActionStream` for the default.
+        smoothing_seconds: Average the probabilities of windows over this time; 0 for none.
+        hysteresis: A new label must be this much more probable than the one that holds; 0 for none.
+        min_seconds: A label must last this long; 0 for none.
+        threshold: Under this probability the label is "unsure"; 0 for never.
+        clip_seconds: How long the training clips were; the recipe's value by default, or 4.
+        classes: Names of the model's outputs, for a model without a recipe.
+        normalize: Whether a model without a recipe expects pixels in [0, 1].
+        channel_order: "bgr" for a model without a recipe that was trained on frames as OpenCV reads them.
+        streams: "flow" or "rgb+flow" for a model without a recipe that sees optical flow.
+        interpolation: "bilinear" for a model without a recipe whose frames went through `cv2.resize` as it is
+            by default; "area" by default.
+        input_shape: (T, H, W, C) for a model without a recipe that leaves sizes open.
+        progress: Whether to show progress bars.
+
+    Returns:
+        `VideoPrediction` with the segments and the probabilities of each window.
+
+    Raises:
+        FileNotFoundError: If there is no such video or model.
+        ValueError: If classes are missing or do not fit the model, the model takes or gives something else
+            than clips and probabilities, `timeline` is neither `.csv` nor `.json`, an output is the video,
+            the model or the other output, or a number is out of its range.
+        VideoError: If the video cannot be decoded.
+        OSError: If an output cannot be written.
+    """
+    if timeline is not None and Path(timeline).suffix.lower() not in (".csv", ".json"):
+        raise ValueError(f"timeline must end in .csv or .json, got {timeline}")
+    info = read_info(video)
+    _check_outputs(video, model, output, timeline)
+    writer = None if output is None else VideoWriter(output, info.writing_fps)
+    model, recipe, assumed = resolve_model(
+        model,
+        classes=classes,
+        clip_seconds=clip_seconds,
+        normalize=normalize,
+        channel_order=channel_order,
+        streams=streams,
+        interpolation=interpolation,
+        input_shape=input_shape,
+    )
+    stream = ActionStream(model, recipe, stride_seconds=stride_seconds)
+    decider = Decider(
+        recipe.classes,
+        stream.stride_seconds,
+        smoothing_seconds=smoothing_seconds,
+        hysteresis=hysteresis,
+        min_seconds=min_seconds,
+        threshold=threshold,
+        thresholds=recipe.thresholds,
+    )
+    warn_of_assumptions(info, model, recipe, assumed)
+    with ExitStack() as stack:
+        # Opened before the work, so that a path that cannot be written is known at once.
+        if writer is not None:
+            stack.enter_context(writer)
+        windows = slide(info, stream, progress)
+        prediction = VideoPrediction(
+            segments=join_windows(decider, windows, info.duration_seconds),
+            classes=recipe.classes,
+            windows=np.array([window[:2] for window in windows]),
+            probabilities=np.stack([window.probabilities for window in windows]),
+        )
+        if timeline is not None:
+            write_timeline(prediction.segments, timeline)
+        if writer is not None:
+            write_annotated(info, prediction, writer, progress=progress)
+    return prediction
+
+
+def _check_outputs(
+    video: str | os.PathLike,
+    model: str | os.PathLike | keras.Model,
+    output: str | os.PathLike | None,
+    timeline: str | os.PathLike | None,
+) -> None:
+    """Try the outputs before the work: neither may replace what is read, or the other."""
+    inputs = [video, *([] if isinstance(model, keras.Model) else [model])]
+    if output is not None:
+        check_target(output, "output", inputs=[*inputs, timeline])
+    if timeline is not None:
+        check_target(timeline, "timeline", inputs=[*inputs, output])
+
+
+def _range(info: VideoInfo, start: float | None, end: float | None) -> tuple[float, float]:
+    """Return the half-open range in seconds, checked."""
+    duration = info.duration_seconds
+    start = float(info.frame_seconds[0]) if start is None else start
+    stop = duration if end is None else end
+    if not 0 <= start < duration:
+        raise ValueError(f"start_seconds must lie in the video, 0 to {duration:.3f}, got {start}")
+    if not stop > start:
+        raise ValueError(f"end_seconds must be greater than start_seconds ({start}), got {end}")
+    return start, min(stop, duration)

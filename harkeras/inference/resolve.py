@@ -1,0 +1,121 @@
+"""From a path, a name or a model in memory to a model that can be asked, and its recipe."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from harkeras.inference._foreign_models import (
+    check_model_file,
+    prepare_model,
+    read_streams,
+    with_probabilities,
+)
+from harkeras.models import list_models
+from harkeras.models.saving import check_classes, load_model
+from harkeras.pretrained.published import list_pretrained, load_pretrained
+from harkeras.recipe import DEFAULT_CLIP_SECONDS, Recipe
+
+
+def resolve_model(
+    model: str | os.PathLike | keras.Model,
+    *,
+    images: bool = False,
+    input_shape: tuple[int, ...] | None = None,
+    **options: Any,
+) -> tuple[keras.Model, Recipe, frozenset[str]]:
+    """Load a model where a path or a name is given, check what it takes and gives, and find its recipe.
+
+    Args:
+        model: Path of a `.keras` file, one of `list_pretrained()`, or a model in memory.
+        images: Whether it must take images instead of clips.
+        input_shape: Of a clip or image, for a model without a recipe that leaves sizes open.
+        **options: `classes`, `clip_seconds`, `normalize`, `channel_order`, `streams`, `interpolation`; what
+            is not None stands over the recipe.
+
+    Returns:
+        The model, whose outputs are probabilities; the recipe; and the names of the options that nobody gave
+        and no recipe holds.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If there is no recipe and no `classes`, they do not fit the model, or it takes or gives
+            something else.
+    """
+    if not isinstance(model, str | os.PathLike):
+        loaded = model
+    elif str(model) in list_pretrained() and not Path(model).exists():
+        loaded = load_pretrained(str(model))
+    else:
+        check_model_exists(model)
+        check_model_file(model)
+        loaded = load_model(model)
+    options = {name: value for name, value in options.items() if value is not None}
+    recipe = getattr(loaded, "recipe", None)
+    if recipe is not None:
+        _check_recipe_streams(recipe, images)
+        recipe = replace(recipe, **options)
+        shape = recipe.clip_shape[1:] if images else recipe.clip_shape
+        prepared = prepare_model(loaded, shape, images=images)
+        if prepared.input_shape[1:] != shape:
+            raise ValueError(
+                f"recipe must fit the model, which takes {prepared.input_shape[1:]}, got {shape}"
+            )
+        assumed = frozenset()
+    else:
+        prepared = prepare_model(loaded, input_shape, images=images)
+        shape = prepared.input_shape[1:]
+        if prepared.output_shape[-1] == 1 and len(options.get("classes", "")) == 1:
+            raise ValueError(
+                "classes must name both meanings of the model's one output, the low and the high one, got "
+                f"{options['classes']}"
+            )
+        recipe = _make_recipe(shape, options)
+        assumed = frozenset({"clip_seconds", "normalize", "channel_order"}) - options.keys()
+    if input_shape is not None and tuple(input_shape) != shape:
+        raise ValueError(f"input_shape must be what the model takes, {shape}, got {input_shape}")
+    prepared = with_probabilities(prepared, normalize=recipe.normalize)
+    check_classes(prepared, recipe.classes)
+    return prepared, recipe, assumed
+
+
+def check_model_exists(model: str | os.PathLike) -> None:
+    """Raise FileNotFoundError for what is neither a file, or folder, nor a published model."""
+    name = str(model)
+    if Path(model).exists() or name in list_pretrained():
+        return
+    if name in (*list_models(), *list_models("images")):
+        raise FileNotFoundError(
+            f"no model file at {name}: {name} is an architecture without weights; train it first, with "
+            f"'harkeras train FOLDER --model {name}', or pass a .keras file"
+        )
+    raise FileNotFoundError(f"no model file at {name}; published models: {', '.join(list_pretrained())}")
+
+
+def _check_recipe_streams(recipe: Recipe, images: bool) -> None:
+    if recipe.streams == "pose":
+        raise ValueError(
+            f"model must take frames, got one that takes joints of a person {recipe.clip_shape}: find the "
+            "joints in the video first, and call the model on them"
+        )
+    if images and recipe.streams not in ("rgb", "gray"):
+        raise ValueError(f"model must take images (B, H, W, 3) of fixed size, got {recipe.streams!r} clips")
+
+
+def _make_recipe(shape: tuple[int, ...], options: dict[str, Any]) -> Recipe:
+    """Make the recipe of a model that has none, from the shape of its input and what the caller says."""
+    if "classes" not in options:
+        raise ValueError(
+            "classes are missing: the model has no recipe, pass the names of its outputs in order. What else "
+            "it expects cannot be told either: normalize=True if it was trained on pixels in [0, 1], "
+            "channel_order='bgr' if on frames as OpenCV reads them, clip_seconds if its clips were not about "
+            f"{DEFAULT_CLIP_SECONDS:.0f} s long"
+        )
+    streams, flow_fields = read_streams(shape, options.pop("streams", None))
+    frames, height, width = shape[:3] if len(shape) == 4 else (1, *shape[:2])
+    stated = {"clip_seconds": DEFAULT_CLIP_SECONDS, "streams": streams, "flow_fields": flow_fields}
+    return Recipe(frames=frames, height=height, width=width, **stated | options)

@@ -1,0 +1,382 @@
+"""Frames in, decisions out: a model slides over a video, and each frame's features are computed once.
+
+A model sees windows as long as its training clips, sampled as they were. Overlapping windows share frames;
+where the first layers of a model look at each frame alone, as in LRCN, what they make of a frame is kept and
+used in every window that holds it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from harkeras.inference.decisions import MIN_STRIDE_SECONDS, Window, check_stride
+from harkeras.recipe import Recipe
+from harkeras.video.scans import ROUNDING_SECONDS
+
+# So many numbers go into a model in one call, at most: enough to keep two cores busy, and little memory.
+_NUMBERS_PER_CALL = 2_000_000
+
+
+class ActionStream:
+    """Slide a model over frames as they come.
+
+    What is kept does not grow with the length of the stream, nor with its times: the frames of one window,
+    and what the model made of them. A frame that comes later than the one before by more than twice the
+    length and the stride of a window follows a gap: of its windows only those are named that began before it,
+    and the next one starts with the first frame behind it. So it does where the clock was set back by more
+    than the length of a window.
+
+    Args:
+        model: The model, whose outputs are probabilities.
+        recipe: What it must be shown.
+        stride_seconds: Time from the start of one window to that of the next, at least 0.001. By default the
+            distance of the frames in a window where each frame's features are computed once, so that every
+            frame looked at serves in as many windows as possible; half a window for models that have to
+            look at each window as a whole, as 3D convolutions do.
+
+    Raises:
+        ValueError: If `stride_seconds` or the recipe's `clip_seconds` is out of its range, or the model looks
+            at joints instead of frames.
+
+    Example:
+        >>> stream = ActionStream(model, model.recipe)
+        >>> for frame in iter_frames("long.mp4", height=64, width=64):
+        ...     for window in stream.push(frame.image[None], [frame.seconds]):
+        ...         print(window.end_seconds, window.probabilities)
+    """
+
+    def __init__(self, model: keras.Model, recipe: Recipe, *, stride_seconds: float | None = None):
+        """Split the model where it can be, and compile it."""
+        if recipe.streams == "pose":
+            raise ValueError("recipe must be of frames (T, H, W, C), got one of joints (streams 'pose')")
+        if recipe.clip_seconds < MIN_STRIDE_SECONDS:
+            raise ValueError(
+                f"clip_seconds must be at least {MIN_STRIDE_SECONDS}, the length of a window, got "
+                f"{recipe.clip_seconds}"
+            )
+        self.recipe = recipe
+        self._encode, self._classify = _compile_parts(model, recipe)
+        if stride_seconds is None:
+            parts = recipe.frames if self._encode is not None else 2
+            stride_seconds = max(recipe.clip_seconds / parts, MIN_STRIDE_SECONDS)
+        check_stride(stride_seconds)
+        self.stride_seconds = stride_seconds
+        self._gap_seconds = 2 * (recipe.clip_seconds + stride_seconds)
+        self._start_anew()
+
+    def _start_anew(self) -> None:
+        self._seconds = np.empty(0)  # (n,) when each of the frames at hand appears
+        self._images: list[np.ndarray | None] = []  # n frames, None once encoded
+        self._features: list[np.ndarray | None] = []  # n vectors or maps, None until a window needs them
+        self._first = None  # when the first frame appeared
+        self._count = 0  # windows since then
+
+    def push(self, frames: np.ndarray, seconds: Sequence[float] | np.ndarray) -> list[Window]:
+        """Take frames in, and return the windows that are complete.
+
+        After an error, the stream is as it was before, and goes on with the next frames.
+
+        Args:
+            frames: uint8 (B, H, W, C), in the size of the recipe; C is 3 for RGB, or as `FlowStack` gives
+                them.
+            seconds: float (B,), when they appear, increasing.
+
+        Raises:
+            ValueError: If the frames are of another size or type, or their times are no finite numbers, not
+                one per frame, or do not increase.
+        """
+        size = (self.recipe.height, self.recipe.width, self.recipe.channels)
+        if frames.shape[1:] != size or frames.dtype != np.uint8:
+            raise ValueError(
+                f"frames must be uint8 (B, {', '.join(map(str, size))}), got {frames.dtype} {frames.shape}"
+            )
+        times = np.asarray(seconds, np.float64)
+        if times.shape != frames.shape[:1]:
+            raise ValueError(f"seconds must increase and be one per frame, got {seconds}")
+        if not np.isfinite(times).all():
+            raise ValueError(f"seconds must be finite numbers, got {seconds}")
+        last = self._seconds[-1:]
+        steps = np.diff(np.concatenate([last, times]))
+        if ((steps <= 0) & (steps >= -self.recipe.clip_seconds)).any():
+            behind = f" after a frame at {last[0]}" if len(last) else ""
+            raise ValueError(f"seconds must increase and be one per frame, got {seconds}{behind}")
+        breaks = (steps > self._gap_seconds) | (steps < 0)
+        begins = np.flatnonzero(breaks) + 1 - len(last)  # the frames behind a gap or a jump of the clock
+        windows = []
+        for part in np.split(np.arange(len(times)), begins):
+            if not len(part):
+                continue
+            if part[0] in begins:
+                windows += self._end_before_gap(times[part[0]])
+            windows += self._take_in(frames[part], times[part])
+        return windows
+
+    def finish(self, end_seconds: float) -> list[Window]:
+        """Return the windows that are left when the video ends at `end_seconds`, and start anew.
+
+        A video shorter than one window is seen as one clip, its frames spread over what there is.
+
+        Raises:
+            ValueError: If `end_seconds` is no finite number, or lies before the last frame.
+        """
+        if not math.isfinite(end_seconds):
+            raise ValueError(f"end_seconds must be a finite number, got {end_seconds}")
+        if self._first is None:
+            return []
+        last = float(self._seconds[-1])
+        if end_seconds < last:
+            raise ValueError(f"end_seconds must not lie before the last frame, at {last}, got {end_seconds}")
+        end_seconds = min(end_seconds, last + self._gap_seconds)
+        starts, clip_seconds = self._new_starts(end_seconds), self.recipe.clip_seconds
+        if not self._count and end_seconds > self._first:
+            starts, clip_seconds = np.array([self._first]), end_seconds - self._first
+        windows = self._predict(starts, clip_seconds)
+        self._start_anew()
+        return windows
+
+    def classify(self, clips: np.ndarray) -> np.ndarray:
+        """Name whole clips: uint8 (B, T, H, W, C) -> float32 probabilities (B, classes).
+
+        Raises:
+            ValueError: If the model answers with what is no number.
+        """
+        if self._encode is None:
+            return self._sharpen(self._classify(clips))
+        features = self._encode(clips.reshape(-1, *clips.shape[2:]))
+        return self._sharpen(self._classify(features.reshape(*clips.shape[:2], *features.shape[1:])))
+
+    def frames_needed(self, frame_seconds: np.ndarray, end_seconds: float) -> np.ndarray:
+        """Mark the frames of a whole video that some window looks at; no others need be pushed.
+
+        Args:
+            frame_seconds: float (N,), when each frame of the video appears, increasing.
+            end_seconds: When the video ends.
+
+        Returns:
+            bool (N,). The first frame is always among them, because it says when the first window starts; so
+            are those beside long pauses, which tell a gap from frames that are left out.
+        """
+        clip_seconds, count = self.recipe.clip_seconds, len(frame_seconds)
+        needed = np.zeros(count, bool)
+        steps = np.diff(frame_seconds, append=end_seconds)
+        pauses = np.flatnonzero(steps > self._gap_seconds / 2)
+        needed[pauses] = needed[np.minimum(pauses + 1, count - 1)] = True
+        begins = np.flatnonzero(steps[:-1] > self._gap_seconds) + 1
+        for first, stop in pairwise([0, *begins, count]):
+            seconds = frame_seconds[first:stop]
+            end = seconds[-1] + clip_seconds
+            if stop == count:
+                end = min(end_seconds, seconds[-1] + self._gap_seconds)
+            starts, length = self._starts(seconds[0], 0, end), clip_seconds
+            if not len(starts):
+                starts, length = seconds[:1], end - seconds[0]
+            needed[first] = True
+            for i in range(0, len(starts), 1024):
+                rows = frames_on_screen(seconds, starts[i : i + 1024], length, self.recipe.frames)
+                needed[first + rows] = True
+        return needed
+
+    def _starts(self, first: float, skip: int, end_seconds: float) -> np.ndarray:
+        """Return where the windows start that end by `end_seconds`, without the first `skip` of them."""
+        room = end_seconds - first - self.recipe.clip_seconds + ROUNDING_SECONDS
+        return first + self.stride_seconds * np.arange(skip, math.floor(room / self.stride_seconds) + 1)
+
+    def _new_starts(self, end_seconds: float) -> np.ndarray:
+        starts = self._starts(self._first, self._count, end_seconds)
+        self._count += len(starts)
+        return starts
+
+    def _end_before_gap(self, next_seconds: float) -> list[Window]:
+        """Return the windows that began before a gap, and start anew; there are none if the clock was set."""
+        last, windows = self._seconds[-1], []
+        if next_seconds > last:
+            clip_seconds = self.recipe.clip_seconds
+            windows = self._predict(self._new_starts(last + clip_seconds), clip_seconds)
+        self._start_anew()
+        return windows
+
+    def _take_in(self, frames: np.ndarray, times: np.ndarray) -> list[Window]:
+        """Take in frames that follow the last one without a gap."""
+        if self._first is None:
+            self._first = float(times[0])
+        self._seconds = np.concatenate([self._seconds, times])
+        self._images += list(frames)
+        self._features += [None] * len(frames)
+        windows = self._predict(self._new_starts(times[-1]), self.recipe.clip_seconds)
+        self._forget()
+        return windows
+
+    def _predict(self, starts: np.ndarray, clip_seconds: float) -> list[Window]:
+        windows = []
+        for i in range(0, len(starts), 64):  # few enough that their clips fit into memory
+            some = starts[i : i + 64]
+            rows = frames_on_screen(self._seconds, some, clip_seconds, self.recipe.frames)  # (W, T)
+            used, where = np.unique(rows, return_inverse=True)
+            values = self._images if self._encode is None else self._encode_missing(used)
+            clips = np.stack([values[row] for row in used])[where.reshape(rows.shape)]
+            probabilities = self._sharpen(self._classify(clips))
+            windows += map(Window, some.tolist(), (some + clip_seconds).tolist(), probabilities)
+        return windows
+
+    def _sharpen(self, probabilities: np.ndarray) -> np.ndarray:
+        """Apply the recipe's temperature to each window by itself: it belongs to the model's own logits."""
+        if not np.isfinite(probabilities).all():
+            raise ValueError("model must answer with finite numbers, got NaN or infinity")
+        return self.recipe.sharpen(probabilities.astype(np.float32, copy=False))
+
+    def _encode_missing(self, used: np.ndarray) -> list[np.ndarray | None]:
+        missing = [row for row in used if self._features[row] is None]
+        if missing:
+            features = self._encode(np.stack([self._images[row] for row in missing]))
+            for row, feature in zip(missing, features, strict=True):
+                self._features[row], self._images[row] = feature, None
+        return self._features
+
+    def _forget(self) -> None:
+        """Drop the frames that no later window will see."""
+        start = self._first + self._count * self.stride_seconds + ROUNDING_SECONDS
+        old = max(int(np.searchsorted(self._seconds, start, side="right")) - 1, 0)
+        self._seconds = self._seconds[old:]
+        del self._images[:old], self._features[:old]
+
+
+def frames_on_screen(
+    frame_seconds: np.ndarray, starts: np.ndarray, clip_seconds: float, frames: int
+) -> np.ndarray:
+    """Choose the frames of windows as `frames_extraction` does: those at the middles of equal parts.
+
+    Args:
+        frame_seconds: float (N,), when each frame appears, increasing.
+        starts: float (W,), where the windows start.
+        clip_seconds: Length of a window.
+        frames: Frames T per window.
+
+    Returns:
+        int (W, T), indices of frames.
+    """
+    middles = starts[:, None] + (np.arange(frames) + 0.5) * clip_seconds / frames + ROUNDING_SECONDS
+    return np.maximum(np.searchsorted(frame_seconds, middles, side="right") - 1, 0)
+
+
+def split_per_frame(model: keras.Model) -> tuple[keras.Model, keras.Model] | None:
+    """Cut a model into a part that sees each frame alone, and a head that sees what it made of all frames.
+
+    Args:
+        model: A model that begins with a chain of `TimeDistributed` layers, with or without a `Rescaling`, or
+            with layers between a `reshape` that makes one batch of all frames and one that undoes it.
+
+    Returns:
+        Encoder (B, H, W, C) -> (B, ...) and head (B, T, ...) -> (B, classes), sharing the model's weights;
+        None if the model does not begin so, or something else also looks at what goes through the chain.
+    """
+    if len(model.inputs) > 1:
+        return None
+    chain, tensor = _per_frame_chain(model)
+    if not any(layer.weights for layer in chain):
+        return None
+    frame = x = keras.Input(model.input_shape[2:])
+    for layer in chain:
+        x = layer(x)
+    encoder = keras.Model(frame, x, name="encoder")
+    if isinstance(model, keras.Sequential):
+        features = keras.Input((model.input_shape[1], *encoder.output_shape[1:]))
+        return encoder, keras.Sequential([features, *model.layers[len(chain) :]], name="head")
+    try:
+        head = keras.Model(tensor, model.output, name="head")
+        # Keras before 3.14 finds out only when the head is called, with a shape that it has not met.
+        head.compute_output_spec(keras.KerasTensor((1, *tensor.shape[1:])))
+        return encoder, head
+    except (ValueError, KeyError):  # a branch leaves the chain early: the outputs need more than its result
+        return None
+
+
+def _per_frame_chain(model: keras.Model) -> tuple[list[keras.layers.Layer], keras.KerasTensor]:
+    """Return the layers that see each frame alone, to be called on frames, and what they make of a clip."""
+    frames, chain, tensor, merged = model.input_shape[1], [], model.inputs[0], False
+    found = [], tensor
+    for step, before, after in _steps(model):
+        if before is not None and before is not tensor:
+            break
+        if type(step).__name__ == "Reshape" and _merges(
+            frames, *((after, tensor) if merged else (tensor, after))
+        ):
+            merged = not merged
+        elif merged and isinstance(step, keras.layers.Layer):
+            chain.append(step)
+        elif isinstance(step, keras.layers.TimeDistributed):
+            chain.append(step.layer)
+        elif isinstance(step, keras.layers.Rescaling):
+            chain.append(step.from_config(step.get_config()))
+        else:
+            break
+        tensor = after
+        if not merged:
+            found = list(chain), tensor
+    return found
+
+
+def _steps(model: keras.Model) -> list[tuple]:
+    """Return each layer or operation, what it looks at, and what it gives, in order.
+
+    The layers of a Sequential follow one another, whatever tensors they name: there it is None.
+    """
+    if isinstance(model, keras.Sequential):
+        return [(layer, None, layer.output) for layer in model.layers]
+    # Not `layer.input`, which of a model inside the model is its own.
+    depths = sorted(getattr(model, "_nodes_by_depth", {}).items(), reverse=True)
+    nodes = [node for _, nodes in depths for node in nodes if not node.is_input]
+    nodes = [node for node in nodes if len(node.input_tensors) == 1]  # no frame is alone in the others
+    return [(node.operation, node.input_tensors[0], node.outputs[0]) for node in nodes]
+
+
+def _merges(frames: int | None, clip: keras.KerasTensor, images: keras.KerasTensor) -> bool:
+    """Whether one batch of images was made of all frames of clips: (B, T, ...) -> (B * T, ...)."""
+    return clip.shape[1:] == (frames, *images.shape[1:])
+
+
+def _compile_parts(model: keras.Model, recipe: Recipe) -> tuple[Callable | None, Callable]:
+    """Split a model if it can be, and compile it, once: the model keeps the functions for the next video."""
+    pixels = (recipe.normalize, recipe.channel_order)
+    kept = getattr(model, "_compiled_parts", None)
+    if kept is None or kept[0] != pixels:
+        parts = split_per_frame(model)
+        if parts is None:
+            kept = pixels, None, _compile(model, recipe)
+        else:
+            kept = pixels, _compile(parts[0], recipe), _compile(parts[1], None)
+        model._compiled_parts = kept
+    return kept[1:]
+
+
+def _compile(model: keras.Model, recipe: Recipe | None) -> Callable[[np.ndarray], np.ndarray]:
+    """Make a function of batches of any size; with a recipe, its input is pixels."""
+
+    def to_input(x):
+        if recipe is not None and recipe.normalize:
+            x = x / 255.0
+        if recipe is not None and recipe.channel_order == "bgr":
+            x = x[..., ::-1]
+        return x
+
+    dtype = tf.float32 if recipe is None else tf.uint8
+
+    @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), dtype)], autograph=False)
+    def traced(x):
+        return model(to_input(tf.cast(x, tf.float32)), training=False)
+
+    def call(x: np.ndarray) -> np.ndarray:
+        if keras.backend.backend() == "tensorflow":
+            return traced(x).numpy()
+        return np.asarray(model.predict_on_batch(to_input(x.astype(np.float32))))
+
+    def in_pieces(x: np.ndarray) -> np.ndarray:
+        size = max(_NUMBERS_PER_CALL // x[0].size, 1)
+        return np.concatenate([call(x[i : i + size]) for i in range(0, len(x), size)])
+
+    return in_pieces

@@ -1,0 +1,182 @@
+"""Image networks without their classifier, to put an action on top of: the backbones.
+
+A network that was trained on the million photographs of ImageNet has learnt edges, textures, limbs and
+things; what it says of a frame before its last layer is a good start for telling actions, where a few hundred
+clips would never teach it to see. Each was trained on pixels normalised in a way of its own: that is part of
+the backbone here, so that all of them take RGB 0-255.
+
+A frozen backbone must also leave its batch normalization as it was trained: `backbone.trainable = False` does
+both in Keras. Where only its last layers are to be tuned, call it as `backbone(images, training=False)`: that
+keeps the running means whatever is trainable.
+"""
+
+from __future__ import annotations
+
+import os
+import textwrap
+import warnings
+from functools import partial
+from pathlib import Path
+
+import keras
+from keras import Model, applications, layers, ops
+
+from harkeras.assets.store import find_local_asset, list_assets
+from harkeras.models.blocks import image_input, standardize
+from harkeras.models.googlenet import create_googlenet_model
+
+_IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
+_IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
+_CAFFE_MEAN = (123.68, 116.779, 103.939)
+
+
+def _in_unit_range(image):
+    """As MobileNet and Inception were trained: [-1, 1]."""
+    return standardize(image, mean=(127.5,) * 3, std=(127.5,) * 3)
+
+
+def _by_deviation(image):
+    """As PyTorch's networks were trained: ImageNet's mean subtracted, divided by its deviation."""
+    return standardize(image, mean=_IMAGENET_MEAN, std=_IMAGENET_STD)
+
+
+def _as_caffe(image):
+    """As Caffe's networks were trained: ImageNet's mean subtracted, blue first, not scaled."""
+    x = standardize(image, mean=_CAFFE_MEAN, std=(1, 1, 1))
+    rgb = keras.Input(x.shape[1:], name="rgb")
+    return Model(rgb, ops.flip(rgb, axis=-1), name="rgb_to_bgr")(x)
+
+
+def _application(build, normalize, input_shape, imagenet, **options):
+    """Return input and maps of a network of `keras.applications`."""
+    image = image_input(input_shape, smallest=32)
+    with warnings.catch_warnings():
+        # MobileNetV2 has weights of its own for some sizes of images, and says so at every other size.
+        warnings.simplefilter("ignore")
+        stock = build(
+            include_top=False,
+            weights="imagenet" if imagenet else None,
+            input_tensor=normalize(image),
+            input_shape=input_shape,
+            **options,
+        )
+    return image, stock.output
+
+
+def _googlenet(input_shape, imagenet):
+    """Return input and maps of GoogLeNet with batch normalization."""
+    if imagenet:
+        raise ValueError(
+            "weights must be None or the path of a file for the backbone googlenet, got 'imagenet': "
+            "keras.applications has none for it"
+        )
+    model = create_googlenet_model(2, input_shape, batch_norm=True)
+    return model.input, model.get_layer("Mixed_5c").output
+
+
+_BACKBONES = {
+    "densenet121": partial(_application, applications.DenseNet121, _by_deviation),
+    "efficientnet_v2_b0": partial(
+        _application, applications.EfficientNetV2B0, _by_deviation, include_preprocessing=False
+    ),
+    "googlenet": _googlenet,
+    "mobilenet_v2": partial(_application, applications.MobileNetV2, _in_unit_range),
+    "mobilenet_v2_0.35": partial(_application, applications.MobileNetV2, _in_unit_range, alpha=0.35),
+    "resnet50": partial(_application, applications.ResNet50, _as_caffe),
+    "vgg16": partial(_application, applications.VGG16, _as_caffe),
+}
+
+
+def list_backbones() -> list[str]:
+    """Return the names that `create_backbone` accepts, sorted."""
+    return sorted(_BACKBONES)
+
+
+def image_backbone(name, input_shape=(224, 224, 3), *, weights=None, **options):
+    """Build an image network up to its last feature maps, with its normalization of pixels inside.
+
+    Args:
+        name: One of `list_backbones()`.
+        input_shape: Image shape (height, width, 3), at least 32 x 32 pixels.
+        weights: None for random ones; "imagenet" for a file of that network in the folder `HARKERAS_ASSETS`
+            (see `harkeras.list_assets`), else those that `keras.applications` keeps in its cache
+            (`~/.keras/models`) or downloads; or the path of a `.weights.h5` file of this network without its
+            top, as `keras.applications` or `image_backbone` saves it.
+        **options: Further arguments of the network in `keras.applications`, such as `alpha` of MobileNetV2.
+
+    Returns:
+        `keras.Model`: images (B, H, W, 3), RGB 0-255 -> feature maps (B, H', W', F). It is flat and bears
+        `name`; `trainable = False` freezes it, batch normalization included.
+
+    Raises:
+        ValueError: If there is no backbone of that name, the shape is not that of an image or too small, or
+            the file does not hold weights for this network or was damaged.
+        FileNotFoundError: If there is no such file.
+        OSError: If the weights of ImageNet are in neither folder and cannot be downloaded.
+    """
+    if name not in _BACKBONES:
+        raise ValueError(f"name of a backbone must be one of {', '.join(_BACKBONES)}, got {name!r}")
+    listed = name if options.get("alpha", 1) == 1 else f"{name}_{options['alpha']:g}"
+    if weights == "imagenet" and listed in list_assets():
+        weights = find_local_asset(listed) or weights
+    imagenet = weights == "imagenet"
+    if not imagenet and weights is not None and not Path(weights).is_file():
+        raise FileNotFoundError(
+            f'no file at {weights}; weights must be None, "imagenet" or the path of a .weights.h5 file'
+        )
+    build = partial(_BACKBONES[name], tuple(input_shape), imagenet, **options)
+    image, maps = _or_say_what_to_do(build, name) if imagenet else build()
+    model = Model(image, maps, name=name)
+    if weights is not None and not imagenet:
+        _load(model, weights)
+    return model
+
+
+def create_backbone(name, input_shape=(224, 224, 3), *, weights=None):
+    """Build an image network up to its features: `image_backbone`, averaged over height and width.
+
+    Args:
+        name: One of `list_backbones()`.
+        input_shape: Image shape (height, width, 3), at least 32 x 32 pixels.
+        weights: None, "imagenet", or the path of a `.weights.h5` file, as in `image_backbone`.
+
+    Returns:
+        `keras.Model`: images (B, H, W, 3), RGB 0-255 -> features (B, F).
+
+    Raises:
+        ValueError: If there is no backbone of that name, the shape is not that of an image or too small, or
+            the file does not hold weights for this network.
+        FileNotFoundError: If there is no such file.
+        OSError: If the weights of ImageNet are not in the cache and cannot be downloaded.
+    """
+    maps = image_backbone(name, input_shape, weights=weights)
+    return Model(maps.input, layers.GlobalAveragePooling2D(name="avgpool")(maps.output), name=name)
+
+
+def _or_say_what_to_do(build, name):
+    """Build with the weights of ImageNet, or explain how to have them."""
+    try:
+        return build()
+    except ValueError:
+        raise
+    except Exception as error:  # what Keras raises when a download fails, with no type of its own
+        listed = list_assets().get(name)
+        folder = f"put {listed.file} into a folder that HARKERAS_ASSETS names, or " if listed else ""
+        raise OSError(
+            f"the ImageNet weights of {name} are not in Keras's cache and could not be downloaded: {error}. "
+            f"Connect to the internet once, or {folder}pass the path of a .weights.h5 file without top as "
+            "weights, or weights=None to begin with random ones"
+        ) from error
+
+
+def _load(model, path: str | os.PathLike):
+    """Load a file of weights, and raise an error that names it if it is not of this network."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of lists inside the model that hold no weights of their own
+            model.load_weights(path)
+    except Exception as error:  # a damaged file may raise any kind
+        reason = textwrap.shorten(str(error), 250)
+        raise ValueError(
+            f"weights must be a file for {model.name} without top, got {path}, which does not fit: {reason}"
+        ) from error

@@ -1,0 +1,1 @@
+"""What others published, put into our models."""

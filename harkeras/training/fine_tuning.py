@@ -1,0 +1,138 @@
+"""Fine-tuning: the last layers of a network that was trained on photographs learn from the clips at hand.
+
+It is the second of two steps. In the first, `train`, the backbone is frozen: a head with random weights would
+send senseless gradients through it, and undo what it knows. In the second the last layers are released, which
+see large and special things, and follow the head at a smaller learning rate; the first ones, which see edges
+and textures, stay (Yosinski et al., "How transferable are features in deep neural networks?", NeurIPS 2014).
+
+Batch normalization stays frozen too: its means are those of a million photographs, and a batch of clips holds
+many frames of few places.
+"""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+
+from harkeras.data.batches import ClipDataset
+from harkeras.data.datasets import Dataset
+from harkeras.training.loop import LearningRate, train
+
+
+def fine_tune(
+    model: keras.Model,
+    features: np.ndarray | Dataset | ClipDataset,
+    labels: np.ndarray | None = None,
+    *,
+    last_layers: int = 10,
+    learning_rate: LearningRate = 1e-4,
+    backbone_factor: float = 0.1,
+    epochs: int = 10,
+    patience: int = 3,
+    **training,
+) -> keras.callbacks.History:
+    """Train a model whose head has learnt, together with the last layers of its backbone.
+
+    Args:
+        model: A model that stands on a backbone, such as `cnn_lstm` or what `auto` made; changed in place.
+        features: Clips, as for `train`.
+        labels: int (N,), their classes.
+        last_layers: How many layers of the backbone to release, of those that have weights; batch
+            normalization is never one of them.
+        learning_rate: Learning rate of the head, or a schedule.
+        backbone_factor: The learning rate of the backbone is this times that of the head.
+        epochs: Passes over the clips, at most.
+        patience: Epochs without a better validation loss after which to stop.
+        **training: Further arguments of `train`, such as `groups` and `augment`, but for `optimizer`. Of
+            arrays, classes, streams and length of the clips are those of the model's recipe by default.
+
+    Returns:
+        `keras.callbacks.History`. Afterwards the backbone is frozen again, so that `train` would change the
+        head alone. Temperature and thresholds of the recipe are gone: what the model says has changed.
+
+    Raises:
+        ValueError: If the model has no backbone, a number is out of its range, an optimizer is given, or
+            `train` refuses.
+        RuntimeError: If the loss is not a number in the first epoch; the model is then as it was.
+    """
+    if last_layers < 1:
+        raise ValueError(f"last_layers must be at least 1, got {last_layers}")
+    if not 0 < backbone_factor <= 1:
+        raise ValueError(f"backbone_factor must lie in 0 to 1, 0 excluded, got {backbone_factor}")
+    if "optimizer" in training:
+        raise ValueError(
+            "optimizer must be left out: head and backbone learn at two rates, which are Adam's; set "
+            "learning_rate and backbone_factor"
+        )
+    backbone, recipe = find_backbone(model), getattr(model, "recipe", None)
+    options = {"epochs": epochs, "patience": patience, "learning_rate": learning_rate}
+    if recipe is not None and not isinstance(features, Dataset | ClipDataset):
+        options |= {
+            name: getattr(recipe, name) for name in ("classes", "streams", "clip_seconds", "flow_method")
+        }
+    optimizer = TwoRates(release(backbone, last_layers), backbone_factor)
+    try:
+        return train(model, features, labels, optimizer=optimizer, **options | training)
+    finally:
+        backbone[0].trainable = False
+        if model.compiled and model.optimizer is optimizer:
+            # The saved file must open in Keras alone, which does not know this optimizer.
+            model.compile("adam", loss=model.loss, metrics=["accuracy"])
+            model.optimizer.build(model.trainable_variables)
+
+
+def find_backbone(model: keras.Model) -> list[keras.Model]:
+    """Return the first model among the layers of a model, then what holds most of its weights inside it.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    inside = _models(model)
+    if not inside:
+        raise ValueError(f"model must stand on a backbone, a model among its layers, got {model.name}")
+    found = [inside[0]]
+    while parts := [
+        each for each in _models(found[-1]) if 2 * each.count_params() > found[-1].count_params()
+    ]:
+        found.append(parts[0])
+    return found
+
+
+def release(backbone: list[keras.Model], last_layers: int) -> list[keras.Variable]:
+    """Make the last layers of what `find_backbone` found trainable, and no others; return their weights."""
+    backbone[0].trainable = True  # and all that is inside
+    layers = [layer for layer in backbone[-1].layers if layer.weights]
+    others = [layer for layer in layers if not isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in layers:
+        layer.trainable = layer in others[-last_layers:]
+    return [weight for layer in others[-last_layers:] for weight in layer.trainable_variables]
+
+
+def _models(model: keras.Model) -> list[keras.Model]:
+    """Return the models with weights among the layers, also those inside a `TimeDistributed`."""
+    layers = (getattr(layer, "layer", layer) for layer in model.layers)
+    return [layer for layer in layers if isinstance(layer, keras.Model) and layer.weights]
+
+
+class TwoRates(keras.optimizers.Adam):
+    """Adam with a smaller learning rate for some weights.
+
+    Args:
+        slow: The weights.
+        factor: Their learning rate is this times that of the others.
+    """
+
+    def __init__(self, slow: list[keras.Variable], factor: float):
+        """Start with Adam's own learning rate."""
+        super().__init__()
+        self.slow, self.factor = {id(weight) for weight in slow}, factor
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Make a step of Adam for one weight."""
+        weight = self._trainable_variables[self._get_variable_index(variable)]
+        share = self.factor if id(weight) in self.slow else 1.0
+        super().update_step(gradient, variable, learning_rate * share)
+
+    def get_config(self):
+        """Return what makes one training differ from another, for `train` to compare when it goes on."""
+        return super().get_config() | {"slow": len(self.slow), "factor": self.factor}

@@ -1,0 +1,1 @@
+"""Frozen backbones: features, heads, and `auto`, which chooses among them."""

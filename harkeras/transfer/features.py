@@ -1,0 +1,296 @@
+"""What a network trained on photographs says of each frame of a clip, computed once and kept on disk.
+
+Such a backbone takes nearly all of the time of a model that stands on it, and frozen it says the same of a
+frame every time. Computed once, its features are a few thousand numbers per frame, on which heads
+(`harkeras.transfer.heads`) are trained and compared in seconds.
+
+Two depths of the network are kept. The last maps tell things; those before the network halves them for the
+last time are closer to the picture, and for telling motions from each other they are often the better ones.
+Both are averaged over the frame. Where a frame also carries optical flow, a coarse summary of it follows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import warnings
+import zlib
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from joblib import cpu_count
+from keras import Model, layers, ops
+from tqdm.auto import tqdm
+
+from harkeras.base.files import content_digest, written_whole
+from harkeras.base.keras_state import require_tensorflow
+from harkeras.data.datasets import in_order
+from harkeras.models.backbones import image_backbone
+from harkeras.video.flow import LIMIT_PX, read_clip
+from harkeras.video.reading import VideoError
+
+# The parts of a frame's features, in this order. "flow" is there where a frame has channels for it.
+PARTS = ("middle", "last", "flow")
+
+# Raised when the same clip, settings and weights would give other features.
+_FEATURES_VERSION = 1
+_CHECKSUM_BYTES = 4
+_DIRECTIONS, _GRID = 8, 4
+
+
+class ClipFeatures(NamedTuple):
+    """Features of clips: `features` float32 (N, T, F), and int64 (N,) which of the clips they are of."""
+
+    features: np.ndarray
+    rows: np.ndarray
+
+
+def frame_encoder(
+    backbone: str = "mobilenet_v2",
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+    *,
+    weights: str | os.PathLike | None = "imagenet",
+    parts: Sequence[str] | None = None,
+) -> Model:
+    """Build the frozen part of a model, which sees each frame alone.
+
+    Args:
+        backbone: One of `harkeras.models.list_backbones()`.
+        input_shape: Frame shape (height, width, channels), at least 32 x 32 pixels; 3 channels are RGB, 5
+            are RGB and one field of optical flow.
+        weights: "imagenet": a file of the backbone in the folder `HARKERAS_ASSETS` (see
+            `harkeras.list_assets`), else Keras's cache, else a download; the path of a `.weights.h5` file; or
+            None for random ones.
+        parts: Which of "middle", "last" and "flow" to give, in this order; all that there are by default.
+
+    Returns:
+        `keras.Model`: frames (B, H, W, C), 0-255 -> features (B, F), one part behind the other. Its layers
+        named after the parts have the width of each.
+
+    Raises:
+        ValueError: If there is no backbone of that name, the shape is too small or has other channels, there
+            is no such part, or the file does not hold weights for this network.
+        FileNotFoundError: If there is no such file.
+        OSError: If the weights of ImageNet are neither here nor to be had.
+    """
+    if len(input_shape) != 3 or input_shape[2] not in (3, 5):
+        raise ValueError(f"input_shape must be (height, width, 3 or 5), got {tuple(input_shape)}")
+    known = PARTS if input_shape[2] == 5 else PARTS[:2]
+    parts = known if parts is None else tuple(parts)
+    if not parts or set(parts) - set(known):
+        raise ValueError(f"parts must be among {', '.join(known)}, got {', '.join(parts) or 'none'}")
+    network = image_backbone(backbone, (*input_shape[:2], 3), weights=weights)
+    network.trainable = False
+    maps = {"middle": _last_before_halving(network), "last": network.output}
+    return _assemble(network.input, maps, tuple(input_shape), parts, backbone)
+
+
+def keep_parts(encoder: Model, parts: Sequence[str]) -> Model:
+    """Return an encoder with the same weights that gives fewer parts, and computes no more than they need.
+
+    Args:
+        encoder: What `frame_encoder` built.
+        parts: Some of its parts.
+    """
+    networks = [layer for layer in encoder.layers if isinstance(layer, Model)]
+    maps, name = {}, encoder.name.removesuffix("_features")
+    for network in networks:
+        seen = [part for part in part_sizes(encoder) if part != "flow"]
+        maps, name = dict(zip(seen, network.outputs, strict=True)), network.name
+    frames = networks[0].inputs[0] if networks else None
+    return _assemble(frames, maps, encoder.input_shape[1:], parts, name)
+
+
+def _assemble(image, maps: dict, input_shape: tuple[int, int, int], parts: Sequence[str], name: str) -> Model:
+    """Average the maps of a network over the frame, and put the summary of flow behind them."""
+    frame, made = keras.Input(input_shape, name="frame"), {}
+    used = [part for part in PARTS if part in parts and part != "flow"]
+    if used:
+        seen = Model(image, [maps[part] for part in used], name=name)
+        seen.trainable = False
+        taken = seen(frame if input_shape[2] == 3 else frame[..., :3])
+        for part, x in zip(used, taken if isinstance(taken, list) else [taken], strict=True):
+            made[part] = layers.GlobalAveragePooling2D(name=part)(x)
+    if "flow" in parts:
+        made["flow"] = layers.Identity(name="flow")(_summarize_flow(frame[..., 3:]))
+    features = list(made.values())
+    joined = features[0] if len(features) == 1 else layers.Concatenate(name="features")(features)
+    return Model(frame, joined, name=name.replace(".", "_") + "_features")
+
+
+def part_sizes(encoder: Model) -> dict[str, int]:
+    """Return how many features each part of a frame has, in order."""
+    names = {layer.name: layer for layer in encoder.layers}
+    return {part: names[part].output.shape[-1] for part in PARTS if part in names}
+
+
+def backbone_features(
+    video_paths: Sequence[str | os.PathLike],
+    backbone: str | Model = "mobilenet_v2",
+    *,
+    frames: int = 16,
+    height: int = 224,
+    width: int = 224,
+    weights: str | os.PathLike | None = "imagenet",
+    cache: str | os.PathLike | None = None,
+    workers: int | None = None,
+    strict: bool = False,
+) -> ClipFeatures:
+    """Compute the features of every frame that a model would see of some clips.
+
+    Args:
+        video_paths: The clips.
+        backbone: One of `harkeras.models.list_backbones()`, or what `frame_encoder` built.
+        frames: Frames T per clip, the same that `create_dataset` would take.
+        height: Height of a frame in pixels; without meaning for a model.
+        width: Width of a frame in pixels; without meaning for a model.
+        weights: As in `frame_encoder`; without meaning for a model.
+        cache: A folder that keeps a small file for each clip. What is there is not computed again, also after
+            an interruption, as long as the content of the clip, the settings and the weights are the same.
+        workers: Threads that decode; one per core by default.
+        strict: Raise on the first clip that cannot be read, instead of leaving it out with a warning.
+
+    Returns:
+        `ClipFeatures(features, rows)`: float32 (N, T, F), and int64 (N,) the clips that were read, as indices
+        into `video_paths`.
+
+    Raises:
+        ValueError: If a number is below 1, no clip can be read, `cache` is a file, or the backbone refuses
+            its arguments.
+        FileNotFoundError: If there is no such file of weights.
+        VideoError: With `strict`, if a clip cannot be read.
+        OSError: If the weights cannot be had, or the cache cannot be written, for instance on a full disk.
+    """
+    workers = cpu_count() if workers is None else workers
+    for name, value in (("frames", frames), ("workers", workers)):
+        if value < 1:
+            raise ValueError(f"{name} must be at least 1, got {value}")
+    if not len(video_paths):
+        raise ValueError("video_paths must name at least one clip, got none")
+    if cache is not None and Path(cache).is_file():
+        raise ValueError(f"cache must name a folder, got the file {cache}")
+    if not isinstance(backbone, Model):
+        backbone = frame_encoder(backbone, (height, width, 3), weights=weights)
+    shape = (frames, *backbone.input_shape[1:])
+    facts = [_FEATURES_VERSION, backbone.name, shape, part_sizes(backbone), _hash_weights(backbone)]
+    files = [_cache_file(path, cache, facts) for path in map(Path, video_paths)]
+    found, skipped = _compute(list(map(Path, video_paths)), files, backbone, shape, workers, strict)
+    if not found:
+        raise ValueError(f"video_paths must name clips that can be read, the first: {skipped[0]}")
+    if skipped:
+        lines = "\n".join(f"  {reason}" for reason in skipped)
+        warnings.warn(f"{len(skipped)} of {len(files)} clips were left out:\n{lines}", stacklevel=2)
+    return ClipFeatures(np.stack(list(found.values())), np.array(list(found), np.int64))
+
+
+def _compute(paths, files, encoder, shape, workers, strict) -> tuple[dict[int, np.ndarray], list[str]]:
+    """Return the features (T, F) by row, from the cache where they are, and why others are missing."""
+
+    def read(row: int) -> np.ndarray | str:
+        """Return the features (T, F), the clip (T, H, W, C), or why there is neither."""
+        kept = _read_kept(files[row], (shape[0], encoder.output_shape[-1]))
+        if kept is not None:
+            return kept
+        try:
+            return read_clip(paths[row], shape)
+        except (VideoError, OSError) as error:
+            if strict:
+                raise
+            return str(error)
+
+    require_tensorflow("reading features")
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
+    def encode(clip):
+        return encoder(tf.cast(clip, tf.float32), training=False)
+
+    found, skipped = {}, []
+    with closing(in_order(read, range(len(paths)), workers)) as results:
+        for row, result in enumerate(tqdm(results, "Computing features", len(paths), unit="clip")):
+            if isinstance(result, str):
+                skipped.append(result)
+                continue
+            if result.ndim == 4:
+                result = encode(result).numpy()
+                _keep(files[row], result)
+            found[row] = result
+    return found, skipped
+
+
+def _last_before_halving(network: Model) -> keras.KerasTensor:
+    """Return the last maps that are higher than those that the network ends with."""
+    height = network.output.shape[1]
+    higher = [
+        layer.output
+        for layer in network.layers
+        if len(layer.output.shape) == 4
+        and layer.output.shape[1] > height
+        and not isinstance(layer, layers.ZeroPadding2D)
+    ]
+    return higher[-1]
+
+
+def _summarize_flow(field: keras.KerasTensor) -> keras.KerasTensor:
+    """A field as frames carry it (B, H, W, 2) -> how much moves in 8 directions and 16 places (B, 24)."""
+    moved = (field - 128.0) * (LIMIT_PX / 127)  # pixels
+    angles = np.arange(_DIRECTIONS) * (2 * np.pi / _DIRECTIONS)
+    towards = np.stack([np.cos(angles), np.sin(angles)]).astype(np.float32)  # (2, 8)
+    directions = ops.mean(ops.relu(ops.matmul(moved, towards)), axis=(1, 2))  # (B, 8)
+    speed = ops.sqrt(ops.sum(ops.square(moved), axis=-1, keepdims=True))  # (B, H, W, 1)
+    size = [max(side // _GRID, 1) for side in field.shape[1:3]]
+    places = layers.AveragePooling2D(size, name="flow_grid")(speed)[:, :_GRID, :_GRID]
+    places = ops.reshape(places, (-1, _GRID * _GRID))
+    # The logarithm, because a fast motion differs from a slow one by its ratio.
+    return ops.log(ops.concatenate([directions, places], axis=-1) + 0.05)
+
+
+def _hash_weights(encoder: Model) -> str:
+    digest = hashlib.sha256()
+    for value in encoder.get_weights():
+        digest.update(np.ascontiguousarray(value).data)
+    return digest.hexdigest()
+
+
+# One file per clip, which gets its name when it is whole: an interruption costs the clip at work, no more.
+
+
+def _cache_file(path: Path, cache: str | os.PathLike | None, facts: list) -> Path | None:
+    """Return where the features of a clip are kept; None without a cache, or a file that can be read."""
+    if cache is None:
+        return None
+    try:
+        digest = content_digest(path)
+    except OSError:  # whoever reads the clip will say so
+        return None
+    key = json.dumps([path.suffix, digest, *facts])
+    return Path(cache) / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.npy"
+
+
+def _read_kept(file: Path | None, shape: tuple[int, int]) -> np.ndarray | None:
+    if file is None or not file.is_file():
+        return None
+    content = file.read_bytes()
+    array, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
+    if zlib.crc32(array).to_bytes(_CHECKSUM_BYTES, "big") != checksum:
+        warnings.warn(f"{file} is damaged, its features are computed anew", stacklevel=2)
+        return None
+    kept = np.load(io.BytesIO(array))
+    return kept if kept.shape == shape else None
+
+
+def _keep(file: Path | None, features: np.ndarray) -> None:
+    """Write an array with a checksum behind it, where NumPy does not look."""
+    if file is None:
+        return
+    array = io.BytesIO()
+    np.save(array, features)
+    with written_whole(file) as partial:
+        checksum = zlib.crc32(array.getbuffer()).to_bytes(_CHECKSUM_BYTES, "big")
+        partial.write_bytes(array.getvalue() + checksum)

@@ -1,0 +1,1 @@
+"""Pixels in and out: decoding, reading, writing, optical flow, drawing, downloads."""
