@@ -15,17 +15,20 @@ from .data.augment import (
     default_augmentation,
     plot_augmentations,
 )
-from .data.batches import ClipDataset, class_weights
-from .data.datasets import Dataset, create_dataset, median_clip_seconds, plot_clips
+from .data.batches import ClipDataset
+from .data.datasets import Dataset, median_clip_seconds
 from .data.folders import ClipFolder, list_classes, list_videos, read_folder
 from .data.images import ImageDataset, create_image_dataset, list_image_classes, read_image
 from .data.leakage import LeakageReport, leakage_report
+from .data.loading import create_dataset
+from .data.presentation import class_weights
+from .data.preview import plot_clips
 from .data.samples import SAMPLE_CLASSES, create_sample_dataset, create_sample_video
 from .data.sources import Sources, find_sources, read_groups
 from .data.split_lists import list_official_splits, split_by_files
 from .data.splits import split_at_random, split_by_group
 from .evaluation.comparison import Contestant, compare, plot_comparison
-from .evaluation.cross_validation import CrossValidation, cross_validate, cross_validate_auto
+from .evaluation.cross_validation import CrossValidation, cross_validate
 from .evaluation.plots import plot_confusion_matrix, plot_metric
 from .evaluation.probing import (
     MotionReport,
@@ -94,9 +97,8 @@ from .training.calibration import (
 )
 from .training.fine_tuning import fine_tune
 from .training.loop import train
-from .training.schedules import cosine_schedule, plateau_schedule, step_schedule
 from .transfer.auto import AutoTraining, train_auto
-from .transfer.feature_table import FeatureTable, read_feature_table
+from .transfer.feature_dataset import FeatureDataset, create_feature_dataset
 from .transfer.features import backbone_features, frame_encoder
 from .transfer.heads import create_head, fit_head
 from .video.flow import flow_extraction, optical_flow, plot_flow
@@ -122,7 +124,7 @@ __all__ = [
     "DownloadedVideo",
     "ElasticDeformation",
     "Evaluation",
-    "FeatureTable",
+    "FeatureDataset",
     "Frame",
     "GaussianBlur",
     "HorizontalFlip",
@@ -147,7 +149,6 @@ __all__ = [
     "calibrate",
     "class_weights",
     "compare",
-    "cosine_schedule",
     "count_multiply_adds",
     "create_c3d_model",
     "create_cnn_lstm_model",
@@ -155,6 +156,7 @@ __all__ = [
     "create_dataset",
     "create_densenet121_model",
     "create_early_fusion_model",
+    "create_feature_dataset",
     "create_googlenet_model",
     "create_head",
     "create_i3d_model",
@@ -182,7 +184,6 @@ __all__ = [
     "create_vgg16_model",
     "create_video_transformer_model",
     "cross_validate",
-    "cross_validate_auto",
     "cut_clips",
     "default_augmentation",
     "download_youtube_videos",
@@ -215,7 +216,6 @@ __all__ = [
     "model_table",
     "motion_report",
     "optical_flow",
-    "plateau_schedule",
     "plot_augmentations",
     "plot_calibration",
     "plot_clips",
@@ -230,7 +230,6 @@ __all__ = [
     "predict_on_video",
     "predict_single_action",
     "read_annotations",
-    "read_feature_table",
     "read_folder",
     "read_groups",
     "read_image",
@@ -241,7 +240,6 @@ __all__ = [
     "split_at_random",
     "split_by_files",
     "split_by_group",
-    "step_schedule",
     "train",
     "train_auto",
     "train_on_folder",

@@ -22,6 +22,7 @@ DEFAULT_CLIP_SECONDS = 4.0
 Streams = Literal["rgb", "gray", "flow", "rgb+flow", "pose"]
 
 Interpolation = Literal["area", "bilinear"]
+FlowMethod = Literal["dis", "farneback", "tvl1"]
 
 
 def count_channels(streams: Streams, flow_fields: int = 0) -> int:
@@ -56,6 +57,50 @@ def read_channels(channels: int) -> tuple[Streams, int]:
     if channels in (1, 3):
         return ("gray" if channels == 1 else "rgb"), 0
     return ("rgb+flow", (channels - 3) // 2) if channels % 2 else ("flow", channels // 2)
+
+
+@dataclass(frozen=True)
+class ClipFormat:
+    """How clips are read: the arguments that `create_dataset`, `ClipDataset` and a recipe have in common.
+
+    Attributes:
+        frames: Frames T per clip, spread evenly over it.
+        height: Height of a frame in pixels.
+        width: Width of a frame in pixels.
+        streams: What a clip holds; "pose" is not read from videos.
+        flow_fields: Fields of flow L per frame; 0 without flow, whatever is given.
+        flow_method: How flow is computed: "dis", "farneback" or "tvl1".
+        interpolation: How frames are resized.
+
+    Raises:
+        ValueError: If a number is below 1 or there are no such streams.
+    """
+
+    frames: int = 20
+    height: int = 64
+    width: int = 64
+    streams: Streams = "rgb"
+    flow_fields: int = 10
+    flow_method: FlowMethod = "dis"
+    interpolation: Interpolation = "area"
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        for name in ("frames", "height", "width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+        count_channels(self.streams, self.flow_fields)
+        if "flow" not in self.streams:
+            object.__setattr__(self, "flow_fields", 0)
+        elif self.flow_method not in get_args(FlowMethod):
+            raise ValueError(
+                f"flow_method must be one of {', '.join(get_args(FlowMethod))}, got {self.flow_method!r}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of a clip: (T, H, W, C)."""
+        return self.frames, self.height, self.width, count_channels(self.streams, self.flow_fields)
 
 
 @dataclass(frozen=True)
@@ -142,7 +187,7 @@ class Recipe:
     channel_order: Literal["rgb", "bgr"] = "rgb"
     streams: Streams = "rgb"
     flow_fields: int = 0
-    flow_method: str = "dis"
+    flow_method: FlowMethod = "dis"
     joints: int | None = None
     coordinates: int | None = None
     interpolation: Interpolation = "area"
@@ -157,7 +202,7 @@ class Recipe:
             raise ValueError(f"classes must be at least two different names, got {self.classes}")
         _choice("streams", self.streams, get_args(Streams))
         _choice("channel_order", self.channel_order, ("rgb", "bgr"))
-        _choice("flow_method", self.flow_method, ("dis", "farneback", "tvl1"))
+        _choice("flow_method", self.flow_method, get_args(FlowMethod))
         _choice("interpolation", self.interpolation, get_args(Interpolation))
         self._check_shape()
         for name in ("clip_seconds", "temperature"):
@@ -204,6 +249,15 @@ class Recipe:
         if self.streams == "pose":
             return self.frames, self.joints, self.coordinates
         return self.frames, self.height, self.width, self.channels
+
+    @property
+    def clip_format(self) -> ClipFormat:
+        """How clips are read from videos.
+
+        Raises:
+            ValueError: If the model takes joints.
+        """
+        return ClipFormat(**{each.name: getattr(self, each.name) for each in fields(ClipFormat)})
 
     def sharpen(self, probabilities: np.ndarray) -> np.ndarray:
         """Apply the temperature to probabilities (..., classes)."""

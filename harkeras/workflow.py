@@ -7,34 +7,27 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
 from harkeras.base.files import check_target, content_digest, write_text, written_whole
-from harkeras.base.keras_state import seeded
-from harkeras.data.datasets import load_folder
+from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
 from harkeras.data.leakage import leakage_report
 from harkeras.data.shortcuts import class_shortcuts
-from harkeras.data.sources import warn_if_unknown
 from harkeras.data.splits import Split, check_seed, split_clips
-from harkeras.evaluation.held_out import evaluate_on_folder, scoring_batch_size
+from harkeras.evaluation.held_out import evaluate_on_folder
 from harkeras.evaluation.plots import plot_confusion_matrix, plot_metric
 from harkeras.evaluation.scores import Evaluation, evaluate, measure_latency
-from harkeras.models import check_options, create_model, describe_unknown, list_models
 from harkeras.models.saving import save_model
-from harkeras.recipe import TrainingRecord, read_channels
-from harkeras.training.loop import check_options as check_training
-from harkeras.training.loop import train
-from harkeras.transfer.auto import check_weights, head_features, split_options, train_auto
-from harkeras.transfer.feature_table import read_feature_table
-from harkeras.video.flow import FlowMethod
+from harkeras.recipe import FlowMethod, TrainingRecord
+from harkeras.training.trainer import Trainer
+from harkeras.transfer.auto import create_trainer
 
 __all__ = ["TrainedModel", "evaluate_on_folder", "train_on_folder"]
 
@@ -61,7 +54,7 @@ def train_on_folder(
     output_dir: str | os.PathLike = "saved_models",
     classes: Sequence[str] | None = None,
     input_shape: tuple[int, int, int, int] | None = None,
-    flow_method: FlowMethod = "dis",
+    flow_method: FlowMethod | None = None,
     model_options: dict[str, Any] | None = None,
     group_by: str | int | Callable[[Path], str] | None = None,
     split: Split = "group",
@@ -86,9 +79,9 @@ def train_on_folder(
         input_shape: Clip shape (frames, height, width, channels): 3 channels are RGB, 1 is gray, 2L are L
             fields of flow, 3 + 2L are RGB and flow. By default (20, 64, 64, 3), or, for "auto", what it finds
             best.
-        flow_method: How to compute the flow, where there is any: "dis", "farneback" or "tvl1".
+        flow_method: How to compute the flow, where there is any: "dis", the default, "farneback" or "tvl1".
         model_options: Further arguments of the model's builder, such as `{"width": 0.25}`; for "auto", of
-            `read_feature_table` (`backbone`, `weights`, `inputs`, `flow`) and `train_auto` (`heads`,
+            `create_feature_dataset` (`backbone`, `weights`, `inputs`, `flow`) and `train_auto` (`heads`,
             `folds`).
         group_by: What names the source of a clip, see `find_sources`.
         split: "group" keeps the clips of a source together; "random" does not, and overstates the accuracy;
@@ -99,8 +92,8 @@ def train_on_folder(
             folder to keep the features in.
         workers: Threads that decode; one per core by default.
         seed: Seed of the split, the weights, the dropout and the order of clips.
-        **training: Further arguments of `train`, such as `epochs`, `batch_size`, `patience`, `resume`; "auto"
-            has none.
+        **training: Further arguments of `train`, such as `epochs`, `batch_size`, `patience`, `resume`, and of
+            `Dataset.for_training`, such as `augment`; "auto" has none.
 
     Returns:
         `TrainedModel`
@@ -113,8 +106,9 @@ def train_on_folder(
         OSError: If the output folder cannot be written.
     """
     check_seed(seed)
-    options = dict(model_options or {})
-    _check_model(model, options, training, input_shape, flow_method)
+    settings = {"input_shape": input_shape, "flow_method": flow_method} | training
+    settings = {name: value for name, value in settings.items() if value is not None}
+    trainer = create_trainer(model, model_options, **settings)
     folder = read_folder(data_dir, classes, group_by=group_by, copies=True)
     if len(folder.classes) < 2:
         raise ValueError(
@@ -123,58 +117,56 @@ def train_on_folder(
         )
     check_target(Path(output_dir) / "model.keras", "output_dir")
     _logger.info("%s", folder)
-    splitting = _Splitting(split, split_dir, test_size, seed)
-    splitting.of(folder)  # before the long work, because it may refuse the folder
-    if split == "group":
-        warn_if_unknown(folder.sources)
-    with seeded(seed):
-        fallback = model == "auto" and not _weights_can_be_had(options, cache)
-        name = "lrcn" if fallback else model
-        if name != "auto":
-            shape = (20, 64, 64, 3) if input_shape is None else input_shape
-            network = create_model(name, len(folder.classes), shape, **options)
-            # The optimizer's two moments are saved with the weights.
-            check_target(Path(output_dir) / "model.keras", "output_dir", size=12 * network.count_params())
-        notes = class_shortcuts(
-            folder.video_paths, folder.labels, folder.classes, folder.sources.groups, workers=workers
-        )
-        for note in notes:
-            _logger.warning("%s", note)
-        if name == "auto":
-            job = _train_auto(folder, splitting, input_shape, options, flow_method, cache, workers)
-        else:
-            job = _train_network(network, folder, splitting, shape, flow_method, cache, workers, training)
-    if fallback:
-        notes = ["auto had no pretrained weights, so LRCN was trained from scratch", *notes]
-    asked = {"options": options, "split": split, "test_size": test_size, "group_by": group_by, **training}
-    notes = [_settings(name, job.network, data_dir, seed, asked), *notes]
-    trained = _finish(folder, notes, splitting, output_dir, job)
-    if training.get("resume") is not None and not job.interrupted:  # only now: the model lies on the disk
+    how = {"split": split, "split_dir": split_dir, "test_size": test_size, "seed": seed}
+    split_clips(folder.video_paths, folder.labels, folder.sources, **how)  # it may refuse the folder
+    trainer, notes = _with_weights(trainer, len(folder.classes), output_dir, cache, input_shape)
+    sources = folder.sources.groups
+    shortcuts = class_shortcuts(folder.video_paths, folder.labels, folder.classes, sources, workers=workers)
+    for note in shortcuts:
+        _logger.warning("%s", note)
+    dataset = trainer.read(folder, cache=cache, workers=workers)
+    train_set, test_set = dataset.split(**how)
+    trained = trainer.train(train_set.without_sources() if split == "random" else train_set, seed=seed)
+    network = trained.model
+    network.recipe = replace(network.recipe, training=_record(folder, train_set, test_set, how))
+    try:
+        evaluation = evaluate(network, test_set)
+    except BaseException:  # a finished training is not lost because it was not scored
+        _logger.warning("not scored; the model lies at %s", save_model(network, output_dir))
+        raise
+    path = _save(network, output_dir, evaluation)
+    evaluation = replace(evaluation, latency_seconds=measure_latency(network))
+    asked = {"options": model_options, "split": split, "test_size": test_size, "group_by": group_by}
+    notes += [_settings(trainer.name, network, data_dir, seed, asked | training), *shortcuts]
+    text = _describe(folder, dataset, train_set, test_set, notes)
+    text += "\n" + trained.explain(evaluation.accuracy, evaluation.group_interval or evaluation.interval)
+    report = _write_report(path, evaluation, trained.history, text)
+    if training.get("resume") is not None and not trained.interrupted:  # only now: the model is on the disk
         Path(training["resume"]).unlink(missing_ok=True)
-    return trained
+    return TrainedModel(network, path, evaluation, trained.history, report)
 
 
-def _check_model(
-    model: str, options: dict[str, Any], training: dict[str, Any], input_shape, flow_method: FlowMethod
-) -> None:
-    """Raise ValueError before the long work if there is no such model, or it would ignore an argument."""
-    if model != "auto":
-        if model not in list_models():
-            raise ValueError(describe_unknown(model, [*list_models(), "auto"]))
-        check_options(model, options)
-        check_training(training)
-    elif training:
-        raise ValueError(
-            f"{', '.join(sorted(training))} must be left out with 'auto', which trains no network from end "
-            "to end; name a model of list_models()"
+def _with_weights(
+    trainer: Trainer, num_classes: int, output_dir: str | os.PathLike, cache, input_shape
+) -> tuple[Trainer, list[str]]:
+    """Return the trainer, or what it names instead where its weights cannot be had, and what to say of it."""
+    notes = []
+    try:
+        parameters = trainer.check(num_classes)
+    except OSError as error:
+        if trainer.fallback is None or cache is not None:
+            raise
+        warnings.warn(
+            f"{trainer.name} has no pretrained weights and trains {trainer.fallback} from scratch, which "
+            f"needs many more clips to be any good: {error}",
+            stacklevel=3,
         )
-    streams = "rgb" if input_shape is None else read_channels(input_shape[-1])[0]
-    if flow_method not in get_args(FlowMethod):
-        raise ValueError(f"flow_method must be one of {', '.join(get_args(FlowMethod))}, got {flow_method!r}")
-    if flow_method != "dis" and (model == "auto" or "flow" not in streams):
-        raise ValueError(
-            f"flow_method is for clips with optical flow and not for 'auto', got {flow_method!r}"
-        )
+        notes = [f"{trainer.name} had no pretrained weights, so {trainer.fallback} was trained from scratch"]
+        trainer = create_trainer(trainer.fallback, input_shape=input_shape)
+        parameters = trainer.check(num_classes)
+    # The optimizer's two moments are saved with the weights.
+    check_target(Path(output_dir) / "model.keras", "output_dir", size=12 * parameters)
+    return trainer, notes
 
 
 def _settings(model: str, network: keras.Model, data_dir, seed: int, asked: dict[str, Any]) -> str:
@@ -185,147 +177,38 @@ def _settings(model: str, network: keras.Model, data_dir, seed: int, asked: dict
     return f"trained: {model} on clips of {shape} from {data_dir}, seed {seed}{options}; {versions}"
 
 
-class _Job(NamedTuple):
-    """What training left: a network, the clips that were read, the rows of both sides, and how to score."""
-
-    network: keras.Model
-    folder: ClipFolder
-    rows: tuple[np.ndarray, np.ndarray]
-    score: Callable[[], Evaluation]
-    history: keras.callbacks.History | None = None
-    interrupted: bool = False
-    explain: Callable[[Evaluation], str] | None = None
-
-
-@dataclass(frozen=True)
-class _Splitting:
-    """The arguments of `split_clips` that say how."""
-
-    split: Split
-    split_dir: str | os.PathLike | None
-    test_size: float
-    seed: int
-
-    def of(self, folder: ClipFolder) -> tuple[np.ndarray, np.ndarray, str]:
-        """Return rows to train on, rows to test on, and what was done in words."""
-        return split_clips(folder.video_paths, folder.labels, folder.sources, **vars(self))
-
-    def record(self, folder: ClipFolder, train: np.ndarray, test: np.ndarray) -> TrainingRecord:
-        """Say what the model was trained on, for its recipe."""
-        sources, places = folder.sources, np.array(folder.places(folder.classes))
-        return TrainingRecord(
-            split=self.split,
-            seed=self.seed,
-            test_size=len(test) / (len(train) + len(test)),
-            sources=sources.how or "unknown",
-            group_by=sources.group_by,
-            level=sources.level,
-            train_groups=sorted(set(sources.names[train].tolist())),
-            test_groups=sorted(set(sources.names[test].tolist())),
-            train_clips=sorted(content_digest(folder.video_paths[row]) for row in train),
-            train_paths=sorted(places[train].tolist()),
-            test_paths=sorted(places[test].tolist()),
-            version=version("harkeras"),
-        )
-
-
-def _train_network(network, folder, splitting, shape, flow_method, cache, workers, training):
-    """Read, split, train and score a network from end to end."""
-    frames, height, width, channels = shape
-    streams, flow_fields = read_channels(channels)
-    dataset = load_folder(
-        folder,
-        frames=frames,
-        height=height,
-        width=width,
-        streams=streams,
-        flow_fields=flow_fields,
-        flow_method=flow_method,
-        workers=workers,
-        cache=cache,
-    )
-    folder = _only(folder, dataset.video_paths)
-    train_rows, test_rows, words = splitting.of(folder)
-    train_set, test_set = dataset[train_rows], dataset[test_rows]
-    interrupted = False
-    try:
-        train(network, train_set, seed=splitting.seed, **training)
-    except KeyboardInterrupt:
-        if getattr(network, "recipe", None) is None:  # in the first epoch: there is nothing to keep
-            raise
-        interrupted = True
-    score = partial(
-        evaluate, network, test_set, split=words, batch_size=scoring_batch_size(test_set.features)
-    )
-    return _Job(network, folder, (train_rows, test_rows), score, network.history, interrupted)
-
-
-def _train_auto(folder, splitting, input_shape, options, flow_method, cache, workers):
-    """Compare, fit and score: `train_on_folder` for "auto"."""
-    options, fitting = split_options(options)
-    if input_shape is not None:
-        streams, fields = read_channels(input_shape[3])
-        if streams not in ("rgb", "rgb+flow") or fields > 1:
-            raise ValueError(f"input_shape must have 3 or 5 channels for auto, got {input_shape}")
-        options |= {"inputs": (tuple(input_shape[:3]),), "flow": streams == "rgb+flow"}
-    if options.get("flow") and flow_method != "dis":
-        raise ValueError(f"flow_method must be 'dis' for auto, got {flow_method!r}")
-    table = read_feature_table(folder.video_paths, **options, cache=cache, workers=workers)
-    folder = folder[table.rows]
-    train_rows, test_rows, words = splitting.of(folder)
-    trained = train_auto(
-        table,
-        folder.labels,
-        train_rows,
-        classes=folder.classes,
-        groups=None if splitting.split == "random" else folder.sources.groups,
-        seed=splitting.seed,
-        **fitting,
-    )
-    score = partial(
-        evaluate,
-        trained.head,
-        head_features(table, trained.chosen, test_rows),
-        folder.labels[test_rows],
-        classes=folder.classes,
-        groups=folder.sources[test_rows].independent,
-        split=words,
+def _record(folder: ClipFolder, train_set: Dataset, test_set: Dataset, how: dict[str, Any]) -> TrainingRecord:
+    """Say what the model was trained on, for its recipe."""
+    sources = folder.sources
+    places = dict(zip(folder.video_paths, folder.places(folder.classes), strict=True))
+    return TrainingRecord(
+        split=how["split"],
+        seed=how["seed"],
+        test_size=len(test_set) / (len(train_set) + len(test_set)),
+        sources=sources.how or "unknown",
+        group_by=sources.group_by,
+        level=sources.level,
+        train_groups=sorted(set(train_set.sources.names.tolist())),
+        test_groups=sorted(set(test_set.sources.names.tolist())),
+        train_clips=sorted(map(content_digest, train_set.video_paths)),
+        train_paths=sorted(places[path] for path in train_set.video_paths),
+        test_paths=sorted(places[path] for path in test_set.video_paths),
+        version=version("harkeras"),
     )
 
-    def explain(evaluation: Evaluation) -> str:
-        interval = evaluation.group_interval or evaluation.interval
-        return f"{trained.report}\n{trained.compare_with_test(evaluation.accuracy, interval)}".strip()
 
-    return _Job(trained.model, folder, (train_rows, test_rows), score, explain=explain)
-
-
-def _finish(
-    asked: ClipFolder, notes: list[str], splitting: _Splitting, output_dir, job: _Job
-) -> TrainedModel:
-    """Score and save the model, with the record of its training, and the report beside it."""
-    network, folder = job.network, job.folder
-    network.recipe = replace(network.recipe, training=splitting.record(folder, *job.rows))
-    try:
-        evaluation = job.score()
-    except BaseException:  # a finished training is not lost because it was not scored
-        _logger.warning("not scored; the model lies at %s", save_model(network, output_dir))
-        raise
-    path = _save(network, output_dir, evaluation)
-    evaluation = replace(evaluation, latency_seconds=measure_latency(network))
-    leaks = leakage_report(folder.video_paths, folder.sources.groups, *job.rows)
-    left_out, training, explanation = len(asked.video_paths) - len(folder.video_paths), "", ""
-    if job.history is not None:
-        epochs = len(job.history.epoch)
-        training = f"trained for {epochs} epoch{'' if epochs == 1 else 's'}"
-        training += ", when it was interrupted" if job.interrupted else ""
-    if job.explain is not None:
-        explanation = job.explain(evaluation)
-    unread = f"{left_out} clips could not be read" if left_out else ""
-    parts = [str(folder), unread, *notes, training, str(leaks), explanation]
-    text = "\n".join(part for part in parts if part)
-    return TrainedModel(
-        network, path, evaluation, job.history, _write_report(path, evaluation, job.history, text)
-    )
+def _describe(
+    folder: ClipFolder, dataset: Dataset, train_set: Dataset, test_set: Dataset, notes: list[str]
+) -> str:
+    """Say what was read and how it was split, for the report."""
+    readable = set(dataset.video_paths)
+    kept = [row for row, path in enumerate(folder.video_paths) if path in readable]
+    left_out = len(folder.video_paths) - len(kept)
+    unread = [f"{left_out} clips could not be read"] if left_out else []
+    groups = np.concatenate([train_set.groups, test_set.groups])
+    rows = np.split(np.arange(len(groups)), [len(train_set)])
+    leaks = leakage_report([*train_set.video_paths, *test_set.video_paths], groups, *rows)
+    return "\n".join([str(folder[np.array(kept)]), *unread, *notes, str(leaks)])
 
 
 def _save(network: keras.Model, output_dir: str | os.PathLike, evaluation: Evaluation) -> Path:
@@ -338,28 +221,6 @@ def _save(network: keras.Model, output_dir: str | os.PathLike, evaluation: Evalu
         raise OSError(
             error.errno, f"{error.strerror}; the model was saved as {rescued} instead", str(output_dir)
         ) from error
-
-
-def _only(folder: ClipFolder, video_paths: Sequence[Path]) -> ClipFolder:
-    """Return the part of a folder that could be read."""
-    readable = set(video_paths)
-    return folder[np.array([row for row, path in enumerate(folder.video_paths) if path in readable])]
-
-
-def _weights_can_be_had(options: dict[str, Any], cache: str | os.PathLike | None) -> bool:
-    """Whether `auto` can have its weights; if those of ImageNet are out of reach, say so."""
-    try:
-        check_weights(options)
-    except OSError as error:
-        if options or cache is not None:
-            raise  # they would mean nothing to LRCN
-        warnings.warn(
-            f"auto has no pretrained weights and trains LRCN from scratch, which needs many more clips to be "
-            f"any good: {error}",
-            stacklevel=3,
-        )
-        return False
-    return True
 
 
 def _write_report(

@@ -8,48 +8,20 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import repeat
 from pathlib import Path
-from typing import Literal
 
 import keras
 import numpy as np
 from joblib import cpu_count
-from sklearn.utils.class_weight import compute_class_weight
 
-from harkeras.recipe import Streams, count_channels
+from harkeras.data.presentation import Presentation, Presented
+from harkeras.data.sources import find_sources, given_sources
+from harkeras.recipe import ClipFormat, Streams
 from harkeras.video.flow import FlowMethod, read_clip
 from harkeras.video.reading import VideoError, VideoInfo
-
-Sampling = Literal["natural", "balanced"]
-# Clips uint8 (B, T, H, W, C) and a seed -> clips of the same kind.
-Augmentation = Callable[[np.ndarray, int], np.ndarray]
-
-
-def class_weights(labels: np.ndarray, num_classes: int | None = None) -> dict[int, float]:
-    """Return a weight for each class, by inverse class frequency: scikit-learn's "balanced" weights.
-
-    With n_c clips of class c, its weight is len(labels) / (num_classes * n_c), whose mean over the clips is
-    1: the loss stays of the same size, and with it the effect of the learning rate. Errors in a rare class
-    then count as much as those in a common one: its recall rises, and its precision falls. A milder choice is
-    the square root.
-
-    Args:
-        labels: int (N,), the classes of the clips.
-        num_classes: Number of classes; the largest label plus one by default.
-
-    Raises:
-        ValueError: If there is no label, or a class has no clip.
-    """
-    if not len(labels):
-        raise ValueError("labels must name at least one clip, got none")
-    counts = np.bincount(labels, minlength=num_classes or 0)
-    if not counts.all():
-        raise ValueError(f"labels must name every class, got {counts.tolist()} clips")
-    each = np.arange(len(counts))
-    return dict(enumerate(compute_class_weight("balanced", classes=each, y=labels).tolist()))
 
 
 class Batches(keras.utils.PyDataset):
@@ -60,12 +32,8 @@ class Batches(keras.utils.PyDataset):
         labels: int (N,), their classes, or float (N, classes).
         rows: Which of them.
         batch_size: Clips per batch.
-        seed: Seed of the order, the sampling, mixup and the augmentation; without one, the rows come in order
-            as they are.
-        sampling: "balanced" draws every class equally often, rare ones again and again.
-        mixup: Zhang et al., ICLR 2018: each clip is mixed with another of its batch, and so are their labels,
-            by weights from Beta(mixup, mixup); 0 for none. Labels must then be float (N, classes).
-        augment: See `harkeras.data.augment`.
+        seed: Seed of the order and of the presentation; without one, the rows come in order as they are.
+        presentation: How clips are drawn and changed; for mixup, labels must be float (N, classes).
         weights: Weight of each class in the loss.
 
     Attributes:
@@ -83,16 +51,14 @@ class Batches(keras.utils.PyDataset):
         batch_size: int,
         *,
         seed: int | None = None,
-        sampling: Sampling = "natural",
-        mixup: float = 0.0,
-        augment: Augmentation | None = None,
+        presentation: Presentation | None = None,
         weights: dict[int, float] | None = None,
     ):
         """Start with epoch 0."""
         super().__init__()
         self.features, self.labels, self.rows, self.batch_size = features, labels, rows, batch_size
-        self.seed, self.sampling, self.mixup, self.augment = seed, sampling, mixup, augment
-        self.classes = labels if labels.ndim == 1 else labels.argmax(axis=1)
+        self.seed, self.presentation = seed, presentation or Presentation()
+        self.class_rows = labels if labels.ndim == 1 else labels.argmax(axis=1)
         self.weights = (
             None if weights is None else np.array([weights[c] for c in sorted(weights)], np.float32)
         )
@@ -109,8 +75,8 @@ class Batches(keras.utils.PyDataset):
             return
         rng = np.random.default_rng([self.seed, epoch])
         self.order = rng.permutation(self.rows)
-        if self.sampling == "balanced":
-            classes = self.classes[self.order]
+        if self.presentation.sampling == "balanced":
+            classes = self.class_rows[self.order]
             piles = [self.order[classes == each] for each in np.unique(classes)]
             turns = -(-len(self.rows) // len(piles))
             drawn = np.stack([np.resize(pile, turns) for pile in piles], axis=1)  # (turns, classes)
@@ -133,14 +99,15 @@ class Batches(keras.utils.PyDataset):
         seed = None if self.seed is None else [self.seed, self.epoch, index]
         clips, rows = self.read(rows, seed)
         labels = self.labels[rows]
-        weights = () if self.weights is None else (self.weights[self.classes[rows]],)
+        weights = () if self.weights is None else (self.weights[self.class_rows[rows]],)
         if seed is None:
             return clips, labels, *weights
         rng = np.random.default_rng(seed)
-        if self.augment is not None:
-            clips = self.augment(clips, int(rng.integers(2**31)))
-        if self.mixup:
-            share = rng.beta(self.mixup, self.mixup, len(rows)).astype(np.float32)
+        augment, mixup = self.presentation.augment, self.presentation.mixup
+        if augment is not None:
+            clips = augment(clips, int(rng.integers(2**31)))
+        if mixup:
+            share = rng.beta(mixup, mixup, len(rows)).astype(np.float32)
             other = rng.permutation(len(rows))
             clips, labels, *weights = (_mix(each, each[other], share) for each in (clips, labels, *weights))
         return clips, labels, *weights
@@ -157,7 +124,7 @@ def _mix(values: np.ndarray, others: np.ndarray, share: np.ndarray) -> np.ndarra
     return share * values + (1 - share) * others
 
 
-class ClipDataset(Batches):
+class ClipDataset(Presented, Batches):
     """Clips of video files, decoded on the way: for data sets larger than the memory, and random cuts.
 
     It is a `keras.utils.PyDataset`: `model.fit(clip_dataset)` works, as do `harkeras.train` and
@@ -170,6 +137,9 @@ class ClipDataset(Batches):
     Args:
         video_paths: The video files.
         labels: int (N,), their classes.
+        classes: Names of the classes; needed for training.
+        groups: (N,), the source of each video; read from the names of the files by default, see
+            `find_sources`.
         frames: Frames T per clip.
         height: Height of a frame in pixels.
         width: Width of a frame in pixels.
@@ -199,6 +169,8 @@ class ClipDataset(Batches):
         video_paths: Sequence[str | os.PathLike],
         labels: np.ndarray,
         *,
+        classes: Sequence[str] | None = None,
+        groups: Sequence | None = None,
         frames: int = 20,
         height: int = 64,
         width: int = 64,
@@ -213,8 +185,9 @@ class ClipDataset(Batches):
         strict: bool = False,
     ):
         """Remember what to read; nothing is decoded yet."""
-        sizes = {"frames": frames, "height": height, "width": width, "batch_size": batch_size}
-        for name, value in (sizes | {"clips_per_video": clips_per_video, "workers": workers}).items():
+        self.clip_format = ClipFormat(frames, height, width, streams, flow_fields, flow_method)
+        counts = {"batch_size": batch_size, "clips_per_video": clips_per_video, "workers": workers}
+        for name, value in counts.items():
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if len(video_paths) != len(labels) or not len(labels):
@@ -222,10 +195,12 @@ class ClipDataset(Batches):
         if clip_seconds is not None and not clip_seconds > 0:
             raise ValueError(f"clip_seconds must be positive, got {clip_seconds}")
         self.video_paths = [Path(path) for path in video_paths]
-        self.clip_shape = (frames, height, width, count_channels(streams, flow_fields))
-        self.shape = (len(labels), *self.clip_shape)
-        self.streams, self.flow_fields = streams, flow_fields if "flow" in streams else 0
-        self.flow_method, self.clip_seconds, self.clips_per_video = flow_method, clip_seconds, clips_per_video
+        self.shape = (len(labels), *self.clip_format.shape)
+        self.classes = None if classes is None else tuple(classes)
+        self.sources = (
+            find_sources(self.video_paths) if groups is None else given_sources(groups, len(labels))
+        )
+        self.clip_seconds, self.clips_per_video, self.split_words = clip_seconds, clips_per_video, ""
         self.threads, self.strict, self.unreadable = workers or cpu_count(), strict, {}
         self.asked_batch_size = batch_size
         self._spans: dict[int, tuple[float, float]] = {}  # first and last moment with a picture, seconds
@@ -268,6 +243,10 @@ class ClipDataset(Batches):
     def read_all(self, row: int) -> np.ndarray:
         """Decode the clips of one video that are scored together: (clips_per_video, T, H, W, C)."""
         return np.stack([self._read_clip(row, place) for place in self.places])
+
+    def for_model(self, model: keras.Model) -> tuple[keras.Model, ClipDataset]:
+        """Return what is asked of these clips, and what it is shown; here, the model and the clips."""
+        return model, self
 
     @property
     def places(self) -> np.ndarray:
@@ -322,9 +301,12 @@ class ClipDataset(Batches):
     def _read_clip(self, row: int, place: float) -> np.ndarray:
         """Decode a part of a video: its first for place 0, its last for 1."""
         path = self.video_paths[row]
-        options = {"flow_method": self.flow_method}
+        start = end = None
         if self.clip_seconds is not None:
-            first, end = self._span(row)
-            start = first + place * max(end - first - self.clip_seconds, 0)
-            options |= {"start_seconds": start, "end_seconds": start + self.clip_seconds}
-        return read_clip(path, self.clip_shape, **options)
+            first, last = self._span(row)
+            start = first + place * max(last - first - self.clip_seconds, 0)
+            end = start + self.clip_seconds
+        method = self.clip_format.flow_method
+        return read_clip(
+            path, self.clip_format.shape, flow_method=method, start_seconds=start, end_seconds=end
+        )

@@ -150,6 +150,20 @@ def find_sources(
     return join_copies(paths, sources) if copies else sources
 
 
+def given_sources(groups: Iterable | None, count: int) -> Sources:
+    """Return the sources that a caller names, or, without `groups`, of clips of which nothing is known.
+
+    Raises:
+        ValueError: If there are not as many groups as clips.
+    """
+    if groups is None:
+        return Sources(_texts(range(count)), "", known=np.zeros(count, bool))
+    groups = _texts(groups)
+    if len(groups) != count:
+        raise ValueError(f"groups must be as many as clips, got {len(groups)} and {count}")
+    return Sources(groups, "as given")
+
+
 def read_groups(
     video_paths: Sequence[str | os.PathLike],
     group_of: Callable[[Path], str] | None = None,

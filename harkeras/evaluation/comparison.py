@@ -9,7 +9,6 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +17,6 @@ import numpy as np
 from harkeras.base.configs import plain_config
 from harkeras.base.files import content_digest, write_text, written_whole
 from harkeras.base.text import to_cell
-from harkeras.data.datasets import load_folder
 from harkeras.data.folders import ClipFolder, read_folder
 from harkeras.data.sources import warn_if_unknown
 from harkeras.data.splits import Split, check_seed
@@ -28,14 +26,12 @@ from harkeras.evaluation.cross_validation import (
     check_split_dir,
     check_training,
     cross_validate,
-    cross_validate_auto,
     rows_of_folds,
 )
-from harkeras.models import count_multiply_adds, create_model
-from harkeras.models.registry import count_parameters, no_weights
-from harkeras.recipe import read_channels
-from harkeras.transfer.auto import check_weights, split_options
-from harkeras.transfer.feature_table import read_feature_table
+from harkeras.models import count_multiply_adds
+from harkeras.models.registry import count_parameters
+from harkeras.training.trainer import Trainer
+from harkeras.transfer.auto import find_trainer
 from harkeras.video.flow import FlowMethod
 
 _logger = logging.getLogger("harkeras")
@@ -99,9 +95,8 @@ def compare(
         group_by: What names the source of a clip, see `find_sources`.
         workers: Threads that decode; one per core by default.
         seed: Seed of the folds, the weights and the training.
-        **training: Further arguments of `train`, the same for all models but auto: the budget. What the
-            folder says of its clips, such as `groups`, is none. Schedules and augmentations must be those of
-            this package or of Keras, which say what they were made of.
+        **training: Further arguments of `train` and `Dataset.for_training`, the same for all models but auto:
+            the budget. Augmentations must be those of this package, which say what they were made of.
 
     Returns:
         The rows of the table, dictionaries with the keys `COLUMNS`. `accuracy` is over all test clips of all
@@ -124,52 +119,66 @@ def compare(
         raise ValueError(f"splits must name at least one split, each once, got {list(splits)}")
     check_seed(seed)
     check_split_dir(splits, split_dir)
-    check_training(training | {"flow_method": flow_method}, "groups", "streams", "clip_seconds")
-    _check_use(contestants, {"input_shape": input_shape, "flow_method": flow_method} | training)
-    of_networks = _clip_options(input_shape, flow_method) | training
+    check_training(training)
+    settings = {"input_shape": input_shape, "flow_method": flow_method} | training
+    trainers = _trainers(contestants, settings)
     folder = read_folder(data_dir, classes, group_by=group_by, copies=True)
     _logger.info("%s", folder)
-    for each in contestants:  # before the long work, because a builder may refuse its arguments
-        _check(each, len(folder.classes), of_networks["input_shape"])
+    for trainer in trainers:
+        trainer.check(len(folder.classes))
     groups, how = folder.sources.groups, folder.sources.how or "sources unknown"
     for split in splits:
         rows_of_folds(folder.video_paths, folder.labels, groups, split, folds, split_dir, seed, how)
     if "group" in splits:
         warn_if_unknown(folder.sources)
-    common = {
-        split: {"folds": folds, "seed": seed, "split_dir": split_dir if split == "official" else None}
-        for split in splits
-    }
-    output_dir = Path(output_dir)
-    paths = {}
-    for each in contestants:
+    output_dir, table = Path(output_dir), _Table(Path(output_dir), folder)
+    failed = []
+    for contestant, trainer in zip(contestants, trainers, strict=True):
+        dataset = None
         for split in splits:
-            settings = common[split] | ({} if each.model == "auto" else of_networks)
-            paths[str(each), split] = _row_file(output_dir, folder, each, split, settings)
-    rows, confusions, failed = [], {}, []
-    for contestant in contestants:
-        run = None
-        for split in splits:
-            path = paths[str(contestant), split]
+            asked = {"folds": folds, "seed": seed, "split_dir": split_dir if split == "official" else None}
+            path = _row_file(output_dir, folder, contestant, split, asked | _settled(trainer, settings))
             if not path.is_file():
-                run = run or _prepare(contestant, folder, output_dir, workers, **of_networks)
+                if dataset is None:
+                    dataset = trainer.read(folder, cache=output_dir / trainer.cache_name, workers=workers)
                 try:
-                    result = run(classes=folder.classes, split=split, **common[split])
+                    result = cross_validate(trainer, dataset, split=split, **asked)
                 except RuntimeError as error:
                     failed.append(f"{contestant}, {split}: {error}")
                     continue
-                row = {
-                    "row": _row(contestant, result, not folder.sources.alone),
-                    "confusion": result.confusion.tolist(),
-                }
-                write_text(path, json.dumps(row, indent=1))
-            finished = json.loads(path.read_text(encoding="utf-8"))
-            rows.append(finished["row"])
-            confusions[f"{contestant}, {split}"] = np.array(finished["confusion"])
-            _write_tables(output_dir, rows, confusions, folder)
+                row = _row(contestant, result, not folder.sources.alone)
+                write_text(path, json.dumps({"row": row, "confusion": result.confusion.tolist()}, indent=1))
+            table.add(f"{contestant}, {split}", json.loads(path.read_text(encoding="utf-8")))
     if failed:
         raise RuntimeError(f"the table lacks what could not be trained: {'; '.join(failed)}")
-    return rows
+    return table.rows
+
+
+def _trainers(contestants: Sequence[Contestant], settings: dict[str, Any]) -> list[Trainer]:
+    """Make the trainer of each model; those that settle everything by themselves are given no settings.
+
+    Raises:
+        ValueError: If an argument is out of its range, or means nothing to any of the models.
+    """
+    kinds = [find_trainer(each.model) for each in contestants]
+    asked = sorted(name for name, value in settings.items() if value is not None)
+    if asked and not any(kind.takes_settings for kind in kinds):
+        raise ValueError(
+            f"{', '.join(asked)} must be left out where {', '.join(map(repr, map(str, contestants)))} is the "
+            "only model: it chooses its inputs and trains no network from end to end"
+        )
+    settings = {"verbose": False} | settings
+    return [
+        kind(each.model, each.options, **(settings if kind.takes_settings else {}))
+        for each, kind in zip(contestants, kinds, strict=True)
+    ]
+
+
+def _settled(trainer: Trainer, settings: dict[str, Any]) -> dict[str, Any]:
+    """Return those of the settings that a row of the trainer follows from."""
+    if not trainer.takes_settings:
+        return {}
+    return settings | {"input_shape": trainer.input_shape, "flow_method": trainer.clip_format.flow_method}
 
 
 def _row_file(
@@ -195,83 +204,6 @@ def _row_file(
     return output_dir / "rows" / f"{contestant.model}__{split}__{digest}.json"
 
 
-def _check(contestant: Contestant, num_classes: int, input_shape) -> None:
-    """Raise an error if a model refuses its arguments, or the weights of auto cannot be had."""
-    if contestant.model != "auto":
-        with no_weights():
-            create_model(contestant.model, num_classes, input_shape, **contestant.options)
-        return
-    split_options(contestant.options)
-    check_weights(contestant.options)
-
-
-def _check_use(contestants: Sequence[Contestant], of_networks: dict[str, Any]) -> None:
-    """Raise ValueError for arguments of networks that are trained from end to end, where there are none."""
-    asked = sorted(name for name, value in of_networks.items() if value is not None)
-    if asked and all(each.model == "auto" for each in contestants):
-        raise ValueError(
-            f"{', '.join(asked)} must be left out where 'auto' is the only model: it chooses its inputs and "
-            "trains no network from end to end"
-        )
-
-
-def _clip_options(input_shape, flow_method: FlowMethod | None) -> dict[str, Any]:
-    """Return the shape of clips and how to compute their flow, with the defaults.
-
-    Raises:
-        ValueError: If the shape is not that of a clip, or it has no flow and a method is asked for.
-    """
-    shape = (20, 64, 64, 3) if input_shape is None else tuple(input_shape)
-    if len(shape) != 4:
-        raise ValueError(f"input_shape must be (frames, height, width, channels), got {shape}")
-    if flow_method is not None and "flow" not in read_channels(shape[3])[0]:
-        raise ValueError(
-            f"flow_method must be left out for clips without flow, got {flow_method!r} and clips of {shape}"
-        )
-    return {"input_shape": shape, "flow_method": flow_method or "dis"}
-
-
-def _prepare(
-    contestant: Contestant,
-    folder: ClipFolder,
-    output_dir: Path,
-    workers,
-    *,
-    input_shape,
-    flow_method: FlowMethod,
-    **training,
-):
-    """Read what the cross-validation of a model needs, and return it as a function of the folds."""
-    if contestant.model == "auto":
-        of_table, of_training = split_options(contestant.options)
-        if "folds" in of_training:
-            of_training["inner_folds"] = of_training.pop("folds")
-        table = read_feature_table(
-            folder.video_paths, workers=workers, cache=output_dir / "features", **of_table
-        )
-        folder = folder[table.rows]
-        of_training["groups"] = folder.sources.groups
-        return partial(cross_validate_auto, table, folder.labels, **of_training)
-    frames, height, width, channels = input_shape
-    streams, flow_fields = read_channels(channels)
-    data = load_folder(
-        folder,
-        frames=frames,
-        height=height,
-        width=width,
-        streams=streams,
-        flow_fields=flow_fields,
-        flow_method=flow_method,
-        workers=workers,
-        cache=output_dir / "frames.npy",
-    )
-
-    def build():
-        return create_model(contestant.model, len(folder.classes), input_shape, **contestant.options)
-
-    return partial(cross_validate, build, data, **{"verbose": False} | training)
-
-
 def _row(contestant: Contestant, result: CrossValidation, sources_known: bool) -> dict[str, Any]:
     low, high = result.interval
     group_low, group_high = result.group_interval
@@ -288,16 +220,28 @@ def _row(contestant: Contestant, result: CrossValidation, sources_known: bool) -
     return row
 
 
-def _write_tables(output_dir: Path, rows, confusions, folder: ClipFolder) -> None:
-    with (
-        written_whole(output_dir / "comparison.csv") as path,
-        path.open("w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(row | {"model": to_cell(row["model"])} for row in rows)
-    write_text(output_dir / "comparison.md", f"{markdown_table(rows)}\n\n{folder.sources}\n")
-    write_page(output_dir / "comparison.html", rows, confusions, folder.classes, str(folder.sources))
+class _Table:
+    """The rows so far, written anew with each."""
+
+    def __init__(self, output_dir: Path, folder: ClipFolder):
+        self.output_dir, self.folder = output_dir, folder
+        self.rows: list[dict[str, Any]] = []
+        self.confusions: dict[str, np.ndarray] = {}
+
+    def add(self, name: str, finished: dict[str, Any]) -> None:
+        """Add a row and its confusion matrix, and write comparison.csv, .md and .html."""
+        self.rows.append(finished["row"])
+        self.confusions[name] = np.array(finished["confusion"])
+        output_dir, sources = self.output_dir, str(self.folder.sources)
+        with (
+            written_whole(output_dir / "comparison.csv") as path,
+            path.open("w", newline="", encoding="utf-8") as file,
+        ):
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            writer.writerows(row | {"model": to_cell(row["model"])} for row in self.rows)
+        write_text(output_dir / "comparison.md", f"{markdown_table(self.rows)}\n\n{sources}\n")
+        write_page(output_dir / "comparison.html", self.rows, self.confusions, self.folder.classes, sources)
 
 
 def markdown_table(rows: Sequence[dict[str, Any]]) -> str:

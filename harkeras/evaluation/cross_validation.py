@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,16 +13,13 @@ import keras
 import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
 
-from harkeras.base.keras_state import seeded
 from harkeras.data.datasets import Dataset
 from harkeras.data.intervals import clustered_interval, wilson_interval
-from harkeras.data.sources import join_groups, read_groups
 from harkeras.data.split_lists import list_official_splits, split_by_files
 from harkeras.data.splits import Split, check_seed, check_sources, list_folds
 from harkeras.evaluation.scores import Evaluation, evaluate, measure_latency
-from harkeras.training.loop import check_options, train
-from harkeras.transfer.auto import head_features, train_auto
-from harkeras.transfer.feature_table import FeatureTable
+from harkeras.training.trainer import Trainer
+from harkeras.transfer.auto import create_trainer
 
 
 @dataclass(frozen=True)
@@ -91,11 +88,9 @@ class CrossValidation:
 
 
 def cross_validate(
-    build: Callable[[], keras.Model],
-    data: Dataset,
+    model: Trainer | str | Callable[[], keras.Model],
+    dataset: Dataset,
     *,
-    classes: Sequence[str] | None = None,
-    groups: np.ndarray | None = None,
     split: Split = "group",
     folds: int | Literal["groups"] = 5,
     split_dir: str | os.PathLike | None = None,
@@ -104,23 +99,23 @@ def cross_validate(
 ) -> CrossValidation:
     """Train and test a model fold by fold, with new weights in each.
 
-    Early stopping looks at clips of further sources inside the training folds, never at the tested ones.
-    Frames that are mapped from a file on disk stay there. Identical files count as one source.
+    Early stopping, and whatever "auto" chooses, look at clips of further sources inside the training folds,
+    never at the tested ones. Frames that are mapped from a file on disk stay there. Identical files count as
+    one source.
 
     Args:
-        build: Function that makes the uncompiled model.
-        data: Clips, from `create_dataset`.
-        classes: Names of the classes; those of the data set by default.
-        groups: (N,), the source of each clip; those of the data set by default.
+        model: A function that makes the uncompiled model; a name of `list_models()`, or "auto"; or a
+            `Trainer`.
+        dataset: Clips, from `create_dataset`; for "auto", features, from `create_feature_dataset`.
         split: "group" keeps the clips of a source in one fold; "random" does not, and overstates the
             accuracy; "official" takes all splits that `split_dir` has files for, each as a fold.
         folds: Number of folds, or "groups" to leave one source out at a time; without meaning for "official".
         split_dir: Folder of the official split files, see `split_by_files`; for "official" alone.
         seed: Seed of the folds, the weights and the training.
-        **training: Further arguments of `train`, but for `resume`.
+        **training: Further arguments of `train`, but for `resume`, and of `Dataset.for_training`.
 
     Returns:
-        `CrossValidation`; `print` it.
+        `CrossValidation`; `print` it. The training time of "auto" is without the time that the features took.
 
     Raises:
         ValueError: If an argument is out of its range or means nothing here, or the sources do not allow an
@@ -128,91 +123,48 @@ def cross_validate(
         FileNotFoundError: If the split files are missing.
         RuntimeError: If the loss is not a number in the first epoch.
     """
+    check_split_dir([split], split_dir)
     check_training(training)
-    check_split_dir([split], split_dir)
-    classes = data.classes if classes is None else tuple(classes)
-    groups, _ = join_groups(data.video_paths, data.groups if groups is None else groups)
-    rows = rows_of_folds(data.video_paths, data.labels, groups, split, folds, split_dir, seed)
-    known = {"streams": data.streams, "flow_method": data.flow_method, "classes": classes, "seed": seed}
-    if "clip_seconds" not in training:
-        known["clip_seconds"] = data.clip_seconds
-
-    def fit(training_rows, test_rows):
-        clips = data[training_rows]
-        sources = None if split == "random" else groups[training_rows]
-        with seeded(seed):
-            model = build()
-            train(model, clips.features, clips.labels, groups=sources, **known | training)
-        return model, model, data[test_rows].features
-
-    return _test_folds(fit, rows, data.labels, groups, classes, split)
-
-
-def cross_validate_auto(
-    table: FeatureTable,
-    labels: np.ndarray,
-    *,
-    classes: Sequence[str],
-    groups: np.ndarray | None = None,
-    split: Split = "group",
-    folds: int | Literal["groups"] = 5,
-    split_dir: str | os.PathLike | None = None,
-    seed: int = 27,
-    inner_folds: int = 5,
-    **options,
-) -> CrossValidation:
-    """Let `auto` choose and train fold by fold: it chooses anew in each, and looks at no tested clip.
-
-    Identical files count as one source.
-
-    Args:
-        table: Features of the clips, from `read_feature_table`.
-        labels: int (N,), the classes of its clips.
-        classes: Names of the classes.
-        groups: (N,), the source of each clip; read from the paths by default.
-        split: As in `cross_validate`.
-        folds: As in `cross_validate`.
-        split_dir: As in `cross_validate`.
-        seed: Seed of the folds and of the choice.
-        inner_folds: Folds inside the training clips, by which `auto` chooses.
-        **options: Further arguments of `train_auto`.
-
-    Returns:
-        `CrossValidation`. Its training time is without the time that the features took.
-
-    Raises:
-        ValueError: If an argument is out of its range or means nothing here, or the sources do not allow an
-            honest split.
-        FileNotFoundError: If the split files are missing.
-    """
-    check_split_dir([split], split_dir)
-    labels = np.asarray(labels)
-    groups, _ = join_groups(table.video_paths, read_groups(table.video_paths) if groups is None else groups)
-    rows = rows_of_folds(table.video_paths, labels, groups, split, folds, split_dir, seed)
-
-    def fit(training_rows, test_rows):
-        known = None if split == "random" else groups
-        facts = {"classes": classes, "groups": known, "folds": inner_folds, "seed": seed}
-        trained = train_auto(table, labels, training_rows, **facts, **options)
-        return trained.model, trained.head, head_features(table, trained.chosen, test_rows)
-
-    return _test_folds(fit, rows, labels, groups, classes, split)
+    trainer = model
+    if isinstance(model, str) or not hasattr(model, "train"):
+        trainer = create_trainer(model, **training)
+    elif training:
+        raise ValueError(f"{', '.join(sorted(training))} must be given to the trainer")
+    dataset = dataset.join_copies()
+    labels, groups = dataset.labels, dataset.groups
+    rows = rows_of_folds(dataset.video_paths, labels, groups, split, folds, split_dir, seed)
+    evaluations, seconds, leaking, fitted = [], 0.0, 0, None
+    for training_rows, test_rows in rows:
+        clips, start = dataset[training_rows], time.perf_counter()
+        trained = trainer.train(clips.without_sources() if split == "random" else clips, seed=seed)
+        if trained.interrupted:
+            raise KeyboardInterrupt
+        seconds, fitted = seconds + time.perf_counter() - start, trained.model
+        evaluations.append(replace(evaluate(fitted, dataset[test_rows]), split=split))
+        leaking += int(np.isin(groups[test_rows], groups[training_rows]).sum())
+    tested = np.concatenate([test for _, test in rows])
+    return CrossValidation(
+        classes=dataset.classes,
+        labels=labels[tested],
+        named=np.concatenate([each.probabilities.argmax(axis=1) for each in evaluations]),
+        groups=groups[tested],
+        evaluations=tuple(evaluations),
+        split=split,
+        leaking_clips=leaking,
+        model=fitted,
+        train_seconds=seconds,
+        latency_seconds=measure_latency(fitted),
+    )
 
 
-def check_training(training: dict[str, Any], *more: str) -> None:
-    """Raise ValueError for arguments of `train` that no fold could make right.
-
-    Args:
-        training: Arguments of `train` by name.
-        *more: Names of further ones that the caller settles by itself.
-    """
-    settled = sorted({"model", "features", "labels", "resume", *more} & training.keys())
+def check_training(training: dict[str, Any]) -> None:
+    """Raise ValueError for arguments of `train` that a fold settles by itself."""
+    settled = sorted({"model", "dataset", "resume"} & training.keys())
     if settled:
         raise ValueError(
             f"{', '.join(settled)} must be left out: each fold is a training of its own, with its own model, "
             "clips and state"
         )
-    check_options(training)
 
 
 def check_split_dir(splits: Sequence[Split], split_dir: str | os.PathLike | None) -> None:
@@ -253,28 +205,3 @@ def rows_of_folds(
         return rows
     numbers = list_official_splits(split_dir)
     return [split_by_files(video_paths, split_dir, split=number) for number in numbers]
-
-
-def _test_folds(fit: Callable, rows, labels, groups, classes, split: Split) -> CrossValidation:
-    """Test what `fit(training rows, test rows)` returns: the model, what is asked, and the clips for that."""
-    evaluations, seconds, leaking, model = [], 0.0, 0, None
-    for training_rows, test_rows in rows:
-        start = time.perf_counter()
-        model, asked, clips = fit(training_rows, test_rows)
-        seconds += time.perf_counter() - start
-        facts = {"classes": classes, "groups": groups[test_rows], "split": split}
-        evaluations.append(evaluate(asked, clips, labels[test_rows], **facts))
-        leaking += int(np.isin(groups[test_rows], groups[training_rows]).sum())
-    tested = np.concatenate([test for _, test in rows])
-    return CrossValidation(
-        classes=tuple(classes),
-        labels=labels[tested],
-        named=np.concatenate([each.probabilities.argmax(axis=1) for each in evaluations]),
-        groups=groups[tested],
-        evaluations=tuple(evaluations),
-        split=split,
-        leaking_clips=leaking,
-        model=model,
-        train_seconds=seconds,
-        latency_seconds=measure_latency(model),
-    )

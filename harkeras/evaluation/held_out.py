@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,15 +11,12 @@ from typing import Literal
 import numpy as np
 
 from harkeras.base.files import content_digest
-from harkeras.data.datasets import load_folder
 from harkeras.data.folders import ClipFolder, read_folder
+from harkeras.data.loading import load_folder
 from harkeras.data.sources import FUNCTION
 from harkeras.evaluation.scores import Evaluation, evaluate, measure_latency
 from harkeras.models.saving import load_model
 from harkeras.recipe import TrainingRecord
-
-# Clips of large frames are scored a few at a time, because what a network makes of them takes memory.
-_NUMBERS_PER_BATCH = 20_000_000
 
 
 def evaluate_on_folder(
@@ -87,16 +83,15 @@ def evaluate_on_folder(
     rows, words = _rows_to_score(folder, folder.places(recipe.classes), record, clips)
     if recipe.streams == "pose":
         raise ValueError(f"{model} takes joints, which a folder of videos does not hold")
-    names = ("frames", "height", "width", "streams", "flow_fields", "flow_method", "interpolation")
-    loading = {name: getattr(recipe, name) for name in names} | {"workers": workers, "every_class": False}
+    reading = {"workers": workers, "every_class": False}
     if cache is None:
-        dataset = load_folder(folder[rows], **loading)
+        dataset = load_folder(folder[rows], recipe.clip_format, **reading)
     else:  # the cache holds all clips
-        dataset = load_folder(folder, **loading, cache=cache)
+        dataset = load_folder(folder, recipe.clip_format, **reading, cache=cache)
         scored = {folder.video_paths[row] for row in rows}
         dataset = dataset[[row for row, path in enumerate(dataset.video_paths) if path in scored]]
-    words = f"{len(dataset)} of {len(folder.video_paths)} clips of the folder; {words}"
-    evaluation = evaluate(network, dataset, split=words, batch_size=scoring_batch_size(dataset.features))
+    dataset.split_words = f"{len(dataset)} of {len(folder.video_paths)} clips of the folder; {words}"
+    evaluation = evaluate(network, dataset)
     return replace(evaluation, latency_seconds=measure_latency(network))
 
 
@@ -142,8 +137,3 @@ def _rows_to_score(
     if shared:
         words += f"; {shared} of their sources are in training too, so accuracy is overstated"
     return rows, words
-
-
-def scoring_batch_size(features: np.ndarray) -> int:
-    """Return how many clips (N, T, H, W, C) to score at a time."""
-    return min(max(_NUMBERS_PER_BATCH // math.prod(features.shape[1:]), 1), 16)

@@ -17,7 +17,7 @@ from harkeras.data.batches import ClipDataset
 from harkeras.data.datasets import Dataset
 from harkeras.evaluation._reordering import ORDERS, reorder
 from harkeras.evaluation.scores import name_clips
-from harkeras.recipe import Streams, read_channels
+from harkeras.recipe import read_channels
 from harkeras.training.scoring import prepare_clips, unpack_clips
 from harkeras.video.flow import flow_to_rgb, from_uint8, read_clip
 from harkeras.video.reading import VideoInfo
@@ -40,10 +40,8 @@ class MotionReport:
 
 def motion_report(
     model: keras.Model,
-    features: np.ndarray | Dataset,
-    labels: np.ndarray | None = None,
+    dataset: Dataset,
     *,
-    classes: Sequence[str] | None = None,
     seed: int = 27,
     batch_size: int = 16,
 ) -> MotionReport:
@@ -59,11 +57,8 @@ def motion_report(
 
     Args:
         model: The model.
-        features: Clips (N, T, H, W, C), or joints (N, T, K, D), that the model was not trained on, or a
-            `Dataset` of them. They are read batch by batch. What they hold, the model's recipe says; without
-            one, their channels, see `read_channels`.
-        labels: int (N,), their classes, if they are no `Dataset`.
-        classes: Names of the classes; those of the recipe or of the data set by default.
+        dataset: Clips (N, T, H, W, C), or joints (N, T, K, D), that the model was not trained on; they are
+            read batch by batch.
         seed: Seed of the shuffling.
         batch_size: Clips per step.
 
@@ -71,10 +66,12 @@ def motion_report(
         ValueError: If clips, labels, classes and model do not fit together, or the clips are pictures, which
             have no order.
     """
-    features, labels, _ = unpack_clips(model, features, labels, classes)
-    if isinstance(features, ClipDataset):
-        raise ValueError("features must be an array or a Dataset, got a ClipDataset: read its clips first")
-    streams = _streams(model, features.shape[1:])
+    if isinstance(dataset, ClipDataset):
+        raise ValueError("dataset must be a Dataset, got a ClipDataset: read its clips first")
+    _, features, labels, _ = unpack_clips(model, dataset)
+    streams, clip_shape = dataset.streams, features.shape[1:]
+    if len(clip_shape) != (3 if streams == "pose" else 4):
+        raise ValueError(f"dataset must hold clips of streams {streams!r}, got {clip_shape} each")
     hits = dict.fromkeys(ORDERS, 0)
     for start in range(0, len(labels), batch_size):
         clips = np.asarray(features[start : start + batch_size])
@@ -86,19 +83,6 @@ def motion_report(
             named = name_clips(model, np.stack(shown), batch_size=batch_size)[1]
             hits[order] += int((named == labels[start : start + batch_size]).sum())
     return MotionReport(**{order: count / len(labels) for order, count in hits.items()})
-
-
-def _streams(model: keras.Model, clip_shape: tuple[int, ...]) -> Streams:
-    """Say what clips hold, by the recipe or else by their shape."""
-    recipe = getattr(model, "recipe", None)
-    streams = recipe.streams if recipe is not None else None
-    if streams is None:
-        streams = "pose" if len(clip_shape) == 3 else read_channels(clip_shape[-1])[0]
-    if len(clip_shape) != (3 if streams == "pose" else 4):
-        raise ValueError(
-            f"features must be clips (N, T, H, W, C) of streams {streams!r}, got {clip_shape} each"
-        )
-    return streams
 
 
 def early_recognition(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from harkeras.data.intervals import clustered_interval, wilson_interval
 from harkeras.inference.decisions import name_classes
 from harkeras.training.calibration import expected_calibration_error
 from harkeras.training.scoring import raw_probabilities, unpack_clips
+
+# Clips of large frames are scored a few at a time, because what a network makes of them takes memory.
+_NUMBERS_PER_BATCH = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -142,13 +146,9 @@ def _enumerate(names: Sequence[str], most: int = 10) -> str:
 
 def evaluate(
     model: keras.Model,
-    features: np.ndarray | Dataset | ClipDataset,
-    labels: np.ndarray | None = None,
+    dataset: Dataset | ClipDataset,
     *,
-    classes: Sequence[str] | None = None,
-    groups: np.ndarray | None = None,
-    split: str | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
 ) -> Evaluation:
     """Score a model on clips, one prediction per clip.
 
@@ -156,35 +156,24 @@ def evaluate(
 
     Args:
         model: The model.
-        features: Clips (N, T, H, W, C), as `create_dataset` gives them, that the model was not trained on; a
-            `Dataset`, which brings its labels, classes, groups and the words of its split; or a
-            `ClipDataset`, which brings its labels, and whose scores are averaged over its clips per video; of
-            the latter, videos that cannot be read are left out with a warning.
-        labels: int (N,), their classes, if they are no data set.
-        classes: Names of the classes; those of the model's recipe or of the data set by default.
-        groups: (N,), the source of each clip, for an interval over whole sources.
-        split: How the clips were chosen, in words, such as "by source video, 12 of 46 sources"; for the
-            report; those of the `Dataset` by default.
-        batch_size: Clips per step.
+        dataset: Clips that the model was not trained on. Where all their sources are known, there is an
+            interval over whole sources too. The scores of a `ClipDataset` are averaged over its clips per
+            video, and videos that cannot be read are left out with a warning.
+        batch_size: Clips per step; 16 by default, or fewer of large frames.
 
     Returns:
         `Evaluation`; `print` it for the table.
 
     Raises:
-        ValueError: If there is no clip, labels come beside a data set or are missing, or clips, labels,
-            classes and model do not fit together.
+        ValueError: If there is no clip, or clips, labels, classes and model do not fit together.
         VideoError: If no video of a `ClipDataset` can be read, or, where it is strict, if any cannot.
     """
-    if isinstance(features, Dataset):
-        if groups is None:
-            groups = features.sources.independent
-        split = features.split_words if split is None else split
-    features, labels, classes = unpack_clips(model, features, labels, classes)
-    if groups is not None and len(groups) != len(labels):
-        raise ValueError(f"groups must be one per clip, got {len(groups)} and {len(labels)} clips")
-    rows, probabilities = raw_probabilities(model, features, batch_size=batch_size)
+    asked, features, labels, classes = unpack_clips(model, dataset)
+    if batch_size is None:
+        batch_size = min(max(_NUMBERS_PER_BATCH // math.prod(features.shape[1:]), 1), 16)
+    rows, probabilities = raw_probabilities(asked, features, batch_size=batch_size)
     probabilities, named = _by_recipe(model, probabilities)
-    labels, groups = labels[rows], None if groups is None else np.asarray(groups)[rows]
+    labels, groups = labels[rows], dataset.sources[rows].independent
     confusion = confusion_matrix(labels, named, labels=np.arange(len(classes)))
     right, support = np.diag(confusion), confusion.sum(axis=1)
     hits = int(right.sum())
@@ -194,7 +183,7 @@ def evaluate(
     return Evaluation(
         unit=unit,
         group_interval=None if groups is None else clustered_interval(named == labels, groups),
-        classes=tuple(classes),
+        classes=classes,
         labels=labels,
         probabilities=probabilities,
         loss=float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)).mean()),
@@ -205,7 +194,7 @@ def evaluate(
         f1=2 * right / np.maximum(confusion.sum(axis=0) + support, 1),
         support=support,
         confusion=confusion,
-        split=split or "",
+        split=dataset.split_words,
     )
 
 

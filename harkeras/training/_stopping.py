@@ -8,7 +8,7 @@ import math
 import os
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ import numpy as np
 from harkeras.base.configs import plain_config
 from harkeras.base.files import content_digest, written_whole
 from harkeras.data.batches import Batches, ClipDataset
-from harkeras.training.schedules import Logs
 from harkeras.training.scoring import LabeledClips
 
 
@@ -30,12 +29,12 @@ class Stopper(keras.callbacks.EarlyStopping):
         monitor: str,
         patience: int,
         batches: Batches,
-        schedule: Callable[[int, Logs], float] | None,
         path: str | os.PathLike | None,
         settings: dict,
+        others: Sequence[keras.callbacks.Callback],
     ):
         super().__init__(monitor, mode="min", patience=patience, restore_best_weights=True)
-        self.batches, self.schedule, self.settings = batches, schedule, settings
+        self.batches, self.settings, self.others = batches, settings, others
         self.path = None if path is None else Path(path)
         self.logs: list[dict[str, float]] = []
         self._resumed: dict = {}  # what on_train_begin would set anew
@@ -78,8 +77,20 @@ class Stopper(keras.callbacks.EarlyStopping):
 
     def on_epoch_begin(self, epoch: int, logs=None) -> None:
         self.batches.shuffle(epoch)
-        if self.schedule is not None:
-            self.model.optimizer.learning_rate = self.schedule(epoch, self.logs)
+        if self._resumed:
+            self._resumed = {}
+            self._replay()
+
+    def _replay(self) -> None:
+        """Show the epochs before the interruption to Keras's plateaus, which keep no state in a file."""
+        *earlier, last = enumerate(self.logs)
+        for each in self.others:
+            if isinstance(each, keras.callbacks.ReduceLROnPlateau):
+                rate = float(self.model.optimizer.learning_rate)  # what came of all but the last epoch
+                for epoch, logs in earlier:
+                    each.on_epoch_end(epoch, dict(logs))
+                self.model.optimizer.learning_rate = rate
+                each.on_epoch_end(last[0], dict(last[1]))
 
     def on_epoch_end(self, epoch: int, logs=None) -> None:
         for name in ("loss", self.monitor):
@@ -93,10 +104,10 @@ class Stopper(keras.callbacks.EarlyStopping):
 
     def _give_up(self, epoch: int, reason: str) -> None:
         if self.best_weights is None:
-            raise RuntimeError(f"{reason} in the first epoch: try a smaller learning_rate")
+            raise RuntimeError(f"{reason} in the first epoch: try a smaller learning rate")
         self.model.stop_training = True  # with the best weights, and the state of the epoch before
         warnings.warn(
-            f"training ended because {reason} in epoch {epoch + 1}: try a smaller learning_rate; the model "
+            f"training ended because {reason} in epoch {epoch + 1}: try a smaller learning rate; the model "
             f"has the weights of epoch {self.best_epoch + 1}",
             stacklevel=2,
         )
@@ -136,30 +147,28 @@ def _read_arrays(file: zipfile.ZipFile, name: str) -> list[np.ndarray]:
 
 
 def settings_of(
-    model: keras.Model,
-    clips: LabeledClips,
-    validation: np.ndarray,
-    drawn: dict,
-    schedule,
-    batch_size,
-    patience,
+    model: keras.Model, clips: LabeledClips, validation: np.ndarray, batches: Batches, patience: int
 ) -> dict[str, Any]:
     """Return what must be the same for a training to go on, as JSON can hold it.
 
     Raises:
-        ValueError: If the schedule or the augmentation does not say what it was made of.
+        ValueError: If the augmentation does not say what it was made of.
     """
+    presentation = batches.presentation
     optimizer = {key: value for key, value in model.optimizer.get_config().items() if key != "name"}
+    facts = {"optimizer": optimizer, "loss": model.loss, "augment": presentation.augment}
     return {
         "classes": list(clips.classes),
         "clips": [list(clips.features.shape), _digest_of_clips(clips.features)],
         "labels and validation clips": _digest(clips.labels, validation),
         "model": [list(weight.shape) for weight in model.weights],
-        "optimizer": plain_config("optimizer", optimizer),
-        "learning_rate": plain_config("learning_rate", schedule),
-        "batch_size": batch_size,
+        "batch_size": batches.batch_size,
         "patience": patience,
-        **{name: plain_config(name, value) for name, value in drawn.items()},
+        "seed": batches.seed,
+        "sampling": presentation.sampling,
+        "mixup": presentation.mixup,
+        "class_weight": None if batches.weights is None else batches.weights.tolist(),
+        **{name: plain_config(name, value) for name, value in facts.items()},
     }
 
 
@@ -171,8 +180,7 @@ def _digest_of_clips(features) -> str:
     """Tell clips from others by all that is in them, read a few at a time."""
     digest = hashlib.sha256()
     if isinstance(features, ClipDataset):
-        cut = [features.streams, features.flow_method, features.clip_seconds]
-        digest.update(repr(cut).encode())
+        digest.update(repr([features.clip_format, features.clip_seconds]).encode())
         for path in features.video_paths:
             digest.update(content_digest(path).encode() if path.is_file() else b"missing")
     else:

@@ -6,8 +6,8 @@ Networks are mostly too sure of themselves. Temperature scaling divides their lo
 fitted on validation clips: the named classes stay the same, the probabilities become honest. Both the
 temperature and the thresholds go into the model's recipe, and prediction and evaluation use them from there:
 
-    calibrate(model, clips, labels)
-    evaluation = evaluate(model, clips, labels)
+    calibrate(model, validation_set)
+    evaluation = evaluate(model, validation_set)
     threshold = tune_threshold(evaluation.labels, evaluation.probabilities, class_row, precision=0.9)
     model.recipe = dataclasses.replace(model.recipe, thresholds={classes[class_row]: threshold})
 
@@ -47,8 +47,7 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, *,
 
 def calibrate(
     model: keras.Model,
-    features: np.ndarray | Dataset | ClipDataset,
-    labels: np.ndarray | None = None,
+    dataset: Dataset | ClipDataset,
     *,
     batch_size: int = 16,
 ) -> float:
@@ -59,23 +58,21 @@ def calibrate(
 
     Args:
         model: A model with a recipe.
-        features: Validation clips (N, T, H, W, C), or a `Dataset` or `ClipDataset` of them.
-        labels: int (N,), their classes, if they are no data set.
+        dataset: Validation clips.
         batch_size: Clips per step.
 
     Returns:
         The temperature; above 1 the model was too sure of itself.
 
     Raises:
-        ValueError: If the model has no recipe, labels are missing or come beside a data set, or clips, labels
-            and model do not fit together.
+        ValueError: If the model has no recipe, or clips and model do not fit together.
     """
     recipe = getattr(model, "recipe", None)
     if recipe is None:
         raise ValueError("model must have a recipe: pass one that went through train() or load_model()")
-    features, labels, _ = unpack_clips(model, features, labels)
-    rows, probabilities = raw_probabilities(model, features, batch_size=batch_size)
-    temperature = fit_temperature(labels[rows], probabilities)
+    clips = unpack_clips(model, dataset)
+    rows, probabilities = raw_probabilities(clips.model, clips.features, batch_size=batch_size)
+    temperature = fit_temperature(clips.labels[rows], probabilities)
     if recipe.thresholds and abs(np.log(temperature / recipe.temperature)) > 0.01:
         warnings.warn(
             f"the thresholds of {', '.join(recipe.thresholds)} were tuned at the temperature "

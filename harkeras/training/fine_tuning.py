@@ -12,20 +12,18 @@ many frames of few places.
 from __future__ import annotations
 
 import keras
-import numpy as np
 
 from harkeras.data.batches import ClipDataset
 from harkeras.data.datasets import Dataset
-from harkeras.training.loop import LearningRate, train
+from harkeras.training.loop import train
 
 
 def fine_tune(
     model: keras.Model,
-    features: np.ndarray | Dataset | ClipDataset,
-    labels: np.ndarray | None = None,
+    dataset: Dataset | ClipDataset,
     *,
     last_layers: int = 10,
-    learning_rate: LearningRate = 1e-4,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule = 1e-4,
     backbone_factor: float = 0.1,
     epochs: int = 10,
     patience: int = 3,
@@ -35,16 +33,14 @@ def fine_tune(
 
     Args:
         model: A model that stands on a backbone, such as `cnn_lstm` or what `auto` made; changed in place.
-        features: Clips, as for `train`.
-        labels: int (N,), their classes.
+        dataset: Clips, as for `train`.
         last_layers: How many layers of the backbone to release, of those that have weights; batch
             normalization is never one of them.
-        learning_rate: Learning rate of the head, or a schedule.
+        learning_rate: Learning rate of the head, or a schedule of Keras.
         backbone_factor: The learning rate of the backbone is this times that of the head.
         epochs: Passes over the clips, at most.
         patience: Epochs without a better validation loss after which to stop.
-        **training: Further arguments of `train`, such as `groups` and `augment`, but for `optimizer`. Of
-            arrays, classes, streams and length of the clips are those of the model's recipe by default.
+        **training: Further arguments of `train`, such as `batch_size`, but for `optimizer`.
 
     Returns:
         `keras.callbacks.History`. Afterwards the backbone is frozen again, so that `train` would change the
@@ -64,15 +60,11 @@ def fine_tune(
             "optimizer must be left out: head and backbone learn at two rates, which are Adam's; set "
             "learning_rate and backbone_factor"
         )
-    backbone, recipe = find_backbone(model), getattr(model, "recipe", None)
-    options = {"epochs": epochs, "patience": patience, "learning_rate": learning_rate}
-    if recipe is not None and not isinstance(features, Dataset | ClipDataset):
-        options |= {
-            name: getattr(recipe, name) for name in ("classes", "streams", "clip_seconds", "flow_method")
-        }
-    optimizer = TwoRates(release(backbone, last_layers), backbone_factor)
+    backbone = find_backbone(model)
+    optimizer = TwoRates(release(backbone, last_layers), backbone_factor, learning_rate)
+    options = {"epochs": epochs, "patience": patience} | training
     try:
-        return train(model, features, labels, optimizer=optimizer, **options | training)
+        return train(model, dataset, optimizer=optimizer, **options)
     finally:
         backbone[0].trainable = False
         if model.compiled and model.optimizer is optimizer:
@@ -120,11 +112,12 @@ class TwoRates(keras.optimizers.Adam):
     Args:
         slow: The weights.
         factor: Their learning rate is this times that of the others.
+        learning_rate: That of the others, or a schedule.
     """
 
-    def __init__(self, slow: list[keras.Variable], factor: float):
-        """Start with Adam's own learning rate."""
-        super().__init__()
+    def __init__(self, slow: list[keras.Variable], factor: float, learning_rate):
+        """Remember which weights are slow."""
+        super().__init__(learning_rate)
         self.slow, self.factor = {id(weight) for weight in slow}, factor
 
     def update_step(self, gradient, variable, learning_rate):

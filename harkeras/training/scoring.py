@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import closing
 from itertools import islice
 from typing import NamedTuple
@@ -19,56 +18,40 @@ _TOLERANCE = 0.02  # of sums of probabilities in half precision
 
 
 class LabeledClips(NamedTuple):
-    """Clips that a model can be scored on: (N, T, H, W, C) or a `ClipDataset`, int (N,) labels, classes."""
+    """What a model is scored on: the model that is asked, clips, int (N,) labels, and classes.
 
+    The clips are (N, T, H, W, C), or what is indexed like them, or a `ClipDataset`; or the features of their
+    frames (N, T, F), where only the head of a model is asked.
+    """
+
+    model: keras.Model
     features: np.ndarray | ClipDataset
     labels: np.ndarray
     classes: tuple[str, ...]
 
 
-def unpack_clips(
-    model: keras.Model,
-    features: np.ndarray | Dataset | ClipDataset,
-    labels: np.ndarray | None = None,
-    classes: Sequence[str] | None = None,
-) -> LabeledClips:
-    """Return clips, labels and classes of arrays or of a data set, which brings its labels.
-
-    Args:
-        model: The model that is asked.
-        features: Clips (N, T, H, W, C), or what is indexed like them; a `Dataset`; or a `ClipDataset`.
-        labels: int (N,), the classes of clips that are no data set.
-        classes: Names of the classes; those of the model's recipe or of the data set by default.
+def unpack_clips(model: keras.Model, dataset: Dataset | ClipDataset) -> LabeledClips:
+    """Return what a model is asked about a data set.
 
     Raises:
-        ValueError: If labels are missing, or come beside a data set; if nobody names the classes, or a data
-            set has those of the model in another order; if there is no clip, or clips, labels, classes and
-            model do not fit together.
+        ValueError: If it is no data set; if neither it nor the model's recipe names the classes, or it has
+            those of the model in another order; if there is no clip, or clips, labels, classes and model do
+            not fit together.
     """
-    recipe = getattr(model, "recipe", None)
-    if isinstance(features, Dataset | ClipDataset):
-        if labels is not None:
-            raise ValueError("labels must not come beside a data set, which has its own")
-        labels = features.labels
-    elif not hasattr(features, "shape") or not hasattr(features, "dtype"):
+    if not isinstance(dataset, Dataset | ClipDataset):
         raise ValueError(
-            f"features must be an array, a Dataset or a ClipDataset, got {type(features).__name__}; for a "
-            "tf.data set, compile the model and call its `fit` and `evaluate`"
+            f"dataset must be a Dataset or a ClipDataset, got {type(dataset).__name__}; arrays become one by "
+            "Dataset(features, labels, classes=[...])"
         )
-    elif labels is None:
-        raise ValueError("labels is missing: the classes of the clips, int (N,)")
-    if isinstance(features, Dataset):
-        if classes is not None and tuple(classes) != features.classes:
-            raise ValueError(f"classes must be the data set's, {features.classes}, got {tuple(classes)}")
-        features, classes = features.features, features.classes
+    recipe, classes = getattr(model, "recipe", None), dataset.classes
     if classes is None:
         if recipe is None:
-            raise ValueError("classes is missing: the model has no recipe that names them")
+            raise ValueError("classes is missing: neither the data set nor a recipe of the model names them")
         classes = recipe.classes
-    classes = tuple(classes)
     if recipe is not None and classes != recipe.classes and set(classes) == set(recipe.classes):
         raise ValueError(f"classes must be in the model's order, {list(recipe.classes)}, got {list(classes)}")
-    return LabeledClips(features, check_clips(model, features, labels, classes), classes)
+    asked, features = dataset.for_model(model)
+    return LabeledClips(asked, features, check_clips(asked, features, dataset.labels, classes), classes)
 
 
 def raw_probabilities(

@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 from scipy.special import softmax
 
-from harkeras.transfer.feature_table import Input
+from harkeras.transfer.feature_dataset import Input
 from harkeras.transfer.heads import create_head, fit_head, fit_regressions, statistics_of
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)

@@ -11,20 +11,25 @@ time with every clip that is named, is taken only where it does better than chan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
+from harkeras.base.keras_state import seeded
+from harkeras.data.folders import ClipFolder
 from harkeras.data.intervals import clustered_interval
 from harkeras.data.splits import list_folds
 from harkeras.recipe import Recipe, read_channels
 from harkeras.training.calibration import fit_temperature
+from harkeras.training.trainer import NetworkTrainer, Training
 from harkeras.transfer._trials import (
     Trial,
     averages_of,
@@ -35,7 +40,7 @@ from harkeras.transfer._trials import (
     try_statistics,
     try_trained,
 )
-from harkeras.transfer.feature_table import FeatureTable
+from harkeras.transfer.feature_dataset import FeatureDataset, create_feature_dataset
 from harkeras.transfer.features import PARTS, frame_encoder, keep_parts, part_sizes
 from harkeras.transfer.heads import (
     HEADS,
@@ -47,26 +52,27 @@ from harkeras.transfer.heads import (
 )
 
 
-class AutoTraining(NamedTuple):
-    """What was chosen and fitted.
+@dataclass(frozen=True, kw_only=True)
+class AutoTraining(Training):
+    """What was chosen and fitted: a `Training` whose model names the action of clips (B, T, H, W, C).
+
+    Its recipe holds the temperature that was fitted to the probabilities of the cross-validation.
 
     Attributes:
-        model: Clips (B, T, H, W, C) -> probabilities (B, classes), with a recipe, which holds the temperature
-            that was fitted to the probabilities of the cross-validation.
-        head: The same from what `head_features` gives on: (B, T, F) -> (B, classes). It has the recipe of the
-            model, so that `evaluate` applies the temperature; to save is the model.
         chosen: The trial that was fitted: the best of the smallest input that does as well as any.
         trials: All trials, the best first.
         report: What was tried and why this was chosen, as text.
         interval: The 95 % interval of the chosen trial's accuracy, by the sources of the training clips.
     """
 
-    model: keras.Model
-    head: keras.Model
     chosen: Trial
     trials: list[Trial]
     report: str
     interval: tuple[float, float]
+
+    def explain(self, accuracy: float, interval: tuple[float, float]) -> str:
+        """Return the report, and what it may mean if it and the test disagree by more than chance."""
+        return f"{self.report}\n{self.compare_with_test(accuracy, interval)}".strip()
 
     def compare_with_test(self, accuracy: float, interval: tuple[float, float]) -> str:
         """Return what it may mean if cross-validation and test disagree by more than chance; else nothing."""
@@ -89,22 +95,96 @@ class AutoTraining(NamedTuple):
         )
 
 
-def split_options(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Divide the options of `auto` into those of `read_feature_table` and those of `train_auto`.
+class AutoTrainer:
+    """Chooses input and head by cross-validation inside the training clips: the `Trainer` called "auto".
+
+    Args:
+        name: "auto".
+        options: Of `create_feature_dataset`: `backbone`, `weights`, `inputs`, `flow`; of `train_auto`:
+            `heads`, `folds`.
+        input_shape: The one clip shape to try, (frames, height, width, 3), or 5 channels for RGB and flow;
+            what it finds best by default.
 
     Raises:
-        ValueError: If there is no such option.
+        ValueError: If there is no such option, or it is out of its range.
     """
-    of_table = {name: options[name] for name in ("backbone", "weights", "inputs", "flow") if name in options}
-    of_training = {name: options[name] for name in ("heads", "folds") if name in options}
-    unknown = sorted(options.keys() - of_table.keys() - of_training.keys())
-    if unknown:
+
+    takes_settings: ClassVar[bool] = False
+    cache_name: ClassVar[str] = "features"
+
+    @property
+    def fallback(self) -> str | None:
+        """LRCN from scratch, if no option is given: it would mean nothing to LRCN."""
+        return None if self.options else "lrcn"
+
+    def __init__(
+        self,
+        name: str = "auto",
+        options: dict[str, Any] | None = None,
+        *,
+        input_shape: tuple[int, int, int, int] | None = None,
+    ):
+        """Check everything that can be judged without clips."""
+        self.name, self.options = name, dict(options or {})
+        of_features = ("backbone", "weights", "inputs", "flow")
+        self.reading = {key: self.options[key] for key in of_features if key in self.options}
+        self.fitting = {key: self.options[key] for key in ("heads", "folds") if key in self.options}
+        unknown = sorted(self.options.keys() - self.reading.keys() - self.fitting.keys())
+        if unknown:
+            raise ValueError(
+                f"options of auto must be among {', '.join(of_features)}, heads, folds, "
+                f"got {', '.join(unknown)}"
+            )
+        _check_heads(self.fitting.get("heads", HEADS))
+        if input_shape is not None:
+            if len(input_shape) != 4 or input_shape[3] not in (3, 5):
+                raise ValueError(
+                    f"input_shape must be (frames, height, width, 3 or 5) for auto, got {tuple(input_shape)}"
+                )
+            self.reading |= {"inputs": (tuple(input_shape[:3]),), "flow": input_shape[3] == 5}
+
+    def check(self, num_classes: int) -> int:
+        """Raise FileNotFoundError or OSError if the weights cannot be had."""
+        given = {key: self.reading[key] for key in ("backbone", "weights") if key in self.reading}
+        return frame_encoder(input_shape=(32, 32, 3), **given).count_params()
+
+    def read(
+        self, folder: ClipFolder, *, cache: str | os.PathLike | None = None, workers: int | None = None
+    ) -> FeatureDataset:
+        """Compute the features of the clips; `cache` is a folder."""
+        return create_feature_dataset(folder, **self.reading, cache=cache, workers=workers)
+
+    def train(self, dataset: FeatureDataset, *, seed: int) -> AutoTraining:
+        """Compare and fit."""
+        with seeded(seed):
+            return train_auto(dataset, seed=seed, **self.fitting)
+
+
+def create_trainer(model: str | Callable[[], keras.Model], options: dict[str, Any] | None = None, **settings):
+    """Return what trains a model of that name.
+
+    Args:
+        model: One of `list_models()`, or a function that builds a model: a `NetworkTrainer`; or "auto": an
+            `AutoTrainer`.
+        options: Further arguments of its builder.
+        **settings: Further arguments of the trainer.
+
+    Raises:
+        ValueError: If there is no such model, or an argument means nothing to it or is out of its range.
+    """
+    trainer = find_trainer(model)
+    unknown = sorted(settings.keys() - inspect.signature(trainer).parameters.keys())
+    if unknown and not trainer.takes_settings:
         raise ValueError(
-            "options of auto must be among backbone, weights, inputs, flow, heads, folds, "
-            f"got {', '.join(unknown)}"
+            f"{', '.join(unknown)} must be left out with {model!r}, which trains no network from end to end; "
+            "name a model of list_models()"
         )
-    _check_heads(of_training.get("heads", HEADS))
-    return of_table, of_training
+    return trainer(model, options, **settings)
+
+
+def find_trainer(model: str | Callable[[], keras.Model]) -> type[NetworkTrainer | AutoTrainer]:
+    """Return the kind of trainer of a model."""
+    return {"auto": AutoTrainer}.get(model, NetworkTrainer)
 
 
 def _check_heads(heads: Sequence[str]) -> None:
@@ -115,32 +195,13 @@ def _check_heads(heads: Sequence[str]) -> None:
         )
 
 
-def check_weights(options: dict[str, Any]) -> None:
-    """Raise FileNotFoundError or OSError if the weights that the options of `auto` name cannot be had."""
-    given = {name: options[name] for name in ("backbone", "weights") if name in options}
-    frame_encoder(input_shape=(32, 32, 3), **given)
-
-
 def train_auto(
-    table: FeatureTable,
-    labels: np.ndarray,
-    train_rows: np.ndarray,
-    *,
-    classes: Sequence[str],
-    groups: np.ndarray | None = None,
-    heads: Sequence[str] = HEADS,
-    folds: int = 5,
-    seed: int = 27,
+    dataset: FeatureDataset, *, heads: Sequence[str] = HEADS, folds: int = 5, seed: int = 27
 ) -> AutoTraining:
-    """Compare inputs and heads inside the training clips, and fit the best to all of them.
+    """Compare inputs and heads by cross-validation over the sources, and fit the best to all clips.
 
     Args:
-        table: What `read_feature_table` made.
-        labels: int (N,), the classes of its clips.
-        train_rows: Which of its clips to train on; no other is looked at.
-        classes: Names of the classes.
-        groups: (N,), the source of each clip, so that no source is on both sides in the comparison; at random
-            without.
+        dataset: Clips to train on, part of what `create_feature_dataset` made.
         heads: Names of the heads to try, one of them of statistics.
         folds: Folds of the cross-validation; fewer where there are fewer sources.
         seed: Seed of the folds and of heads that are trained by gradient descent.
@@ -151,107 +212,90 @@ def train_auto(
     Raises:
         ValueError: If there is no such head or none of statistics, or the clips are too few to compare.
     """
-    labels, train_rows = np.asarray(labels), np.asarray(train_rows)
     _check_heads(heads)
-    known = labels[train_rows]
-    inner = _inner_folds(known, None if groups is None else np.asarray(groups)[train_rows], folds, seed)
+    table, labels, classes, groups = dataset.features, dataset.labels, dataset.classes, dataset.groups
+    inner = _inner_folds(labels, groups, folds, seed)
     trials = []
     candidates = list(
-        product(table.features, _choices_of_parts(table), [h for h in heads if h in STATISTICS])
+        product(table.features, _choices_of_parts(dataset), [h for h in heads if h in STATISTICS])
     )
     with threadpool_limits(1):  # on matrices as small as these, threads wait for each other most of the time
         for given, parts, name in tqdm(candidates, "Comparing heads", unit="head"):
-            values = table.pick(given, parts)[train_rows]
-            trials.append(try_statistics(name, given, parts, values, known, inner, len(classes)))
-    given = smallest_input(trials, known)
+            values = table.pick(given, parts)
+            trials.append(try_statistics(name, given, parts, values, labels, inner, len(classes)))
+    given = smallest_input(trials, labels)
     best, given_up = best_of(trials, given), []
-    values = table.pick(best.input, best.parts[0])[train_rows]
+    values = table.pick(best.input, best.parts[0])
     for name in (name for name in heads if name not in STATISTICS):
-        trial = try_trained(name, best, values, known, inner, seed)
+        trial = try_trained(name, best, values, labels, inner, seed)
         if trial is None:
             given_up.append(name)
         else:
             trials.append(trial)
     trials.sort(key=rank)
-    trials += averages_of([trial for trial in trials if trial.input == given], known)
+    trials += averages_of([trial for trial in trials if trial.input == given], labels)
     trials.sort(key=rank)
     chosen = best_of(trials, given)
-    head, model = _fit(chosen, table, labels, train_rows, classes, seed)
+    model = _fit(chosen, dataset, seed)
     # Fitted to clips of sources that took no part in what was said of them, as it will be with new ones; but
     # those of a class that is nowhere else could not be named.
-    fair = np.zeros(len(known), bool)
+    fair = np.zeros(len(labels), bool)
     for train, test in inner:
-        fair[test] = np.isin(known[test], known[train])
-    temperature = fit_temperature(known[fair], chosen.probabilities[fair])
-    head.recipe = model.recipe = replace(model.recipe, temperature=temperature)
-    sources = np.arange(len(known)) if groups is None else np.asarray(groups)[train_rows]
-    report = _report(trials, chosen, given_up, len(known), _how(groups, sources), len(inner))
+        fair[test] = np.isin(labels[test], labels[train])
+    temperature = fit_temperature(labels[fair], chosen.probabilities[fair])
+    model.recipe = replace(model.recipe, temperature=temperature)
+    how = "by source video" if len(np.unique(groups)) < len(groups) else "each clip a source of its own"
+    report = _report(trials, chosen, given_up, len(labels), how, len(inner))
     report += f"\ntemperature of its probabilities: {temperature:.2f} (above 1 it was too sure of itself)"
-    interval = clustered_interval(named_right(chosen, known), sources)
-    return AutoTraining(model, head, chosen, trials, report, interval)
+    interval = clustered_interval(named_right(chosen, labels), groups)
+    return AutoTraining(model=model, chosen=chosen, trials=trials, report=report, interval=interval)
 
 
-def _choices_of_parts(table: FeatureTable) -> list[tuple[str, ...]]:
+def _choices_of_parts(dataset: FeatureDataset) -> list[tuple[str, ...]]:
     """Each depth of the backbone, both, and what flow adds."""
     choices = [("middle",), ("last",), ("middle", "last")]
-    if "flow" in table.parts:
+    if "flow" in dataset.features.parts:
         choices += [("flow",), ("middle", "last", "flow")]
     return choices
 
 
 def _inner_folds(labels, groups, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    sources = np.bincount(labels)[np.unique(labels)].min() if groups is None else len(np.unique(groups))
+    sources = len(np.unique(groups))
     if sources < 2 or len(np.unique(labels)) < 2:
-        what = "clips of each class" if groups is None else "source videos"
-        raise ValueError(f"train_rows must hold 2 classes and at least 2 {what}, got {sources}")
+        raise ValueError(f"dataset must hold 2 classes and at least 2 source videos, got {sources}")
     if np.bincount(labels).max() < 2:
-        raise ValueError(f"train_rows must hold at least 2 clips of a class, got {len(labels)} clips")
-    split = "random" if groups is None else "group"
-    folds = min(folds, int(sources), int(np.bincount(labels).max()))
-    pairs = list_folds(labels, labels if groups is None else groups, split=split, folds=folds, seed=seed)
+        raise ValueError(f"dataset must hold at least 2 clips of a class, got {len(labels)} clips")
+    folds = min(folds, sources, int(np.bincount(labels).max()))
+    pairs = list_folds(labels, groups, split="group", folds=folds, seed=seed)
     pairs = [pair for pair in pairs if len(np.unique(labels[pair[0]])) > 1]
     if not pairs:
-        raise ValueError("train_rows must hold every class in at least 2 source videos")
+        raise ValueError("dataset must hold every class in at least 2 source videos")
     return pairs
 
 
-def _fit(chosen: Trial, table: FeatureTable, labels, train_rows, classes, seed: int):
-    """Fit the chosen heads to all training clips, and put them on an encoder that gives what they look at."""
+def _fit(chosen: Trial, dataset: FeatureDataset, seed: int) -> keras.Model:
+    """Fit the chosen heads to all clips, and put them on an encoder that gives what they look at."""
+    table, labels, classes = dataset.features, dataset.labels, dataset.classes
     used = [part for part in PARTS if any(part in parts for parts in chosen.parts)]
     shared = keep_parts(table.encoders[chosen.input], used)
     encoder = keras.models.clone_model(shared)  # whoever tunes the model must not change the table
     encoder.set_weights(shared.get_weights())
     encoder.trainable = False
-    ends = np.cumsum([0, *part_sizes(encoder).values()]).tolist()
-    starts = dict(zip(used, ends[:-1], strict=True))
     sizes = part_sizes(encoder)
+    ends = np.cumsum([0, *sizes.values()]).tolist()
+    starts = dict(zip(used, ends[:-1], strict=True))
     heads, places = [], []
     for name, parts, strength in zip(chosen.heads, chosen.parts, chosen.strengths, strict=True):
-        values = table.pick(chosen.input, parts)[train_rows]
+        values = table.pick(chosen.input, parts)
         head = create_head(name, len(classes), values.shape[1:])
-        heads.append(fit_head(head, values, labels[train_rows], strength=strength or 1.0, seed=seed))
+        heads.append(fit_head(head, values, labels, strength=strength or 1.0, seed=seed))
         places.append([slice(starts[part], starts[part] + sizes[part]) for part in parts])
-    head = average_heads(heads, places, ends[-1])
-    model = join(encoder, head)
-    seconds = float(np.median(table.clip_seconds[train_rows]))
+    model = join(encoder, average_heads(heads, places, ends[-1]))
     streams, flow_fields = read_channels(encoder.input_shape[-1])
-    model.recipe = Recipe(tuple(classes), *chosen.input, seconds, streams=streams, flow_fields=flow_fields)
-    return head, model
-
-
-def head_features(table: FeatureTable, chosen: Trial, rows: np.ndarray) -> np.ndarray:
-    """Return the features of some clips as the chosen head takes them: float32 (N, T, F)."""
-    used = [part for part in PARTS if any(part in parts for parts in chosen.parts)]
-    return table.pick(chosen.input, used)[rows]
-
-
-def _how(groups: np.ndarray | None, sources: np.ndarray) -> str:
-    """Say how the folds were made."""
-    if groups is None:
-        return "at random, sources on both sides"
-    if len(np.unique(sources)) == len(sources):
-        return "each clip a source of its own"
-    return "by source video"
+    model.recipe = Recipe(
+        classes, *chosen.input, dataset.clip_seconds, streams=streams, flow_fields=flow_fields
+    )
+    return model
 
 
 def _report(trials: list[Trial], chosen: Trial, given_up: list[str], count: int, how: str, folds: int) -> str:

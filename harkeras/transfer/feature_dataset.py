@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import keras
 import numpy as np
 
+from harkeras.data.datasets import Dataset
+from harkeras.data.folders import ClipFolder, read_folder
 from harkeras.transfer.features import backbone_features, frame_encoder, part_sizes
 from harkeras.video.reading import VideoError, VideoInfo
 
@@ -32,28 +34,62 @@ class FeatureTable:
     """The features of clips for each input.
 
     Attributes:
-        video_paths: N clips, those that could be read.
-        rows: int64 (N,), which of the given clips they are.
-        clip_seconds: float (N,), how long they are.
-        features: float32 (N, T, F) for each input.
+        features: float32 (M, T, F) for each input.
         parts: For each part of the features, which of the F they are.
         encoders: What computed them, for each input.
+        rows: int (N,), which of the M clips are meant.
     """
 
-    video_paths: list[Path]
-    rows: np.ndarray
-    clip_seconds: np.ndarray
     features: dict[Input, np.ndarray]
     parts: dict[str, slice]
     encoders: dict[Input, keras.Model]
+    rows: np.ndarray
+    dtype: ClassVar = np.float32
+
+    @property
+    def shape(self) -> tuple[int]:
+        """The number of clips (N,)."""
+        return (len(self.rows),)
+
+    def __getitem__(self, rows: np.ndarray) -> FeatureTable:
+        """Return a view of some clips."""
+        return replace(self, rows=self.rows[rows])
 
     def pick(self, given: Input, parts: Sequence[str]) -> np.ndarray:
         """Return some parts of the features of an input: float32 (N, T, F)."""
-        return np.concatenate([self.features[given][..., self.parts[part]] for part in parts], axis=-1)
+        features = self.features[given]
+        return np.concatenate([features[self.rows, :, self.parts[part]] for part in parts], axis=-1)
 
 
-def read_feature_table(
-    video_paths: Sequence[str | os.PathLike],
+class FeatureDataset(Dataset):
+    """Labelled clips, of which only the features are kept: what `train_auto` takes.
+
+    A model that it made is scored on them by `evaluate`: only its head is asked.
+    """
+
+    features: FeatureTable
+
+    def _rows_of_features(self, rows: np.ndarray) -> FeatureTable:
+        return self.features[rows]
+
+    def for_model(self, model: keras.Model) -> tuple[keras.Model, np.ndarray]:
+        """Return the head of a model, and the features (N, T, F) that it looks at.
+
+        Raises:
+            ValueError: If the model does not stand on an encoder of these features.
+        """
+        given, layers = Input(*model.input_shape[1:4]), {layer.name: layer for layer in model.layers}
+        encoders = [layer for name, layer in layers.items() if name.endswith("_features")]
+        if given not in self.features.encoders or "head" not in layers or not encoders:
+            raise ValueError(
+                f"model must stand on one of the encoders of these features, got {model.name}; read the "
+                "clips with create_dataset"
+            )
+        return layers["head"], self.features.pick(given, list(part_sizes(encoders[0])))
+
+
+def create_feature_dataset(
+    data_dir: str | os.PathLike | ClipFolder,
     *,
     backbone: str = "mobilenet_v2",
     weights: str | os.PathLike | None = "imagenet",
@@ -61,11 +97,11 @@ def read_feature_table(
     flow: bool = False,
     cache: str | os.PathLike | None = None,
     workers: int | None = None,
-) -> FeatureTable:
-    """Compute the features of clips for all inputs to be tried.
+) -> FeatureDataset:
+    """Compute the features of the clips of a folder for all inputs to be tried.
 
     Args:
-        video_paths: The clips.
+        data_dir: Folder with one folder of clips per class, or what `read_folder` found in it.
         backbone: One of `harkeras.models.list_backbones()`.
         weights: As in `harkeras.transfer.features.frame_encoder`.
         inputs: For each input, frames per clip and the shorter side of a frame in pixels; the other side
@@ -75,16 +111,17 @@ def read_feature_table(
         workers: Threads that decode; one per core by default.
 
     Returns:
-        `FeatureTable`; clips that cannot be read are named in a warning and left out.
+        `FeatureDataset`; clips that cannot be read are named in a warning and left out.
 
     Raises:
         ValueError: If no clip can be read, or an argument is out of its range.
-        FileNotFoundError: If there is no such file of weights.
+        FileNotFoundError: If there is no such folder, or no such file of weights.
         OSError: If the weights of ImageNet cannot be had, or the cache cannot be written.
     """
     if not inputs:
         raise ValueError("inputs must name at least one pair of frames and pixels, got none")
-    video_paths, channels = list(map(Path, video_paths)), 5 if flow else 3
+    folder = data_dir if isinstance(data_dir, ClipFolder) else read_folder(data_dir)
+    video_paths, channels = folder.video_paths, 5 if flow else 3
     infos = {row: info for row, path in enumerate(video_paths) if (info := _info(path)) is not None}
     shapes = [info.width / info.height for info in infos.values()]
     features, encoders, rows = {}, {}, np.arange(len(video_paths))
@@ -102,9 +139,14 @@ def read_feature_table(
         features[given], encoders[given] = found, encoder
     ends = np.cumsum([0, *part_sizes(encoder).values()]).tolist()
     parts = {part: slice(*ends[i : i + 2]) for i, part in enumerate(part_sizes(encoder))}
-    seconds = np.array([infos[row].duration_seconds for row in rows])
-    paths = [video_paths[row] for row in rows]
-    return FeatureTable(paths, rows, seconds, features, parts, encoders)
+    return FeatureDataset(
+        FeatureTable(features, parts, encoders, np.arange(len(rows))),
+        folder.labels[rows],
+        [video_paths[row] for row in rows],
+        classes=folder.classes,
+        sources=folder.sources[rows],
+        streams="rgb+flow" if flow else "rgb",
+    )
 
 
 def _info(path: Path) -> VideoInfo | None:

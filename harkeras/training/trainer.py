@@ -1,0 +1,155 @@
+"""What is trained: something that takes a data set and gives a model with its recipe.
+
+`NetworkTrainer` trains a network from end to end; `harkeras.transfer.auto` has another one. Cross-validation,
+comparison and `train_on_folder` know only what they have in common, the `Trainer`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import keras
+
+from harkeras.base.keras_state import seeded
+from harkeras.data.batches import ClipDataset
+from harkeras.data.datasets import Dataset
+from harkeras.data.folders import ClipFolder
+from harkeras.data.loading import load_folder
+from harkeras.data.presentation import Presentation
+from harkeras.models import check_options as check_model_options
+from harkeras.models import create_model, describe_unknown, list_models
+from harkeras.models.registry import count_parameters, no_weights
+from harkeras.recipe import ClipFormat, FlowMethod, read_channels
+from harkeras.training.loop import check_options, train
+
+_PRESENTATION = tuple(Presentation.__dataclass_fields__)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training left.
+
+    Attributes:
+        model: The model, with its recipe.
+        history: The epochs, where there were any.
+        interrupted: Whether Ctrl-C ended it early; the model is the best so far.
+    """
+
+    model: keras.Model
+    history: keras.callbacks.History | None = None
+    interrupted: bool = False
+
+    def explain(self, accuracy: float, interval: tuple[float, float]) -> str:
+        """Say how it went, for a report that has the accuracy on test clips and its interval."""
+        epochs = len(self.history.epoch)
+        end = ", when it was interrupted" if self.interrupted else ""
+        return f"trained for {epochs} epoch{'' if epochs == 1 else 's'}{end}"
+
+
+class Trainer(Protocol):
+    """What cross-validation, comparison and `train_on_folder` know of a way to train.
+
+    Attributes:
+        name: Of the model, for tables and reports.
+        takes_settings: Whether clips, their flow and the training are for the caller to settle, or chosen by
+            the trainer itself.
+        cache_name: What the `cache` of `read` is called in a folder that several trainers share.
+        fallback: The model to train instead where weights cannot be had; None for none.
+    """
+
+    name: str
+    takes_settings: ClassVar[bool]
+    cache_name: ClassVar[str]
+    fallback: str | None
+
+    def check(self, num_classes: int) -> int:
+        """Refuse before the long work what cannot work out; return how many parameters will be trained."""
+
+    def read(
+        self, folder: ClipFolder, *, cache: str | os.PathLike | None = None, workers: int | None = None
+    ) -> Dataset:
+        """Read from the clips of a folder what the model looks at; `cache` names where to keep it."""
+
+    def train(self, dataset: Dataset, *, seed: int) -> Training:
+        """Train a new model."""
+
+
+class NetworkTrainer:
+    """Trains a network from end to end.
+
+    Args:
+        model: One of `list_models()`, or a function without arguments that builds an uncompiled model.
+        options: Further arguments of the builder.
+        input_shape: Clip shape (frames, height, width, channels): 3 channels are RGB, 1 is gray, 2L are L
+            fields of flow, 3 + 2L are RGB and flow. By default (20, 64, 64, 3).
+        flow_method: How to compute the flow, where there is any.
+        **training: Further arguments of `train` and of `Dataset.for_training`.
+
+    Raises:
+        ValueError: If there is no such model, or an argument is unknown or out of its range.
+    """
+
+    takes_settings: ClassVar[bool] = True
+    cache_name: ClassVar[str] = "frames.npy"
+    fallback: ClassVar[None] = None
+
+    def __init__(
+        self,
+        model: str | Callable[[], keras.Model],
+        options: dict[str, Any] | None = None,
+        *,
+        input_shape: tuple[int, int, int, int] | None = None,
+        flow_method: FlowMethod | None = None,
+        **training: Any,
+    ):
+        """Check everything that can be judged without clips."""
+        self.model, self.options = model, dict(options or {})
+        self.name = model if isinstance(model, str) else getattr(model, "__name__", "model")
+        if isinstance(model, str):
+            if model not in list_models():
+                raise ValueError(describe_unknown(model, [*list_models(), "auto"]))
+            check_model_options(model, self.options)
+        self.input_shape = (20, 64, 64, 3) if input_shape is None else tuple(input_shape)
+        if len(self.input_shape) != 4:
+            raise ValueError(f"input_shape must be (frames, height, width, channels), got {input_shape}")
+        frames, height, width, channels = self.input_shape
+        streams, fields = read_channels(channels)
+        if flow_method is not None and "flow" not in streams:
+            raise ValueError(f"flow_method is for clips with optical flow, got {flow_method!r}")
+        self.clip_format = ClipFormat(frames, height, width, streams, fields, flow_method or "dis")
+        self.training = training
+        self.shown = {name: training[name] for name in training if name in _PRESENTATION}
+        Presentation(**self.shown)
+        self.fitting = {name: training[name] for name in training if name not in _PRESENTATION}
+        check_options(self.fitting)
+
+    def check(self, num_classes: int) -> int:
+        """Build the network without weights, because a builder may refuse its arguments; count them."""
+        with no_weights():
+            return count_parameters(self._build(num_classes))
+
+    def _build(self, num_classes: int) -> keras.Model:
+        if callable(self.model):
+            return self.model()
+        return create_model(self.model, num_classes, self.input_shape, **self.options)
+
+    def read(
+        self, folder: ClipFolder, *, cache: str | os.PathLike | None = None, workers: int | None = None
+    ) -> Dataset:
+        """Read the clips; `cache` is a `.npy` file."""
+        return load_folder(folder, self.clip_format, cache=cache, workers=workers)
+
+    def train(self, dataset: Dataset | ClipDataset, *, seed: int) -> Training:
+        """Build the network and train it."""
+        with seeded(seed):
+            model = self._build(len(dataset.classes))
+            try:
+                train(model, dataset.for_training(**self.shown), seed=seed, **self.fitting)
+            except KeyboardInterrupt:
+                if getattr(model, "recipe", None) is None:  # in the first epoch: there is nothing to keep
+                    raise
+                return Training(model, model.history, interrupted=True)
+        return Training(model, model.history)
