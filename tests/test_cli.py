@@ -326,7 +326,7 @@ def test_demo_does_the_whole_job(tmp_path):
 
 
 def test_class_names_may_hold_commas():
-    from harkeras.cli import _names
+    from harkeras.cli.options import read_names
 
-    assert _names('Fall, "turn, left" ,Walk') == ["Fall", "turn, left", "Walk"]
-    assert _names(None) is None
+    assert read_names('Fall, "turn, left" ,Walk') == ["Fall", "turn, left", "Walk"]
+    assert read_names(None) is None

@@ -1,0 +1,85 @@
+"""`harkeras download` and `harkeras cut`: where clips come from."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from harkeras.cli.terminal import print_text
+
+
+def download(
+    url: Annotated[str, typer.Argument(help="URL of a video on YouTube, or wherever yt-dlp finds one.")],
+    output_dir: Annotated[Path, typer.Option(help="Folder for the video.")] = Path("data"),
+    max_height: Annotated[int, typer.Option(help="At most this many lines.")] = 480,
+    start_seconds: Annotated[float | None, typer.Option(help="Keep only what comes from here on.")] = None,
+    end_seconds: Annotated[float | None, typer.Option(help="Keep only what comes before.")] = None,
+    cookies: Annotated[Path | None, typer.Option(help="cookies.txt of a browser that is signed in.")] = None,
+    cookies_from_browser: Annotated[
+        str | None, typer.Option(help="Browser that is signed in: firefox, chrome, ...")
+    ] = None,
+) -> None:
+    """Download a video, or a part of it."""
+    from harkeras.video.youtube import download_youtube_videos
+
+    video = download_youtube_videos(
+        url,
+        output_dir,
+        max_height=max_height,
+        start_seconds=start_seconds,
+        end_seconds=end_seconds,
+        cookies=cookies,
+        cookies_from_browser=cookies_from_browser,
+    )
+    print_text(f"{video.title}\n{video.path}")
+
+
+def cut(
+    annotations: Annotated[Path, typer.Argument(help="Time ranges: CSV, or what a labeling tool exported.")],
+    output_dir: Annotated[Path, typer.Argument(help="Folder for the clips, one folder per class.")],
+    videos: Annotated[
+        Path | None, typer.Option(help="Folder with the videos; the one of the annotations by default.")
+    ] = None,
+    file_format: Annotated[
+        Literal["auto", "csv", "kinetics", "gmdcsa", "vott", "activitynet", "label_studio", "cvat"],
+        typer.Option("--format", help="What the annotations are; 'auto' looks at their content."),
+    ] = "auto",
+    end_tag: Annotated[str, typer.Option(help="For VoTT: the tag that closes a range.")] = "dummy",
+    fps: Annotated[
+        float | None,
+        typer.Option(help="For Label Studio and CVAT: the rate that their frame numbers count at."),
+    ] = None,
+    group_by: Annotated[
+        Literal["video", "person"], typer.Option(help="What the clips of one group share.")
+    ] = "video",
+    tolerance_seconds: Annotated[
+        float, typer.Option(help="A range may end this much behind its video; it is then cut short.")
+    ] = 1.0,
+    download_dir: Annotated[Path, typer.Option(help="Folder for videos from the internet.")] = Path("data"),
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row.")] = False,
+) -> None:
+    """Cut clips out of long videos with time ranges, exactly to the frame.
+
+    Bad rows are listed at the end; the others are cut. A second run cuts only what is missing.
+    """
+    from harkeras.data.annotations import cut_clips, read_annotations
+
+    ranges = read_annotations(
+        annotations, videos, format=file_format, end_tag=end_tag, fps=fps, strict=strict
+    )
+    clips = cut_clips(
+        ranges,
+        output_dir,
+        group_by=group_by,
+        tolerance_seconds=tolerance_seconds,
+        download_dir=download_dir,
+        strict=strict,
+    )
+    if not clips:
+        raise ValueError(f"no clip could be cut with {annotations}")
+    classes = Counter(clip.parent.name for clip in clips)
+    print_text("\n".join(f"{count:6d} {name}" for name, count in sorted(classes.items())))
+    print_text(f"{len(clips)} clips in {output_dir}. Next: harkeras train {output_dir}")

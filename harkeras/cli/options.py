@@ -1,0 +1,118 @@
+"""The options that several commands share, and how the text of an option is read."""
+
+from __future__ import annotations
+
+import ast
+import csv
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+DataDir = Annotated[Path, typer.Argument(help="Folder with one folder of clips per class.")]
+Classes = Annotated[
+    str | None,
+    typer.Option(help="Names of the classes, separated by commas; those with a comma in double quotes."),
+]
+Frames = Annotated[
+    int | None, typer.Option(help="Frames per clip, spread evenly over it; 20, or what auto finds best.")
+]
+Height = Annotated[int | None, typer.Option(help="Height of a frame in pixels; 64, or what auto finds best.")]
+Width = Annotated[int | None, typer.Option(help="Width of a frame in pixels; 64, or what auto finds best.")]
+Size = tuple[int | None, int | None, int | None]  # frames, height, width, as typed
+Streams = Annotated[
+    Literal["rgb", "gray", "flow", "rgb+flow"],
+    typer.Option(help="What the model sees: the frames, without their colors, their optical flow, or both."),
+]
+FlowFields = Annotated[
+    int | None, typer.Option(help="Fields of flow per frame, where there is flow; 10. I3D takes 1.")
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        help="What names the source of a clip: a regular expression, searched in the path below the folder, "
+        "or a level, 1 for the first folder inside the class folder. By default names such as _g03_ and "
+        "folders are read."
+    ),
+]
+SplitDir = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the split files of UCF101 or HMDB51, or of a train and a test list."),
+]
+Epochs = Annotated[int | None, typer.Option(help="Passes over the clips, at most; 50, in a comparison 30.")]
+BatchSize = Annotated[int | None, typer.Option(help="Clips per step; 4, in a comparison 8.")]
+Patience = Annotated[
+    int | None, typer.Option(help="Epochs without a better validation loss, then it stops; 10.")
+]
+LearningRate = Annotated[float | None, typer.Option(help="Learning rate of Adam; 0.001.")]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        help="A .npy file to keep the frames in for the next time; for auto, a folder to keep features in."
+    ),
+]
+Workers = Annotated[int | None, typer.Option(help="Threads that decode; one per core by default.")]
+Seed = Annotated[int, typer.Option(help="Seed of every random choice.")]
+
+
+def read_names(text: str | None) -> list[str] | None:
+    """Split a list at commas, but for those inside double quotes."""
+    if text is None:
+        return None
+    return [name.strip() for name in next(csv.reader([text], skipinitialspace=True), [])]
+
+
+def read_shape(text: str | None) -> tuple[int, ...] | None:
+    """Read sizes separated by commas."""
+    if text is None:
+        return None
+    parts = text.split(",")
+    if not all(part.strip().isdecimal() and int(part) for part in parts):
+        raise ValueError(f"input_shape must be sizes separated by commas, such as 20,64,64,3, got {text!r}")
+    return tuple(map(int, parts))
+
+
+def read_folds(text: str) -> int | Literal["groups"]:
+    """Read a number of folds, or 'groups'."""
+    if text == "groups":
+        return "groups"
+    if not text.isdecimal():
+        raise ValueError(f"folds must be a number or 'groups', got {text!r}")
+    return int(text)
+
+
+def read_model_options(texts: Iterable[str]) -> dict[str, Any]:
+    """Read arguments of a builder, each NAME=VALUE; a value that is no Python literal is text."""
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ValueError(f"option must be NAME=VALUE, got {text!r}")
+        options[name] = value
+        with suppress(ValueError, SyntaxError):
+            options[name] = ast.literal_eval(value)
+    return options
+
+
+def clip_shape(
+    size: Size,
+    streams: str,
+    flow_fields: int | None,
+    defaults: tuple[int, int, int] = (20, 64, 64),
+) -> tuple[int, int, int, int]:
+    """Return frames, height, width and channels."""
+    from harkeras.recipe import count_channels
+
+    if flow_fields is not None and "flow" not in streams:
+        raise ValueError(f"flow_fields is for streams with optical flow, got {flow_fields} for {streams!r}")
+    frames, height, width = (
+        default if value is None else value for value, default in zip(size, defaults, strict=True)
+    )
+    return frames, height, width, count_channels(streams, 10 if flow_fields is None else flow_fields)
+
+
+def without_defaults(**options: Any) -> dict[str, Any]:
+    """Drop the options that were not typed."""
+    return {name: value for name, value in options.items() if value is not None}

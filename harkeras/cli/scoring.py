@@ -1,0 +1,124 @@
+"""`harkeras compare`, `harkeras evaluate` and `harkeras models`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from harkeras.cli import options
+from harkeras.cli.terminal import print_files, print_text, quiet
+
+Models = Annotated[
+    str,
+    typer.Option(
+        help="Names of models, separated by commas, options behind colons: c3d:width=0.25,lrcn,auto. "
+        "Only auto finds frames, their size and how to train by itself."
+    ),
+]
+
+
+def compare(
+    data_dir: options.DataDir,
+    models: Models = "single_frame:width=0.25,late_fusion:width=0.25,lrcn",
+    output_dir: Annotated[
+        Path, typer.Option("--output", help="Folder for the tables, the page and finished rows.")
+    ] = Path("comparison"),
+    classes: options.Classes = None,
+    frames: options.Frames = None,
+    height: options.Height = None,
+    width: options.Width = None,
+    streams: options.Streams = "rgb",
+    flow_fields: options.FlowFields = None,
+    group_by: options.GroupBy = None,
+    split: Annotated[str, typer.Option(help="group, random or official; several with commas.")] = "group",
+    split_dir: options.SplitDir = None,
+    folds: Annotated[
+        str, typer.Option(help="Number of folds; 'groups' leaves one source out each time.")
+    ] = "5",
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    patience: options.Patience = None,
+    learning_rate: options.LearningRate = None,
+    workers: options.Workers = None,
+    seed: options.Seed = 27,
+) -> None:
+    """Cross-validate several models on the same folds, and write one table.
+
+    A row that is finished is not run again, so the command may be interrupted and repeated.
+    """
+    with quiet():
+        from harkeras.evaluation.comparison import Contestant, markdown_table
+        from harkeras.evaluation.comparison import compare as compare_models
+    contestants = []
+    for each in re.split(r",(?![^()]*\))", models):  # commas, but for those of a tuple
+        name, *texts = each.strip().split(":")
+        contestants.append(Contestant(name, options.read_model_options(texts)))
+    training = options.without_defaults(
+        epochs=epochs, batch_size=batch_size, patience=patience, learning_rate=learning_rate
+    )
+    shape = None
+    if any(each.model != "auto" for each in contestants):
+        training = {"epochs": 30, "batch_size": 8} | training
+        shape = options.clip_shape((frames, height, width), streams, flow_fields)
+    elif (frames, height, width, flow_fields, streams) != (None, None, None, None, "rgb"):
+        raise ValueError("frames, height, width, streams and flow_fields mean nothing to auto alone")
+    rows = compare_models(
+        data_dir,
+        contestants,
+        output_dir=output_dir,
+        classes=options.read_names(classes),
+        input_shape=shape,
+        group_by=group_by,
+        splits=options.read_names(split),
+        folds=options.read_folds(folds),
+        split_dir=split_dir,
+        workers=workers,
+        seed=seed,
+        **training,
+    )
+    print_text(f"\n{markdown_table(rows)}")
+    print_files({name: output_dir / f"comparison.{name}" for name in ("html", "csv", "md")})
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A .keras file.")],
+    data_dir: options.DataDir,
+    clips: Annotated[
+        Literal["held-out", "all"],
+        typer.Option(
+            help="'held-out': those that the model was not trained on, nor their sources, as its file says; "
+            "'all': every clip of a folder that is new to it."
+        ),
+    ] = "held-out",
+    classes: options.Classes = None,
+    cache: options.Cache = None,
+    workers: options.Workers = None,
+) -> None:
+    """Score a saved model on clips it has not seen."""
+    with quiet():
+        from harkeras.evaluation.held_out import evaluate_on_folder
+    evaluation = evaluate_on_folder(
+        model, data_dir, clips=clips, classes=options.read_names(classes), cache=cache, workers=workers
+    )
+    print_text(f"\n{evaluation}")
+
+
+def models() -> None:
+    """List the models, as they are built by default for 4 classes; those of still images come last.
+
+    Multiply-adds are those of one clip or image; many papers call them FLOPs. Builds every model to measure
+    it, which takes some seconds.
+    """
+    with quiet():
+        from harkeras.models import model_table
+    line = "{:<17} {:<14} {:>11} {:>13}  {:<32} {}"
+    print_text(line.format("name", "clip", "parameters", "multiply-adds", "paper", "file in models/"))
+    for row in model_table():
+        shape = "x".join(map(str, row.input_shape))
+        unit, letter = (1e9, "G") if row.multiply_adds >= 1e9 else (1e6, "M")
+        amount = f"{row.multiply_adds / unit:,.1f} {letter}"
+        name, file = row.name, Path(row.file).name
+        print_text(line.format(name, shape, f"{row.parameters:,}", amount, row.paper, file))

@@ -1,0 +1,162 @@
+"""`harkeras demo` and `harkeras train`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from harkeras.cli import options
+from harkeras.cli.terminal import print_files, print_segments, print_text, quiet
+
+if TYPE_CHECKING:
+    from harkeras.workflow import TrainedModel
+
+Model = Annotated[
+    str,
+    typer.Option(
+        help="One of the names that 'harkeras models' lists, or 'auto': it finds what suits the clips, "
+        "on top of a network trained on photographs."
+    ),
+]
+OutputDir = Annotated[Path, typer.Option(help="Folder for the model and its report.")]
+FlowMethod = Annotated[Literal["dis", "farneback", "tvl1"], typer.Option(help="How to compute the flow.")]
+Option = Annotated[
+    list[str] | None,
+    typer.Option(help="An argument of the model's builder, as NAME=VALUE; may be repeated."),
+]
+Split = Annotated[
+    Literal["group", "random", "official"],
+    typer.Option(
+        help="How test clips are chosen: 'group' keeps the clips of one source video together; 'random' does "
+        "not, and overstates the accuracy; 'official' reads the files in --split-dir."
+    ),
+]
+Augment = Annotated[
+    bool, typer.Option("--augment/--no-augment", help="Change the clips a little, at random, each time.")
+]
+
+
+def demo(
+    output_dir: Annotated[Path, typer.Option(help="Folder for all that is written.")] = Path("harkeras_demo"),
+    seed: options.Seed = 27,
+) -> None:
+    """Run the whole job on rendered clips.
+
+    Renders a small data set, trains, scores on people and places that training has not seen, and names the
+    actions of a long video. It takes a few minutes.
+    """
+    with quiet():
+        from harkeras.data.samples import create_sample_dataset, create_sample_video
+        from harkeras.inference.prediction import predict_on_video
+        from harkeras.workflow import train_on_folder
+    clips = create_sample_dataset(output_dir / "clips", seed=seed)
+    trained = train_on_folder(
+        clips, "lrcn", output_dir=output_dir / "model", batch_size=8, epochs=40, seed=seed
+    )
+    print_text(f"\n{trained.evaluation}\n")
+    video, annotated = output_dir / "long_video.mp4", output_dir / "long_video_actions.mp4"
+    truth = create_sample_video(video, seed=seed)
+    table = annotated.with_suffix(".csv")
+    prediction = predict_on_video(video, trained.model, annotated, timeline=table)
+    print_text("\nThe long video, of a person and a place that training has not seen:")
+    print_segments(prediction.segments)
+    print_text("What really happens in it:")
+    print_segments(truth)
+    files = {"the clips": clips, **_files_of(trained)}
+    print_files(files | {"the long video": video, "with its actions": annotated, "as a table": table})
+    print_text("Next, with your own clips in FOLDER/<class>/<clip>.mp4:\n")
+    print_text("  harkeras train FOLDER")
+    print_text("  harkeras predict VIDEO --output actions.mp4")
+
+
+def train(
+    data_dir: options.DataDir,
+    model: Model = "auto",
+    output_dir: OutputDir = Path("saved_models"),
+    classes: options.Classes = None,
+    frames: options.Frames = None,
+    height: options.Height = None,
+    width: options.Width = None,
+    streams: options.Streams = "rgb",
+    flow_fields: options.FlowFields = None,
+    flow_method: FlowMethod = "dis",
+    option: Option = None,
+    group_by: options.GroupBy = None,
+    split: Split = "group",
+    split_dir: options.SplitDir = None,
+    test_size: Annotated[float, typer.Option(help="Share of the clips to test on.")] = 0.25,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    patience: options.Patience = None,
+    learning_rate: options.LearningRate = None,
+    augment: Augment = False,
+    resume: Annotated[Path | None, typer.Option(help="File of the state; training goes on from it.")] = None,
+    cache: options.Cache = None,
+    workers: options.Workers = None,
+    seed: options.Seed = 27,
+) -> None:
+    """Train a model on a folder of clips.
+
+    The model is scored on clips of source videos that it was not trained on, and saved beside its report.
+    Ctrl-C after the first epoch ends the training early; the best model so far is scored and saved. Epochs,
+    batches, patience, learning rate, augmentation and resume are for models that are trained from end to end,
+    not for auto.
+    """
+    with quiet():
+        from harkeras.data.augment import default_augmentation
+        from harkeras.workflow import train_on_folder
+    model_options = options.read_model_options(option or [])
+    trained = train_on_folder(
+        data_dir,
+        model,
+        output_dir=output_dir,
+        classes=options.read_names(classes),
+        input_shape=_input_shape(model, (frames, height, width), streams, flow_fields, model_options),
+        flow_method=flow_method,
+        model_options=model_options,
+        group_by=group_by,
+        split=split,
+        split_dir=split_dir,
+        test_size=test_size,
+        cache=cache,
+        workers=workers,
+        seed=seed,
+        **options.without_defaults(
+            epochs=epochs,
+            batch_size=batch_size,
+            patience=patience,
+            learning_rate=learning_rate,
+            resume=resume,
+            augment=default_augmentation(streams) if augment else None,
+        ),
+    )
+    print_text(f"\n{trained.evaluation}")
+    print_files(_files_of(trained))
+    print_text(f"Next: harkeras predict VIDEO --model {trained.path} --output actions.mp4")
+
+
+def _input_shape(
+    model: str, size: options.Size, streams: str, flow_fields: int | None, model_options: dict[str, Any]
+) -> tuple[int, int, int, int] | None:
+    """Return the shape of a clip; None where auto is to choose, with flow as its option."""
+    if model != "auto":
+        return options.clip_shape(size, streams, flow_fields)
+    if streams not in ("rgb", "rgb+flow") or flow_fields not in (None, 1):
+        raise ValueError(
+            f"streams must be 'rgb', or 'rgb+flow' with 1 field, for auto, got {streams!r} and {flow_fields}"
+        )
+    if size != (None, None, None):
+        return options.clip_shape(size, streams, 1 if streams == "rgb+flow" else None, (16, 224, 224))
+    if streams == "rgb+flow":
+        model_options["flow"] = True
+    return None
+
+
+def _files_of(trained: TrainedModel) -> dict[str, Path]:
+    """Name the files that training wrote; of a model that auto chose there are no curves."""
+    names = ("its report", "loss", "accuracy", "confusions")
+    if trained.history is None:
+        names = ("its report", "confusions")
+    return {"the model": trained.path, **dict(zip(names, trained.report, strict=True))}
