@@ -7,6 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from user_script import name_actions
+
+from harkeras import list_classes
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -22,6 +25,13 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     assert names["FRAMES"] == 4
     assert len(names["prediction"].segments) >= 1
     assert (tmp_path / "data" / "actions.mp4").stat().st_size > 1000
+
+
+def test_a_users_script_runs(tmp_path):
+    actions = name_actions(tmp_path, shape=(4, 64, 64, 3), epochs=1)
+    assert actions
+    assert set(actions) <= {*list_classes(tmp_path / "sample"), "unsure"}
+    assert (tmp_path / "actions.mp4").stat().st_size > 1000
 
 
 @pytest.mark.slow
