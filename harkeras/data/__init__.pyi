@@ -15,13 +15,13 @@ from .split_lists import list_official_splits, split_by_files
 from .splits import split_at_random, split_by_group
 
 __all__ = [
+    "SAMPLE_CLASSES",
     "Annotation",
     "ClipDataset",
     "ClipFolder",
     "Dataset",
     "ImageDataset",
     "LeakageReport",
-    "SAMPLE_CLASSES",
     "Sources",
     "class_weights",
     "create_dataset",

@@ -3,7 +3,14 @@ from .comparison import Contestant, compare, markdown_table
 from .cross_validation import CrossValidation, cross_validate
 from .held_out import evaluate_on_folder
 from .plots import plot_confusion_matrix, plot_metric
-from .probing import MotionReport, early_recognition, grad_cam, motion_report, plot_early_recognition, plot_grad_cam
+from .probing import (
+    MotionReport,
+    early_recognition,
+    grad_cam,
+    motion_report,
+    plot_early_recognition,
+    plot_grad_cam,
+)
 from .scores import Evaluation, evaluate
 
 __all__ = [

@@ -1,4 +1,10 @@
-from .calibration import calibrate, expected_calibration_error, fit_temperature, plot_calibration, tune_threshold
+from .calibration import (
+    calibrate,
+    expected_calibration_error,
+    fit_temperature,
+    plot_calibration,
+    tune_threshold,
+)
 from .fine_tuning import fine_tune
 from .loop import train
 
