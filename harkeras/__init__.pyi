@@ -1,55 +1,34 @@
-from .assets.store import Asset, find_asset, list_assets
-from .data.annotations import Annotation, cut_clips, read_annotations
-from .data.augment import (
-    Add,
-    Augmentation,
-    ElasticDeformation,
-    GaussianBlur,
-    HorizontalFlip,
-    Multiply,
-    Pepper,
-    RandomResizedCrop,
-    Salt,
-    TemporalJitter,
-    TimeCrop,
-    default_augmentation,
-    plot_augmentations,
+from . import assets, data, evaluation, inference, models, pretrained, training, transfer, video
+from .assets import list_assets
+from .data import (
+    Annotation,
+    ClipDataset,
+    Dataset,
+    create_dataset,
+    create_image_dataset,
+    create_sample_dataset,
+    create_sample_video,
+    cut_clips,
+    leakage_report,
+    list_classes,
+    list_videos,
+    plot_clips,
+    read_annotations,
+    split_by_group,
 )
-from .data.batches import ClipDataset
-from .data.datasets import Dataset, median_clip_seconds
-from .data.folders import ClipFolder, list_classes, list_videos, read_folder
-from .data.images import ImageDataset, create_image_dataset, list_image_classes, read_image
-from .data.leakage import LeakageReport, leakage_report
-from .data.loading import create_dataset
-from .data.presentation import class_weights
-from .data.preview import plot_clips
-from .data.samples import SAMPLE_CLASSES, create_sample_dataset, create_sample_video
-from .data.sources import Sources, find_sources, read_groups
-from .data.split_lists import list_official_splits, split_by_files
-from .data.splits import split_at_random, split_by_group
-from .evaluation.comparison import Contestant, compare, plot_comparison
-from .evaluation.cross_validation import CrossValidation, cross_validate
-from .evaluation.plots import plot_confusion_matrix, plot_metric
-from .evaluation.probing import (
-    MotionReport,
+from .evaluation import (
+    compare,
+    cross_validate,
     early_recognition,
+    evaluate,
     grad_cam,
     motion_report,
+    plot_confusion_matrix,
     plot_early_recognition,
-    plot_grad_cam,
+    plot_metric,
 )
-from .evaluation.scores import Evaluation, evaluate
-from .inference.prediction import (
-    ActionPrediction,
-    Segment,
-    VideoPrediction,
-    predict_image,
-    predict_on_video,
-    predict_single_action,
-)
-from .inference.streaming import ActionStream
+from .inference import ActionStream, predict_image, predict_on_video, predict_single_action
 from .models import (
-    count_multiply_adds,
     create_c3d_model,
     create_cnn_lstm_model,
     create_convlstm_model,
@@ -62,7 +41,6 @@ from .models import (
     create_mobilenet_v2_model,
     create_model,
     create_movinet_model,
-    create_movinet_states,
     create_movinet_stream_model,
     create_multiresolution_model,
     create_pose_lstm_model,
@@ -77,88 +55,38 @@ from .models import (
     create_two_stream_model,
     create_vgg16_model,
     create_video_transformer_model,
-    inflate,
     list_models,
+    load_model,
     model_table,
     plot_model_structure,
-    set_batch_norm_momentum,
-    speed_up_groups,
+    read_recipe,
+    save_model,
 )
-from .models.saving import load_model, read_recipe, save_model
-from .pretrained.published import list_pretrained, load_pretrained
-from .pretrained.weights import load_weights
+from .pretrained import list_pretrained, load_pretrained, load_weights
 from .recipe import Recipe
-from .training.calibration import (
-    calibrate,
-    expected_calibration_error,
-    fit_temperature,
-    plot_calibration,
-    tune_threshold,
-)
-from .training.fine_tuning import fine_tune
-from .training.loop import train
-from .transfer.auto import AutoTraining, train_auto
-from .transfer.feature_dataset import FeatureDataset, create_feature_dataset
-from .transfer.features import backbone_features, frame_encoder
-from .transfer.heads import create_head, fit_head
-from .video.flow import flow_extraction, optical_flow, plot_flow
-from .video.reading import Frame, VideoError, VideoInfo, VideoWriter, frames_extraction, iter_frames
-from .video.youtube import DownloadedVideo, DownloadError, download_youtube_videos
-from .workflow import TrainedModel, train_on_folder
+from .training import calibrate, fine_tune, plot_calibration, train, tune_threshold
+from .transfer import train_auto
+from .video import VideoError, VideoWriter, download_youtube_videos, frames_extraction, iter_frames
+from .workflow import train_on_folder
 
 __all__ = [
-    "SAMPLE_CLASSES",
-    "ActionPrediction",
     "ActionStream",
-    "Add",
     "Annotation",
-    "Asset",
-    "Augmentation",
-    "AutoTraining",
     "ClipDataset",
-    "ClipFolder",
-    "Contestant",
-    "CrossValidation",
     "Dataset",
-    "DownloadError",
-    "DownloadedVideo",
-    "ElasticDeformation",
-    "Evaluation",
-    "FeatureDataset",
-    "Frame",
-    "GaussianBlur",
-    "HorizontalFlip",
-    "ImageDataset",
-    "LeakageReport",
-    "MotionReport",
-    "Multiply",
-    "Pepper",
-    "RandomResizedCrop",
     "Recipe",
-    "Salt",
-    "Segment",
-    "Sources",
-    "TemporalJitter",
-    "TimeCrop",
-    "TrainedModel",
     "VideoError",
-    "VideoInfo",
-    "VideoPrediction",
     "VideoWriter",
-    "backbone_features",
+    "assets",
     "calibrate",
-    "class_weights",
     "compare",
-    "count_multiply_adds",
     "create_c3d_model",
     "create_cnn_lstm_model",
     "create_convlstm_model",
     "create_dataset",
     "create_densenet121_model",
     "create_early_fusion_model",
-    "create_feature_dataset",
     "create_googlenet_model",
-    "create_head",
     "create_i3d_model",
     "create_image_dataset",
     "create_late_fusion_model",
@@ -166,7 +94,6 @@ __all__ = [
     "create_mobilenet_v2_model",
     "create_model",
     "create_movinet_model",
-    "create_movinet_states",
     "create_movinet_stream_model",
     "create_multiresolution_model",
     "create_pose_lstm_model",
@@ -185,63 +112,47 @@ __all__ = [
     "create_video_transformer_model",
     "cross_validate",
     "cut_clips",
-    "default_augmentation",
+    "data",
     "download_youtube_videos",
     "early_recognition",
     "evaluate",
-    "expected_calibration_error",
-    "find_asset",
-    "find_sources",
+    "evaluation",
     "fine_tune",
-    "fit_head",
-    "fit_temperature",
-    "flow_extraction",
-    "frame_encoder",
     "frames_extraction",
     "grad_cam",
-    "inflate",
+    "inference",
     "iter_frames",
     "leakage_report",
     "list_assets",
     "list_classes",
-    "list_image_classes",
     "list_models",
-    "list_official_splits",
     "list_pretrained",
     "list_videos",
     "load_model",
     "load_pretrained",
     "load_weights",
-    "median_clip_seconds",
     "model_table",
+    "models",
     "motion_report",
-    "optical_flow",
-    "plot_augmentations",
     "plot_calibration",
     "plot_clips",
-    "plot_comparison",
     "plot_confusion_matrix",
     "plot_early_recognition",
-    "plot_flow",
-    "plot_grad_cam",
     "plot_metric",
     "plot_model_structure",
     "predict_image",
     "predict_on_video",
     "predict_single_action",
+    "pretrained",
     "read_annotations",
-    "read_folder",
-    "read_groups",
-    "read_image",
     "read_recipe",
     "save_model",
-    "set_batch_norm_momentum",
-    "speed_up_groups",
-    "split_at_random",
-    "split_by_files",
     "split_by_group",
     "train",
     "train_auto",
     "train_on_folder",
+    "training",
+    "transfer",
     "tune_threshold",
+    "video",
 ]

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harkeras import Annotation, VideoInfo, read_annotations
+from harkeras import Annotation, read_annotations
 from harkeras.data._annotation_formats import VideoFolder, find_format, to_label, to_seconds
 from harkeras.data._clip_index import ClipIndex, class_of
+from harkeras.video import VideoInfo
 
 
 @pytest.fixture

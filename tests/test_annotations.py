@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harkeras import Annotation, VideoInfo, cut_clips, iter_frames, list_videos, read_annotations, read_groups
+from harkeras import Annotation, cut_clips, iter_frames, list_videos, read_annotations
+from harkeras.data import read_groups
+from harkeras.video import VideoInfo
 from harkeras.video.youtube import DownloadedVideo, DownloadError
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harkeras import VideoInfo, cli, create_sample_video, list_models
+from harkeras import cli, create_sample_video, list_models
+from harkeras.video import VideoInfo
 
 COMMANDS = ("demo", "train", "evaluate", "predict", "download", "cut", "compare", "models")
 

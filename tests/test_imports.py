@@ -1,87 +1,54 @@
-"""The import rule: a module imports only from lower levels."""
+"""The rooms import one way (the contracts of pyproject.toml), load lazily, and list what is public."""
 
 import ast
 import subprocess
 import sys
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+from importlinter.cli import lint_imports
 
 import harkeras
 
 PACKAGE = Path(harkeras.__file__).parent
-# The rooms, in the order in which a clip walks through them; those of one line do not know each other.
-ROOMS = [
-    ["base"],
-    ["recipe", "assets"],
-    ["video"],
-    ["data"],
-    ["models"],
-    ["pretrained", "training"],
-    ["inference"],
-    ["transfer"],
-    ["evaluation"],
-    ["workflow"],
-    ["cli"],
-    ["__main__"],
-]
-FLOOR_OF = {room: floor for floor, rooms in enumerate(ROOMS) for room in rooms}
-HEAVY = ("tensorflow", "keras", "cv2", "av", "numpy", "matplotlib", "sklearn", "scipy")
-# What a module is called "harkeras.x.y"; the package itself imports lazily and is checked by running it.
-MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+HEAVY = {"tensorflow", "keras", "cv2", "av", "numpy", "matplotlib", "sklearn", "scipy"}
+# Rooms that load a public name when it is first used; `models` registers all builders instead.
+LAZY = [room for name in harkeras.__all__ if hasattr(room := getattr(harkeras, name), "__path__")]
+LAZY.remove(harkeras.models)
 
 
-def dotted(path):
-    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+def test_contracts_of_pyproject():
+    assert lint_imports(str(PACKAGE.parent / "pyproject.toml"), no_cache=True, no_logo=True) == 0
 
 
 def imports_of(path):
-    """The modules of harkeras that a file imports anywhere, with dots, and the names that it takes from "
-    "them."""
-    found = {}
+    """The names of harkeras that a file imports anywhere, as (module, name)."""
     for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            found |= {name.name: [] for name in node.names if name.name.split(".")[0] == "harkeras"}
-        elif isinstance(node, ast.ImportFrom):
+        if isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path}: imports are absolute"
-            if node.module.split(".")[0] != "harkeras":
-                continue
-            for name in node.names:
-                # `from harkeras.video import flow` imports the module harkeras.video.flow.
-                whole = f"{node.module}.{name.name}"
-                if whole in map(dotted, MODULES):
-                    found.setdefault(whole, [])
-                else:
-                    found.setdefault(node.module, []).append(name.name)
-    return found
+            if node.module.split(".")[0] == "harkeras":
+                yield from ((node.module, alias.name) for alias in node.names)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=dotted)
-def test_a_room_imports_only_from_rooms_before_it(path):
-    room = dotted(path).split(".")[1]
-    assert room in FLOOR_OF, f"give {room} a floor"
-    for module, names in imports_of(path).items():
-        assert module != "harkeras", f"{path}: import from the module, not from the package"
-        other, *inside = module.split(".")[1:]
-        assert other == room or FLOOR_OF[other] < FLOOR_OF[room], f"{dotted(path)} imports {module}"
-        hidden = [name for name in (*inside, *names) if name.startswith("_")]
-        assert other == room or not hidden, f"{dotted(path)} imports {hidden} of {module}"
+@pytest.mark.parametrize(
+    "path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
+def test_names_come_from_their_module_and_underscored_ones_stay_in_the_room(path):
+    doors = ["harkeras", *(room.__name__ for room in LAZY)]
+    room = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts[:2])
+    for module, name in imports_of(path):
+        is_module = (PACKAGE.parent / module.replace(".", "/") / f"{name}.py").exists()
+        assert is_module or module not in doors, f"import {name} from its module, not from {module}"
+        assert not name.startswith("_") or f"{module}.".startswith(f"{room}."), (
+            f"{module}.{name} is underscored"
+        )
 
 
-def test_no_circles():
-    below = {dotted(path): {name for name in imports_of(path)} for path in MODULES}
-    TopologicalSorter(below).prepare()  # CycleError names one
-
-
-SHARED_BY_FAMILIES = {"registry", "blocks", "backbones", "_sports1m", "_movinet_blocks"}
-
-
-@pytest.mark.parametrize("path", sorted((PACKAGE / "models").glob("[a-z]*.py")), ids=dotted)
+@pytest.mark.parametrize("path", sorted((PACKAGE / "models").glob("[a-z]*.py")), ids=lambda path: path.stem)
 def test_a_model_imports_only_what_families_share(path):
     if "@register(" in path.read_text() and path.stem != "multiresolution":  # which is three fusions
-        assert imports_of(path).keys() <= {f"harkeras.models.{name}" for name in SHARED_BY_FAMILIES}
+        shared = {"registry", "blocks", "backbones", "_sports1m", "_movinet_blocks"}
+        assert {module for module, _ in imports_of(path)} <= {f"harkeras.models.{name}" for name in shared}
 
 
 def loaded_by(statement):
@@ -93,19 +60,18 @@ def loaded_by(statement):
     return set(run.stdout.split())
 
 
-def test_importing_the_package_is_instant():
-    assert not loaded_by("import harkeras") & set(HEAVY)
+def test_importing_the_package_and_its_rooms_is_instant():
+    rooms = ", ".join(room.__name__ for room in LAZY)
+    assert not loaded_by(f"import harkeras, {rooms}\nassert harkeras.data.__all__") & HEAVY
 
 
 def test_data_sets_do_not_need_tensorflow():
-    assert not loaded_by("import harkeras.data.datasets, harkeras.data.splits") & {
-        "tensorflow",
-        "keras",
-        "matplotlib",
-    }
+    loaded = loaded_by("from harkeras.data import create_dataset, split_by_group")
+    assert not loaded & {"tensorflow", "keras", "matplotlib"}
 
 
-@pytest.mark.parametrize("name", harkeras.__all__)
-def test_public_names_exist_and_are_documented(name):
-    assert getattr(harkeras, name) is not None
-    assert name == name.upper() or getattr(harkeras, name).__doc__
+@pytest.mark.parametrize("module", [harkeras, harkeras.models, *LAZY], ids=lambda module: module.__name__)
+def test_public_names_exist_and_are_documented(module):
+    assert len(module.__all__) == len(set(module.__all__))
+    for name in module.__all__:
+        assert name == name.upper() or getattr(module, name).__doc__, name

@@ -12,11 +12,10 @@ from harkeras import (
     create_dataset,
     create_single_frame_model,
     evaluate,
-    read_groups,
     split_by_group,
     train,
 )
-from harkeras.data import samples
+from harkeras.data import read_groups, samples
 from harkeras.data._figures import ANGLES, JOINTS, forward_kinematics
 from harkeras.data.samples import SAMPLE_CLASSES, create_sample_dataset, create_sample_video
 from harkeras.video.reading import VideoInfo, iter_frames

@@ -51,7 +51,7 @@ def create_dataset(
         height: Height of a frame in pixels.
         width: Width of a frame in pixels.
         streams: "rgb" for the frames, "gray" for them without color, "flow" for their optical flow,
-            "rgb+flow" for both, see `harkeras.flow_extraction`.
+            "rgb+flow" for both, see `harkeras.video.flow_extraction`.
         flow_fields: Fields of flow L per frame; without meaning for "rgb".
         flow_method: "dis", "farneback", or "tvl1", which needs opencv-contrib-python; without meaning for
             "rgb".

@@ -29,6 +29,7 @@ from harkeras.models.pose_lstm import create_pose_lstm_model
 from harkeras.models.r2plus1d import create_r2plus1d_model, create_r3d_model
 from harkeras.models.registry import check_options, create_model, describe_unknown, list_models
 from harkeras.models.resnet3d import create_resnet3d_model, create_resnext3d_model
+from harkeras.models.saving import load_model, read_recipe, save_model
 from harkeras.models.single_frame import create_single_frame_model
 from harkeras.models.structure import plot_model_structure
 from harkeras.models.table import count_multiply_adds, model_table
@@ -68,8 +69,11 @@ __all__ = [
     "describe_unknown",
     "inflate",
     "list_models",
+    "load_model",
     "model_table",
     "plot_model_structure",
+    "read_recipe",
+    "save_model",
     "set_batch_norm_momentum",
     "speed_up_groups",
 ]

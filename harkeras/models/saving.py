@@ -14,7 +14,7 @@ import numpy as np
 
 import harkeras.data.augment  # noqa: F401  registers the layers that a saved model may hold
 from harkeras.base.files import naming, partial_name, publish, resolve_target
-from harkeras.models import speed_up_groups
+from harkeras.models.blocks import speed_up_groups
 from harkeras.recipe import Recipe
 
 _MEMBER = "recipe.json"

@@ -40,7 +40,7 @@ def load_weights(
         model: A model of this package, built as the source's is: `create_i3d_model`, `create_c3d_model`,
             `create_resnet3d_model`, `create_resnext3d_model`, `create_r2plus1d_model`, `create_r3d_model`,
             `create_movinet_model`, or `create_googlenet_model(..., batch_norm=True)`.
-        path: The file, see `harkeras.find_asset`: a TensorFlow checkpoint, a state dict of PyTorch, or
+        path: The file, see `harkeras.assets.find_asset`: a TensorFlow checkpoint, a state dict of PyTorch, or
             `.safetensors`.
         source: Whose weights these are, one of `SOURCES`; told from the names and shapes by default, where
             they can tell. They cannot for C3D ("c3d" if learnt in Caffe, "c3d_pytorch") and 3D-ResNet

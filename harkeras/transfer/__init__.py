@@ -1,1 +1,5 @@
 """Frozen backbones: features, heads, and `auto`, which chooses among them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

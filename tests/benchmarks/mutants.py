@@ -146,13 +146,12 @@ def read_in_every_way(path, model, folder):
     from harkeras import (
         Annotation,
         VideoError,
-        VideoInfo,
         cut_clips,
         frames_extraction,
         iter_frames,
         predict_on_video,
     )
-    from harkeras.video.flow import flow_extraction
+    from harkeras.video import VideoInfo, flow_extraction
 
     done, faults, values = {}, [], {}
 

@@ -1,0 +1,34 @@
+from ._comparison_page import plot_comparison
+from .comparison import Contestant, compare, markdown_table
+from .cross_validation import CrossValidation, cross_validate
+from .held_out import evaluate_on_folder
+from .plots import plot_confusion_matrix, plot_metric
+from .probing import (
+    MotionReport,
+    early_recognition,
+    grad_cam,
+    motion_report,
+    plot_early_recognition,
+    plot_grad_cam,
+)
+from .scores import Evaluation, evaluate
+
+__all__ = [
+    "Contestant",
+    "CrossValidation",
+    "Evaluation",
+    "MotionReport",
+    "compare",
+    "cross_validate",
+    "early_recognition",
+    "evaluate",
+    "evaluate_on_folder",
+    "grad_cam",
+    "markdown_table",
+    "motion_report",
+    "plot_comparison",
+    "plot_confusion_matrix",
+    "plot_early_recognition",
+    "plot_grad_cam",
+    "plot_metric",
+]

@@ -1,0 +1,22 @@
+from .decoding import VideoError
+from .drawing import class_colour
+from .flow import flow_extraction, flow_to_rgb, optical_flow, plot_flow
+from .reading import Frame, VideoInfo, VideoWriter, frames_extraction, iter_frames
+from .youtube import DownloadedVideo, DownloadError, download_youtube_videos
+
+__all__ = [
+    "DownloadError",
+    "DownloadedVideo",
+    "Frame",
+    "VideoError",
+    "VideoInfo",
+    "VideoWriter",
+    "class_colour",
+    "download_youtube_videos",
+    "flow_extraction",
+    "flow_to_rgb",
+    "frames_extraction",
+    "iter_frames",
+    "optical_flow",
+    "plot_flow",
+]
