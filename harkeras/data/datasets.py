@@ -9,9 +9,7 @@ import copy
 import math
 import os
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -19,6 +17,7 @@ import numpy as np
 from joblib import cpu_count
 from tqdm.auto import tqdm
 
+from harkeras.base.workers import in_order
 from harkeras.data._clip_cache import through_cache
 from harkeras.data.folders import ClipFolder, list_classes, list_videos, read_folder
 from harkeras.data.sources import Sources, find_sources, join_copies, warn_if_unknown
@@ -283,7 +282,7 @@ def median_clip_seconds(video_paths: Sequence[str | os.PathLike]) -> float:
     """
     if not len(video_paths):
         raise ValueError("video_paths must name at least one clip, got none")
-    infos = in_order(VideoInfo.read, video_paths, cpu_count())
+    infos = in_order(VideoInfo.read, video_paths)
     return float(np.median([info.duration_seconds - info.frame_seconds[0] for info in infos]))
 
 
@@ -409,21 +408,6 @@ class _Reader:
             if self.strict:
                 raise
             return str(error)
-
-
-def in_order(read: Callable, paths: Sequence[Path], workers: int) -> Iterator:
-    """Yield `read(path)` of each path in order, in parallel, and only a few ahead: they take memory."""
-    # Threads, because decoding and resizing release the interpreter's lock.
-    pool, ahead = ThreadPoolExecutor(workers), deque()
-    try:
-        for path in paths:
-            ahead.append(pool.submit(read, path))
-            if len(ahead) > 4 * workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _check_memory(shape: tuple[int, ...]) -> None:
