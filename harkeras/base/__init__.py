@@ -1,1 +1,1 @@
-"""What several rooms build on: files written whole, text, Keras's state, settings as JSON."""
+"""What several rooms build on: files written whole, ordered threads, text, Keras's state, settings."""

@@ -25,7 +25,7 @@ from harkeras.data._annotation_formats import (
     to_label,
     to_seconds,
 )
-from harkeras.data._annotation_tables import Options, each_row, end_of, read_info
+from harkeras.data._annotation_tables import each_row, end_of, read_info
 from harkeras.video.reading import VideoInfo
 
 
@@ -38,7 +38,7 @@ class _Mark(NamedTuple):
     source: str
 
 
-def read_vott(path: Path, videos: VideoFolder, options: Options) -> Iterator[Annotation | str]:
+def read_vott(path: Path, videos: VideoFolder, *, end_tag: str) -> Iterator[Annotation | str]:
     """Read an export of VoTT 2: a tag on a frame opens a range, `end_tag` on a later frame closes it.
 
     The frame that closes a range is not part of it. A frame may close one range and open the next.
@@ -58,7 +58,7 @@ def read_vott(path: Path, videos: VideoFolder, options: Options) -> Iterator[Ann
         except ValueError as error:
             yield f"{of_video[0].source}: {error}"
         else:
-            yield from _pair(of_video, video, options.end_tag)
+            yield from _pair(of_video, video, end_tag)
 
 
 def _vott_json(path: Path) -> Iterator[_Mark | str]:
@@ -116,7 +116,7 @@ def _pair(marks: list[_Mark], video: Path | str, end_tag: str) -> Iterator[Annot
         yield f"{mark.source}: {label} is never closed by {end_tag!r}"
 
 
-def read_activitynet(path: Path, videos: VideoFolder, _options: Options) -> Iterator[Annotation | str]:
+def read_activitynet(path: Path, videos: VideoFolder) -> Iterator[Annotation | str]:
     """Read ActivityNet's JSON: `database`, by id of the video, with its `annotations`, `segment` and `label`.
 
     A video is a file `v_<id>` or `<id>`; where there is none, its `url` on the web is taken.
@@ -141,12 +141,12 @@ def read_activitynet(path: Path, videos: VideoFolder, _options: Options) -> Iter
                 yield f"{source}: not a segment [start, end] with its label: {error}"
 
 
-def read_label_studio(path: Path, videos: VideoFolder, options: Options) -> Iterator[Annotation | str]:
+def read_label_studio(path: Path, videos: VideoFolder, *, fps: float | None) -> Iterator[Annotation | str]:
     """Read Label Studio's JSON: ranges of frames of `TimelineLabels`, or of seconds of `Labels` on the sound.
 
     Frames count from 1 and the last one is part of the range. They are frames of the rate that the labeling
-    interface has as `frameRate`, which the export does not say: the task's `fps`, else `options.fps`, else
-    the rate of the video.
+    interface has as `frameRate`, which the export does not say: the task's `fps`, else `fps`, else that of
+    the video.
     """
     info_of = cache(read_info)
     for task in read_json(path):
@@ -160,12 +160,11 @@ def read_label_studio(path: Path, videos: VideoFolder, options: Options) -> Iter
             continue
         for result in results:
             try:
-                value = result["value"]
-                fps = task["data"].get("fps", options.fps) if "ranges" in value else None
-                if "ranges" in value and fps is None:
-                    fps = info_of(video).fps
+                value, rate = result["value"], task["data"].get("fps", fps)
+                if "ranges" in value and rate is None:
+                    rate = info_of(video).fps
                 for label in value.get("timelinelabels", value.get("labels", ())):
-                    for start, end in _label_studio_ranges(value, fps):
+                    for start, end in _label_studio_ranges(value, rate):
                         yield Annotation(video, start, end, to_label(label), source=source)
             except (KeyError, TypeError, AttributeError, ValueError) as error:
                 yield f"{source}: {error}"
@@ -194,7 +193,7 @@ def _label_studio_ranges(value: dict, fps: float | None) -> Iterator[tuple[float
         yield (to_seconds(frames["start"], "start") - 1) / fps, to_seconds(frames["end"], "end") / fps
 
 
-def read_cvat(path: Path, videos: VideoFolder, options: Options) -> Iterator[Annotation | str]:
+def read_cvat(path: Path, videos: VideoFolder, *, fps: float | None) -> Iterator[Annotation | str]:
     """Read CVAT's "CVAT for video 1.1": a track is an action for as long as it is not outside the picture.
 
     Frames are those of the video, from 0, also where the task has left some out.
@@ -216,11 +215,8 @@ def read_cvat(path: Path, videos: VideoFolder, options: Options) -> Iterator[Ann
         try:
             label = to_label(track.get("label"))
             for frames in _visible(track, step):
-                seconds = [
-                    frame / options.fps if options.fps else _appears(frame, info_of(video))
-                    for frame in frames
-                ]
-                yield Annotation(video, *seconds, label, source=source)
+                start, end = (frame / fps if fps else _appears(frame, info_of(video)) for frame in frames)
+                yield Annotation(video, start, end, label, source=source)
         except (KeyError, TypeError, ValueError) as error:
             yield f"{source}: {error}"
 
@@ -244,11 +240,3 @@ def _appears(frame: int, info: VideoInfo) -> float:
     if frame < 0:
         raise ValueError(f"frames count from 0, got {frame}")
     return float(info.frame_seconds[frame]) if frame < info.frame_count else end_of(info)
-
-
-EXPORTS = {
-    "vott": read_vott,
-    "activitynet": read_activitynet,
-    "label_studio": read_label_studio,
-    "cvat": read_cvat,
-}

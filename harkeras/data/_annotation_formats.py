@@ -19,7 +19,7 @@ from xml.etree import ElementTree
 
 from harkeras.base.text import printable
 
-SUPPORTED = (
+_SUPPORTED = (
     "a table with the columns video, start_seconds, end_seconds, label; Create ML (CSV, JSON); Kinetics CSV; "
     "VoTT (JSON, CSV); Label Studio JSON; ActivityNet JSON; CVAT for video 1.1 (XML); and GMDCSA-24"
 )
@@ -65,6 +65,11 @@ class Annotation(NamedTuple):
         video = str(self.video)
         return video if is_web(video) else Path(video).resolve().as_posix()
 
+    @property
+    def range_key(self) -> tuple[float, float, str]:
+        """What tells one range of a video from another."""
+        return float(self.start_seconds), float(self.end_seconds), self.label
+
 
 class VideoFolder:
     """Finds videos by the names that a file gives them, also below the folder if `search` is set."""
@@ -73,13 +78,12 @@ class VideoFolder:
         self.folder, self.search = folder, search
 
     @cached_property
-    def _files(self) -> dict[str, list[Path]]:
-        """Files by name and, without their suffixes, by stem."""
+    def _by_stem(self) -> dict[str, list[Path]]:
+        """Files by their names without suffix."""
         files = defaultdict(list)
         for path in sorted(self.folder.rglob("*") if self.search else self.folder.iterdir()):
             if path.is_file():
-                files[path.name].append(path)
-                files[f"{path.stem}/"].append(path)  # no file is called so
+                files[path.stem].append(path)
         return files
 
     def find(self, name: str) -> Path | str:
@@ -100,7 +104,7 @@ class VideoFolder:
         except OSError as error:  # a part that is too long for the disk
             raise ValueError(f"{shown(name)} cannot be the name of a video: {error.strerror}") from error
         parts = PurePath(name).parts
-        files = self._files[parts[-1]] if self.search and parts else []
+        files = self._by_stem.get(PurePath(name).stem, ()) if self.search else ()
         files = [path for path in files if path.parts[-len(parts) :] == parts]
         if len(files) > 1:
             raise ValueError(f"{name} may be one of {len(files)} videos: {files[0]}, {files[1]}, ...")
@@ -120,8 +124,8 @@ class VideoFolder:
     def find_stem(self, *stems: str) -> Path | None:
         """Return the one file that is called so but for its suffix, by the first name that there is."""
         for stem in stems:
-            if len(self._files.get(f"{stem}/", ())) == 1:
-                return self._files[f"{stem}/"][0]
+            if len(self._by_stem.get(stem, ())) == 1:
+                return self._by_stem[stem][0]
         return None
 
 
@@ -131,8 +135,13 @@ def find_format(path: Path, wanted: str) -> str:
     Raises:
         ValueError: If it is not what is wanted, or of no format that can be read.
     """
-    kinds = {"{": _json_format, "[": _json_format, "<": _xml_format}
-    kind = kinds.get(first_letter(path), _table_format)(path, wanted)
+    first = first_letter(path)
+    if first in ("{", "["):
+        kind = _json_format(path)
+    elif first == "<":
+        kind = _xml_format(path)
+    else:
+        kind = _table_format(path, wanted)
     if wanted not in ("auto", kind):
         raise ValueError(f"it must be of the format {wanted!r}, and looks like {kind!r}")
     return kind
@@ -144,34 +153,33 @@ def first_letter(path: Path) -> str:
         return file.read(2000).lstrip()[:1]
 
 
-def _json_format(path: Path, _wanted: str) -> str:
+def _unknown(problem: str) -> ValueError:
+    return ValueError(f"{problem}; read are {_SUPPORTED}")
+
+
+def _json_format(path: Path) -> str:
     data = read_json(path)
     if isinstance(data, dict):
         for key, kind in (("assets", "vott"), ("database", "activitynet")):
             if isinstance(data.get(key), dict):
                 return kind
-        raise ValueError(
-            f"JSON with the keys {shown(', '.join(data))} is of no known tool; read are {SUPPORTED}"
-        )
+        raise _unknown(f"JSON with the keys {shown(', '.join(data))} is of no known tool")
     first = data[0] if data and isinstance(data[0], dict) else {}
     if "data" in first:
         return "label_studio"
     if match_columns("csv", [str(key).lower() for key in first]) is not None:
         return "csv"
-    raise ValueError(f"this list in JSON is of no known tool; read are {SUPPORTED}")
+    raise _unknown("this list in JSON is of no known tool")
 
 
-def _xml_format(path: Path, _wanted: str) -> str:
+def _xml_format(path: Path) -> str:
     try:
-        for _, element in ElementTree.iterparse(path, events=("start",)):
-            if element.tag == "annotations":
-                return "cvat"
-            raise ValueError(
-                f"XML that begins with <{shown(element.tag)}> is of no known tool; read are {SUPPORTED}"
-            )
+        _, root = next(ElementTree.iterparse(path, events=("start",)))
     except ElementTree.ParseError as error:
         raise ValueError(f"it is no whole XML: {error}") from error
-    raise ValueError("it is no whole XML")
+    if root.tag != "annotations":
+        raise _unknown(f"XML that begins with <{shown(root.tag)}> is of no known tool")
+    return "cvat"
 
 
 def _table_format(path: Path, wanted: str) -> str:
@@ -185,13 +193,13 @@ def _table_format(path: Path, wanted: str) -> str:
     known = {name: ", ".join(names[0] for names in columns) for name, columns in COLUMNS.items()}
     if wanted in known:
         raise ValueError(f"the columns must be {known[wanted]} ({wanted}); got {shown(', '.join(header))}")
-    raise ValueError(f"the columns {shown(', '.join(header))} are of no known table; read are {SUPPORTED}")
+    raise _unknown(f"the columns {shown(', '.join(header))} are of no known table")
 
 
 def match_columns(kind: str, header: list[str]) -> dict[str, str] | None:
     """Return what the header calls each column of a kind of table; None if one is missing."""
-    found = {names[0]: next((name for name in names if name in header), None) for names in COLUMNS[kind]}
-    return None if None in found.values() else found
+    columns = {names[0]: next((name for name in names if name in header), None) for names in COLUMNS[kind]}
+    return None if None in columns.values() else columns
 
 
 def delimiter_of(path: Path) -> str:

@@ -6,7 +6,6 @@ import csv
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from harkeras.base.text import from_cell
 from harkeras.data._annotation_formats import (
@@ -24,19 +23,7 @@ from harkeras.video.reading import VideoError, VideoInfo
 _RANGE = re.compile(r"(\d+\.?\d*|\.\d+)(?:\s*to\s*|\s+)(\d+\.?\d*|\.\d+)")
 
 
-class Options(NamedTuple):
-    """What a file does not say.
-
-    Attributes:
-        end_tag: VoTT's tag that closes ranges.
-        fps: Frames per second that numbers of frames count at; None for the video's own.
-    """
-
-    end_tag: str = "dummy"
-    fps: float | None = None
-
-
-def read_plain(path: Path, videos: VideoFolder, _options: Options) -> Iterator[Annotation | str]:
+def read_plain(path: Path, videos: VideoFolder) -> Iterator[Annotation | str]:
     """Read `video, start_seconds, end_seconds, label` and, if there, `person`; Create ML's names also do."""
 
     def read_row(source, row):
@@ -52,7 +39,7 @@ def _text(cell: object) -> str:
     return from_cell(cell) if isinstance(cell, str) else ""
 
 
-def read_kinetics(path: Path, videos: VideoFolder, _options: Options) -> Iterator[Annotation | str]:
+def read_kinetics(path: Path, videos: VideoFolder) -> Iterator[Annotation | str]:
     """Read `label, youtube_id, time_start, time_end`; a file named after the id saves the download.
 
     That file is the whole video, or, as CVDF gives them, the range alone: `ID_000010_000020.mp4`.
@@ -74,7 +61,7 @@ def read_kinetics(path: Path, videos: VideoFolder, _options: Options) -> Iterato
     return each_row(path, read_row)
 
 
-def read_gmdcsa(path: Path, videos: VideoFolder, _options: Options) -> Iterator[Annotation | str]:
+def read_gmdcsa(path: Path, videos: VideoFolder) -> Iterator[Annotation | str]:
     """Read a table `Subject 1/Fall.csv`, whose videos are `Subject 1/Fall/01.mp4` and so on.
 
     The cell `Falling (SW)[3.4 to 6]; Sitting[0 to 1; 2 to 3.4]` holds three ranges. What stands in
@@ -111,27 +98,29 @@ def read_gmdcsa(path: Path, videos: VideoFolder, _options: Options) -> Iterator[
 def each_row(path: Path, read_row: Callable[[str, dict], Iterator]) -> Iterator:
     """Yield what `read_row` makes of each row, and the ValueError of a row as a sentence."""
     name = "/".join(path.absolute().parts[-2:])
-    for number, row in _rows(path):
+    rows = _json_rows(path) if first_letter(path) == "[" else _csv_rows(path)
+    for number, row in rows:
         source = f"{name} row {number}"
-        try:
-            if isinstance(row, csv.Error):
-                raise ValueError(str(row))
-            if any(row.values()):
+        if isinstance(row, str):
+            yield f"{source}: {row}"
+        elif any(row.values()):
+            try:
                 yield from read_row(source, row)
-        except ValueError as error:
-            yield f"{source}: {error}"
+            except ValueError as error:
+                yield f"{source}: {error}"
 
 
-def _rows(path: Path) -> Iterator[tuple[int, dict | csv.Error]]:
-    """Yield the number of each row with its cells by column, in lower case, or with what is wrong with it."""
-    if first_letter(path) == "[":
-        for number, entry in enumerate(read_json(path), start=1):
-            known = isinstance(entry, dict)
-            yield (
-                number,
-                {key.lower(): cell for key, cell in entry.items()} if known else csv.Error("no object"),
-            )
-        return
+def _json_rows(path: Path) -> Iterator[tuple[int, dict | str]]:
+    """Yield the number of each entry with its cells by column, in lower case, or with what is wrong."""
+    for number, entry in enumerate(read_json(path), start=1):
+        if isinstance(entry, dict):
+            yield number, {key.lower(): cell for key, cell in entry.items()}
+        else:
+            yield number, "no object"
+
+
+def _csv_rows(path: Path) -> Iterator[tuple[int, dict | str]]:
+    """Yield the line of each row with its cells by column, in lower case, or with what is wrong."""
     delimiter = delimiter_of(path)
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, skipinitialspace=True, restval="", delimiter=delimiter)
@@ -142,7 +131,7 @@ def _rows(path: Path) -> Iterator[tuple[int, dict | csv.Error]]:
             except StopIteration:
                 return
             except csv.Error as error:  # a cell beyond all measure; the next row may be sound
-                yield reader.line_num + 1, error
+                yield reader.line_num + 1, str(error)
                 continue
             for column, cell in row.items():
                 if column is not None:
@@ -169,6 +158,3 @@ def read_info(video: Path | str) -> VideoInfo:
 def end_of(info: VideoInfo) -> float:
     """Return when the last frame goes, on the clock that time ranges count on."""
     return float(info.frame_seconds[-1]) + 1 / info.fps
-
-
-TABLES = {"csv": read_plain, "gmdcsa": read_gmdcsa, "kinetics": read_kinetics}

@@ -11,14 +11,26 @@ import weakref
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from harkeras.base.files import locked, write_text
 from harkeras.base.text import from_cell, to_cell
 from harkeras.data._annotation_formats import Annotation
 
 INDEX_NAME = "clips.csv"
-_FIELDS = ("clip", "video", "start_seconds", "end_seconds", "label", "person", "group_by")
-_GROUPS = {"video": lambda row: row["video"], "person": lambda row: row["person"]}
+_CLIP = re.compile(r"_g(\d+)_c(\d+)\.mp4$")
+
+
+class _Row(NamedTuple):
+    """A row of the file: a clip, its range, and what clips of one group share, "video" or "person"."""
+
+    clip: str
+    video: str
+    start_seconds: float
+    end_seconds: float
+    label: str
+    person: str
+    group_by: str
 
 
 def class_of(label: str) -> str:
@@ -40,10 +52,6 @@ def _claim(label_of: dict[str, str], label: str) -> None:
             f"labels must differ in letters or digits, not in case alone: {other!r} and {label!r} would be "
             f"one class, {class_of(label)}; call one of them something else"
         )
-
-
-def _range_key(annotation: Annotation) -> tuple[float, float, str]:
-    return float(annotation.start_seconds), float(annotation.end_seconds), annotation.label
 
 
 class ClipIndex:
@@ -76,43 +84,41 @@ class ClipIndex:
 
     def has(self, annotation: Annotation) -> bool:
         """Tell whether the clip of a range is finished."""
-        row = self._rows[annotation.video_key].get(_range_key(annotation))
-        return row is not None and (self.folder / row["clip"]).is_file()
+        row = self._rows[annotation.video_key].get(annotation.range_key)
+        return row is not None and (self.folder / row.clip).is_file()
 
     def path(self, annotation: Annotation) -> Path:
         """Return the clip of a range; where there is none yet, choose its name and write it down."""
-        video, key = annotation.video_key, _range_key(annotation)
+        video, key = annotation.video_key, annotation.range_key
         if key not in self._rows[video]:
             with locked(self._file):
                 self._refresh()
                 if key not in self._rows[video]:  # else another process has just done so
                     self._add(annotation)
-        return self.folder / self._rows[video][key]["clip"]
+        return self.folder / self._rows[video][key].clip
 
     def forget(self, annotation: Annotation) -> None:
         """Take back the name of a clip that could not be written."""
         with locked(self._file):
             self._refresh()
-            if self._rows[annotation.video_key].pop(_range_key(annotation), None) is not None:
+            if self._rows[annotation.video_key].pop(annotation.range_key, None) is not None:
                 self._save()
                 self._clear()  # its group and number are free again
                 self._refresh()
 
     def others(self, video: str, annotations: list[Annotation]) -> list[str]:
         """Return the clips of a video that belong to none of these ranges."""
-        wanted = {_range_key(annotation) for annotation in annotations}
-        clips = [row["clip"] for key, row in self._rows[video].items() if key not in wanted]
+        wanted = {annotation.range_key for annotation in annotations}
+        clips = [row.clip for key, row in self._rows[video].items() if key not in wanted]
         return [clip for clip in clips if (self.folder / clip).is_file()]
 
     def _add(self, annotation: Annotation) -> None:
-        start, end, label = _range_key(annotation)
-        _claim(self._label_of, label)
-        row = {"video": annotation.video_key, "start_seconds": repr(start), "end_seconds": repr(end)}
-        row |= {"label": label, "person": annotation.person, "group_by": self.group_by}
-        group = self._groups.get(_GROUPS[self.group_by](row), self._last_group + 1)
-        name = class_of(label)
+        _claim(self._label_of, annotation.label)
+        row = _Row("", annotation.video_key, *annotation.range_key, annotation.person, self.group_by)
+        group = self._groups.get(self._source(row), self._last_group + 1)
+        name = class_of(row.label)
         number = self._clips[name, group] + 1
-        row["clip"] = f"{name}/v_{name}_g{group:02d}_c{number:02d}.mp4"
+        row = row._replace(clip=f"{name}/v_{name}_g{group:02d}_c{number:02d}.mp4")
         self._keep(row)
         if not self._file.exists():
             self._save()
@@ -137,32 +143,25 @@ class ClipIndex:
             file.seek(size if grown else 0)
             lines, line_end, cut_off = file.read().rpartition(b"\n")
         try:
-            self._take_over((lines + line_end).decode("utf-8-sig"), _FIELDS if grown else None)
-        except (KeyError, TypeError, AttributeError, UnicodeDecodeError, csv.Error) as error:
+            rows = _from_csv((lines + line_end).decode("utf-8-sig"), header=not grown)
+        except (ValueError, csv.Error) as error:
             raise ValueError(
                 f"{self._file} is no list of clips that harkeras wrote; choose another folder"
             ) from error
+        for row in rows:
+            if row.group_by != self.group_by:
+                raise ValueError(
+                    f"group_by must be {row.group_by!r} as for the clips in {self.folder}, got "
+                    f"{self.group_by!r}; choose another folder for it"
+                )
+            self._keep(row)
         self._remember()
         if cut_off:  # by a crash: the last row, which has no clip yet
             self._save()
 
-    def _take_over(self, text: str, fields: tuple[str, ...] | None) -> None:
-        reader = csv.DictReader(io.StringIO(text, newline=""), fields)
-        if tuple(reader.fieldnames or ()) != _FIELDS:
-            raise KeyError("other columns")
-        for cells in reader:
-            row = {name: from_cell(cell) for name, cell in cells.items()}
-            row["label"] = unicodedata.normalize("NFC", row["label"])
-            if row["group_by"] != self.group_by:
-                raise ValueError(
-                    f"group_by must be {row['group_by']!r} as for the clips in {self.folder}, got "
-                    f"{self.group_by!r}; choose another folder for it"
-                )
-            self._keep(row)
-
     def _clear(self) -> None:
-        self._rows: dict[str, dict[tuple, dict[str, str]]] = defaultdict(dict)
-        self._groups: dict[str, int] = {}
+        self._rows: dict[str, dict[tuple, _Row]] = defaultdict(dict)  # video -> range -> row
+        self._groups: dict[str, int] = {}  # video or person -> group
         self._label_of: dict[str, str] = {}  # class without regard to case -> label
         self._clips: Counter = Counter()  # (class, group) -> highest number of a clip
         self._last_group = self._foreign_group
@@ -177,13 +176,15 @@ class ClipIndex:
         entry = os.fstat(descriptor)
         self._state = (entry.st_ino, entry.st_size)
 
-    def _keep(self, row: dict[str, str]) -> None:
-        key = float(row["start_seconds"]), float(row["end_seconds"]), row["label"]
-        self._rows[row["video"]][key] = row
-        group, clip = map(int, re.search(r"_g(\d+)_c(\d+)\.mp4$", row["clip"]).groups())
-        name = row["clip"].partition("/")[0]
-        self._label_of.setdefault(name.casefold(), row["label"])
-        self._groups[_GROUPS[self.group_by](row)] = group
+    def _source(self, row: _Row) -> str:
+        return row.person if self.group_by == "person" else row.video
+
+    def _keep(self, row: _Row) -> None:
+        self._rows[row.video][row.start_seconds, row.end_seconds, row.label] = row
+        group, clip = map(int, _CLIP.search(row.clip).groups())
+        name = row.clip.partition("/")[0]
+        self._label_of.setdefault(name.casefold(), row.label)
+        self._groups[self._source(row)] = group
         self._last_group = max(self._last_group, group)
         self._clips[name, group] = max(self._clips[name, group], clip)
 
@@ -194,10 +195,24 @@ class ClipIndex:
         self._remember()
 
 
-def _to_csv(rows: list[dict[str, str]], header: bool = False) -> str:
+def _to_csv(rows: list[_Row], *, header: bool = False) -> str:
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, _FIELDS)
+    writer = csv.writer(text)
     if header:
-        writer.writeheader()
-    writer.writerows({name: to_cell(cell) for name, cell in row.items()} for row in rows)
+        writer.writerow(_Row._fields)
+    writer.writerows([to_cell(str(cell)) for cell in row] for row in rows)
     return text.getvalue()
+
+
+def _from_csv(text: str, *, header: bool) -> list[_Row]:
+    reader = csv.reader(io.StringIO(text, newline=""))
+    if header and tuple(next(reader, ())) != _Row._fields:
+        raise ValueError("other columns")
+    rows = []
+    for cells in filter(None, reader):
+        clip, video, start, end, label, person, group_by = map(from_cell, cells)
+        if not _CLIP.search(clip):
+            raise ValueError(f"no name of a clip: {clip}")
+        label = unicodedata.normalize("NFC", label)
+        rows.append(_Row(clip, video, float(start), float(end), label, person, group_by))
+    return rows

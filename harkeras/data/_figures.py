@@ -1,4 +1,4 @@
-"""Draw the moving figures of the embedded data set: body, clothes, room or park, chair and camera.
+"""Draw the moving figures of the embedded data set: body, clothes, chair and camera.
 
 Lengths of the body are in body heights, so that one set of numbers serves every camera distance. The world
 has x to the front of the figure, y up from the floor and z towards the camera; `project` takes it to pixels.
@@ -12,11 +12,21 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from harkeras.data._scenery import (
+    CANVAS_WIDTH,
+    FLOOR_Y,
+    SUBPIXEL_BITS,
+    bright_color,
+    draw_ellipse,
+    paint_park,
+    paint_room,
+    scaled_color,
+    subpixels,
+    vivid_color,
+)
+
 HEIGHT, WIDTH = 240, 320
-CANVAS_HEIGHT, CANVAS_WIDTH = 300, 960  # the painted scene; the camera sees a part of it
-FLOOR_Y = 232  # canvas row on which the feet stand
 _DUSK = 0.42  # brightness of the place
-_SUBPIXEL_BITS = 4  # OpenCV draws at fixed-point coordinates: 4 bits are sixteenths of a pixel
 
 ANGLES = (
     "torso", "head", "arm_near", "forearm_near", "arm_far", "forearm_far",
@@ -31,7 +41,7 @@ _JOINT = {name: index for index, name in enumerate(JOINTS)}
 _TORSO, _NECK, _UPPER_ARM, _FOREARM, _THIGH, _SHIN, _FOOT = 0.30, 0.11, 0.165, 0.17, 0.245, 0.25, 0.11
 _HEAD_RADIUS, _SEAT_HEIGHT = 0.068, 0.225
 
-# (from joint, to joint, radius at each end in body heights, colour's name), the farthest first.
+# (from joint, to joint, radius at each end in body heights, color's name), the farthest first.
 _PARTS = [
     ("shoulder_far", "elbow_far", 0.036, 0.028, "shirt"),
     ("elbow_far", "hand_far", 0.026, 0.022, "skin"),
@@ -58,7 +68,7 @@ class Scene(NamedTuple):
     follow: float  # 0: the camera stands still; 1: it keeps the figure in the middle
     shake_px: float  # standard deviation of a hand-held camera
     zoom_per_second: float
-    colours: dict[str, np.ndarray]  # float RGB
+    colors: dict[str, np.ndarray]  # float RGB
     canvas: np.ndarray  # (CANVAS_HEIGHT, CANVAS_WIDTH or more, 3) uint8 RGB: the painted background
 
 
@@ -70,13 +80,13 @@ def create_scene(rng: np.random.Generator) -> Scene:
     """
     skins = ((241, 205, 178), (224, 172, 134), (190, 132, 92), (141, 90, 58), (120, 78, 55))
     hairs = ((50, 40, 38), (92, 60, 34), (176, 134, 74), (150, 150, 150), (120, 50, 30))
-    colours = {
+    colors = {
         "skin": np.array(skins[rng.integers(len(skins))], float),
         "hair": np.array(hairs[rng.integers(len(hairs))], float),
-        "shirt": _bright_colour(rng, 190, 250),
-        "trousers": _bright_colour(rng, 130, 200),
-        "shoes": _bright_colour(rng, 150, 240),
-        "chair": _vivid_colour(rng, 90, 130),
+        "shirt": bright_color(rng, 190, 250),
+        "trousers": bright_color(rng, 130, 200),
+        "shoes": bright_color(rng, 150, 240),
+        "chair": vivid_color(rng, 90, 130),
     }
     scene = Scene(
         speed=rng.uniform(0.9, 1.12),
@@ -86,16 +96,10 @@ def create_scene(rng: np.random.Generator) -> Scene:
         follow=rng.choice([0.0, 0.5, 0.9]),
         shake_px=rng.choice([0.0, 0.3, 0.6]),
         zoom_per_second=rng.uniform(-0.03, 0.03),
-        colours=colours,
-        canvas=_paint_room(rng) if rng.random() < 0.65 else _paint_park(rng),
+        colors=colors,
+        canvas=paint_room(rng) if rng.random() < 0.65 else paint_park(rng),
     )
     return scene._replace(canvas=cv2.convertScaleAbs(scene.canvas, alpha=_DUSK))
-
-
-def _vivid_colour(rng: np.random.Generator, darkest: float, brightest: float) -> np.ndarray:
-    """Return a random RGB colour (3,) whose strongest channel lies between the two values."""
-    colour = rng.uniform(0.15, 1.0, 3)
-    return colour / colour.max() * rng.uniform(darkest, brightest)
 
 
 def forward_kinematics(angles: np.ndarray) -> np.ndarray:
@@ -176,15 +180,15 @@ def render_figure(
     Yields:
         (HEIGHT, WIDTH, 3) uint8 RGB frames.
     """
-    centre = np.array([(joints[:, 0, 0].min() + joints[:, 0, 0].max()) / 2, 0.0, 0.0])
+    center = np.array([(joints[:, 0, 0].min() + joints[:, 0, 0].max()) / 2, 0.0, 0.0])
     # A place ends somewhere: on a long way its mirror image continues it.
     margin = max(0, int(np.ptp(joints[:, 0, 0]) / 2 * scene.body_px + WIDTH - CANVAS_WIDTH / 2))
     canvas = cv2.copyMakeBorder(scene.canvas, 0, 0, margin, margin, cv2.BORDER_REFLECT_101)
     scene = scene._replace(canvas=canvas)
     for x in chairs:
-        _draw_chair(scene, x - centre[0], direction)
-    points = project(joints - centre, scene, direction)  # (T, J, 2) canvas pixels
-    shadows = project((joints - centre) * [1, 0, 1], scene, direction)
+        _draw_chair(scene, x - center[0], direction)
+    points = project(joints - center, scene, direction)  # (T, J, 2) canvas pixels
+    shadows = project((joints - center) * [1, 0, 1], scene, direction)
     camera = _move_camera(points, scene, rng, fps)  # (T, 3): zoom, left, top
     zoom = camera[:, 0]
     points = (points - camera[:, None, 1:]) * zoom[:, None, None]
@@ -195,8 +199,8 @@ def render_figure(
         view = np.array([[scale, 0, -scale * left], [0, scale, -scale * top]])
         frame = cv2.warpAffine(canvas, view, (WIDTH, HEIGHT), borderMode=cv2.BORDER_REFLECT_101)
         _draw_shadow(frame, shadows[t])
-        for outlines, colour in parts:
-            cv2.fillConvexPoly(frame, outlines[t], colour, cv2.LINE_AA, _SUBPIXEL_BITS)
+        for outlines, color in parts:
+            cv2.fillConvexPoly(frame, outlines[t], color, cv2.LINE_AA, SUBPIXEL_BITS)
         _draw_head(frame, points[t], scene, scene.body_px * scale, direction)
         # Each frame takes one of a few noise pictures: fresh noise would take longer than everything else.
         yield cv2.add(frame, noise[rng.integers(len(noise))], dtype=cv2.CV_8U)
@@ -223,15 +227,15 @@ def _move_camera(points: np.ndarray, scene: Scene, rng: np.random.Generator, fps
     middle = (path.min() + path.max()) / 2
     seconds = (np.arange(frames) - frames / 2) / fps
     zoom = 1 + np.clip(scene.zoom_per_second * rng.choice([-1, 1]) * seconds, -0.06, 0.06)
-    centre = np.stack([middle + follow * (path - middle), np.full(frames, FLOOR_Y - 0.36 * HEIGHT)], axis=-1)
-    centre += [rng.uniform(-0.06, 0.06) * WIDTH, rng.uniform(-0.02, 0.02) * HEIGHT]
+    center = np.stack([middle + follow * (path - middle), np.full(frames, FLOOR_Y - 0.36 * HEIGHT)], axis=-1)
+    center += [rng.uniform(-0.06, 0.06) * WIDTH, rng.uniform(-0.02, 0.02) * HEIGHT]
     for axis in range(2):
-        centre[:, axis] += _smooth(rng.normal(0, 4 * scene.shake_px, frames), 3.0)
-    return np.column_stack([zoom, centre - np.array([WIDTH, HEIGHT]) / 2 / zoom[:, None]])
+        center[:, axis] += _smooth(rng.normal(0, 4 * scene.shake_px, frames), 3.0)
+    return np.column_stack([zoom, center - np.array([WIDTH, HEIGHT]) / 2 / zoom[:, None]])
 
 
 def _outline_parts(points: np.ndarray, scene: Scene, zoom: np.ndarray) -> list[tuple[np.ndarray, tuple]]:
-    """Return the body as polygons in drawing order: outlines (T, K, 2) int32 in sub-pixels, and their colour.
+    """Return the body as polygons in drawing order: outlines (T, K, 2) int32 in sub-pixels, and their color.
 
     Each part is drawn twice, a dark shape and a smaller bright one on it, which looks like light from above.
     """
@@ -244,36 +248,20 @@ def _outline_parts(points: np.ndarray, scene: Scene, zoom: np.ndarray) -> list[t
             size_px = size * radius_px
             up = np.stack([0 * radius_px, (1 - size) * -0.4 * radius_start * radius_px], axis=-1)
             outline = _capsules(a + up, b + up, radius_start * size_px, radius_end * size_px)
-            shapes.append((outline, _colour(scene.colours[name], shade * brightness)))
+            shapes.append((outline, scaled_color(scene.colors[name], shade * brightness)))
     return shapes
 
 
 def _capsules(a: np.ndarray, b: np.ndarray, radius_a: np.ndarray, radius_b: np.ndarray) -> np.ndarray:
-    """Outline a limb with round ends: centres (T, 2) and radii (T,) to (T, 16, 2) int32 in sub-pixels."""
+    """Outline a limb with round ends: centers (T, 2) and radii (T,) to (T, 16, 2) int32 in sub-pixels."""
     along = np.arctan2(b[:, 1] - a[:, 1], b[:, 0] - a[:, 0])[:, None]  # (T, 1)
     half_circle = np.linspace(-np.pi / 2, np.pi / 2, 8)
     ends = []
-    for centre, radius, turned in ((b, radius_b, 0.0), (a, radius_a, np.pi)):
+    for center, radius, turned in ((b, radius_b, 0.0), (a, radius_a, np.pi)):
         angle = along + turned + half_circle  # (T, 8)
         rim = np.stack([np.cos(angle), np.sin(angle)], axis=-1) * radius[:, None, None]
-        ends.append(centre[:, None] + rim)
-    return _subpixels(np.concatenate(ends, axis=1))
-
-
-def _subpixels(points: np.ndarray) -> np.ndarray:
-    """Return pixels as the fixed-point numbers that OpenCV draws at."""
-    return np.rint(points * 2**_SUBPIXEL_BITS).astype(np.int32)
-
-
-def _colour(rgb: np.ndarray, brightness: float = 1.0) -> tuple[int, ...]:
-    """Return a colour as OpenCV takes it."""
-    return tuple(int(value) for value in np.clip(rgb * brightness, 0, 255))
-
-
-def _ellipse(frame: np.ndarray, centre: np.ndarray, axes: np.ndarray, angle: float, colour: tuple) -> None:
-    """Fill an ellipse; centre and half axes in pixels, angle in radians."""
-    centre, axes = (tuple(int(v) for v in _subpixels(np.asarray(value))) for value in (centre, axes))
-    cv2.ellipse(frame, centre, axes, np.degrees(angle), 0, 360, colour, -1, cv2.LINE_AA, _SUBPIXEL_BITS)
+        ends.append(center[:, None] + rim)
+    return subpixels(np.concatenate(ends, axis=1))
 
 
 def _draw_head(frame: np.ndarray, points: np.ndarray, scene: Scene, body_px: float, direction: int) -> None:
@@ -289,9 +277,9 @@ def _draw_head(frame: np.ndarray, points: np.ndarray, scene: Scene, body_px: flo
         (0.25, -0.2, 0.9, 0.8, "skin", 1.0),
         (1.0, -0.25, 0.25, 0.2, "skin", 0.9),
     ):
-        centre = head + (forward * front + upward * up) * radius
+        center = head + (forward * front + upward * up) * radius
         axes = np.array([long, short]) * radius
-        _ellipse(frame, centre, axes, angle, _colour(scene.colours[name], brightness))
+        draw_ellipse(frame, center, axes, angle, scaled_color(scene.colors[name], brightness))
 
 
 def _draw_shadow(frame: np.ndarray, feet: np.ndarray) -> None:
@@ -302,8 +290,8 @@ def _draw_shadow(frame: np.ndarray, feet: np.ndarray) -> None:
     floor = frame[top:bottom]
     for size, darkness in ((1.0, 0.15), (0.75, 0.2)):
         dark = floor.copy()
-        centre = ((left + right) / 2, y - top)
-        _ellipse(dark, centre, (size * half, size * 9), 0.0, (15, 15, 20))
+        center = ((left + right) / 2, y - top)
+        draw_ellipse(dark, center, (size * half, size * 9), 0.0, (15, 15, 20))
         cv2.addWeighted(dark, darkness, floor, 1 - darkness, 0, dst=floor)
 
 
@@ -315,14 +303,14 @@ def _draw_chair(scene: Scene, x: float, direction: int) -> None:
         foot, head = project(np.array([[(end, 0, z)], [(end, _SEAT_HEIGHT, z)]]), scene, direction)
         radius = np.array([0.014 * scene.body_px])
         outline = _capsules(foot, head, radius, radius)[0]
-        colour = _colour(scene.colours["chair"], brightness)
-        cv2.fillConvexPoly(scene.canvas, outline, colour, cv2.LINE_AA, _SUBPIXEL_BITS)
+        color = scaled_color(scene.colors["chair"], brightness)
+        cv2.fillConvexPoly(scene.canvas, outline, color, cv2.LINE_AA, SUBPIXEL_BITS)
 
     def board(corners: list[tuple[float, float, float]], brightness: float) -> None:
-        outline = _subpixels(project(np.array(corners), scene, direction))
-        edge, face = (_colour(scene.colours["chair"], brightness * light) for light in (0.8, 1.0))
-        cv2.polylines(scene.canvas, [outline], True, edge, 5, cv2.LINE_AA, _SUBPIXEL_BITS)
-        cv2.fillConvexPoly(scene.canvas, outline, face, cv2.LINE_AA, _SUBPIXEL_BITS)
+        outline = subpixels(project(np.array(corners), scene, direction))
+        edge, face = (scaled_color(scene.colors["chair"], brightness * light) for light in (0.8, 1.0))
+        cv2.polylines(scene.canvas, [outline], True, edge, 5, cv2.LINE_AA, SUBPIXEL_BITS)
+        cv2.fillConvexPoly(scene.canvas, outline, face, cv2.LINE_AA, SUBPIXEL_BITS)
 
     for end in (back, front):
         beam(end, -side, 0.6)
@@ -332,86 +320,3 @@ def _draw_chair(scene: Scene, x: float, direction: int) -> None:
     board([(back, seat, -side), (back, seat, side), (front, seat, side), (front, seat, -side)], 1.1)
     for end in (back, front):
         beam(end, side, 0.95)
-
-
-def _gradient(rows: int, top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
-    """Return (rows, CANVAS_WIDTH, 3) float, fading from one RGB colour to another."""
-    fade = np.linspace(0, 1, rows)[:, None, None]
-    return np.broadcast_to((1 - fade) * top + fade * bottom, (rows, CANVAS_WIDTH, 3))
-
-
-def _texture(rng: np.random.Generator, cell_px: int, strength: float) -> np.ndarray:
-    """Return cloudy noise (CANVAS_HEIGHT, CANVAS_WIDTH, 1) with spots of about `cell_px`."""
-    small = rng.normal(0, strength, (CANVAS_HEIGHT // cell_px, CANVAS_WIDTH // cell_px)).astype(np.float32)
-    return cv2.resize(small, (CANVAS_WIDTH, CANVAS_HEIGHT), interpolation=cv2.INTER_CUBIC)[..., None]
-
-
-def _paint_ground(rng: np.random.Generator, far: np.ndarray, near: np.ndarray, horizon: int) -> np.ndarray:
-    """Return a canvas, uint8 RGB: `far` above the row `horizon`, `near` below it, both with texture."""
-    above = _gradient(horizon, far * 1.05, far * 0.9)
-    below = _gradient(CANVAS_HEIGHT - horizon, near * 0.85, near * 1.1)
-    canvas = np.concatenate([above, below]) + _texture(rng, 30, 5.0) + _texture(rng, 3, 3.0)
-    return np.clip(canvas, 0, 255).astype(np.uint8, order="C")
-
-
-def _paint_room(rng: np.random.Generator) -> np.ndarray:
-    """Paint a room: wall, skirting board, floor, pictures, a door or window, a cupboard."""
-    wall, floor = _muted_colour(rng, 190, 235), _muted_colour(rng, 150, 205)
-    horizon = int(rng.integers(178, 200))
-    canvas = _paint_ground(rng, wall, floor, horizon)
-    cv2.rectangle(canvas, (0, horizon - 6), (CANVAS_WIDTH, horizon), _colour(wall, 0.7), -1)
-    for x in range(-600, CANVAS_WIDTH + 600, int(rng.integers(50, 90))):  # boards run towards the viewer
-        outer = int(CANVAS_WIDTH / 2 + (x - CANVAS_WIDTH / 2) * 1.8)
-        cv2.line(canvas, (x, horizon), (outer, CANVAS_HEIGHT), _colour(floor, 0.85), 1, cv2.LINE_AA)
-    x = int(rng.integers(0, 60))
-    while x < CANVAS_WIDTH:
-        width, height = int(rng.integers(35, 90)), int(rng.integers(35, 80))
-        kind = rng.choice(["picture", "window", "cupboard", "nothing"], p=[0.4, 0.15, 0.2, 0.25])
-        colour = 0.55 * wall + 0.45 * _vivid_colour(rng, 80, 220)
-        if kind == "cupboard":
-            box = (x, horizon - int(0.9 * height)), (x + width, horizon + 4)
-            cv2.rectangle(canvas, *box, _colour(colour, 0.9), -1)
-            cv2.rectangle(canvas, *box, _colour(colour, 0.7), 2)
-        elif kind != "nothing":
-            top = int(rng.integers(40, 70))
-            box = (x, top), (x + width, top + height)
-            inside = np.array([205.0, 225, 240]) if kind == "window" else colour
-            cv2.rectangle(canvas, *box, _colour(inside), -1)
-            cv2.rectangle(canvas, *box, _colour(wall, 0.7 if kind == "picture" else 1.25), 3)
-            cv2.line(canvas, (x + width // 2, top), (x + width // 2, top + height), _colour(inside, 0.8), 2)
-        x += width + int(rng.integers(25, 80))
-    return cv2.GaussianBlur(canvas, (3, 3), 0)
-
-
-def _paint_park(rng: np.random.Generator) -> np.ndarray:
-    """Paint a park: sky, bushes and trees, grass and a path."""
-    sky = np.array([rng.uniform(185, 215), rng.uniform(205, 230), rng.uniform(225, 250)])
-    grass = np.array([rng.uniform(140, 175), rng.uniform(175, 200), rng.uniform(110, 140)])
-    horizon = int(rng.integers(150, 180))
-    canvas = _paint_ground(rng, sky, grass, horizon)
-    for _ in range(60):  # a row of bushes
-        centre = (rng.uniform(0, CANVAS_WIDTH), horizon + rng.uniform(-12, 4))
-        axes = rng.uniform((12, 8), (34, 18))
-        _ellipse(canvas, centre, axes, 0.0, _colour(grass, rng.uniform(0.75, 0.92)))
-    for _ in range(int(rng.integers(4, 9))):
-        x, height = rng.uniform(0, CANVAS_WIDTH), rng.uniform(60, 100)
-        trunk = (int(x - 4), int(horizon - height)), (int(x + 4), horizon + 8)
-        cv2.rectangle(canvas, *trunk, (150, 128, 108), -1)
-        for _ in range(8):
-            crown = (x + rng.uniform(-22, 22), horizon - height + rng.uniform(-22, 18))
-            axes = rng.uniform((12, 10), (24, 18))
-            _ellipse(canvas, crown, axes, 0.0, _colour(grass, rng.uniform(0.75, 0.92)))
-    path = _muted_colour(rng, 190, 225)
-    cv2.rectangle(canvas, (0, FLOOR_Y - 18), (CANVAS_WIDTH, FLOOR_Y + 26), _colour(path), -1)
-    grain = canvas + _texture(rng, 3, 4.0)
-    return cv2.GaussianBlur(np.clip(grain, 0, 255).astype(np.uint8, order="C"), (3, 3), 0)
-
-
-def _bright_colour(rng: np.random.Generator, darkest: float, brightest: float) -> np.ndarray:
-    """Return a random RGB colour (3,) like `_vivid_colour`, but lighter: no channel is near zero."""
-    return rng.uniform(0.45, 1.0, 3) * rng.uniform(darkest, brightest)
-
-
-def _muted_colour(rng: np.random.Generator, darkest: float, brightest: float) -> np.ndarray:
-    """Return a random RGB colour (3,) near grey."""
-    return rng.uniform(0.82, 1.0, 3) * rng.uniform(darkest, brightest)

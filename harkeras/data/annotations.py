@@ -14,8 +14,9 @@ import os
 import unicodedata
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,9 +24,9 @@ import numpy as np
 from tqdm import tqdm
 
 from harkeras.base.text import printable
-from harkeras.data._annotation_exports import EXPORTS
+from harkeras.data._annotation_exports import read_activitynet, read_cvat, read_label_studio, read_vott
 from harkeras.data._annotation_formats import Annotation, VideoFolder, find_format, shown, to_label
-from harkeras.data._annotation_tables import TABLES, Options
+from harkeras.data._annotation_tables import read_gmdcsa, read_kinetics, read_plain
 from harkeras.data._clip_index import ClipIndex
 from harkeras.data._cut_report import CutReport, list_lines, name_range, report_overlaps
 from harkeras.video.decoding import Source
@@ -37,7 +38,6 @@ __all__ = ["Annotation", "cut_clips", "read_annotations"]
 
 # Quality of the clips, for the next encoder or a network to look at: losses are not to be seen.
 _CRF = 18
-_READERS = TABLES | EXPORTS
 
 
 def read_annotations(
@@ -90,14 +90,14 @@ def read_annotations(
         >>> annotations[0][:4]
         (PosixPath('recordings/a.mp4'), 3.4, 6.0, 'Falling')
     """
-    if format != "auto" and format not in _READERS:
-        raise ValueError(f"format must be auto or one of {', '.join(sorted(_READERS))}, got {format!r}")
+    readers = _list_readers(unicodedata.normalize("NFC", end_tag), fps)
+    if format != "auto" and format not in readers:
+        raise ValueError(f"format must be auto or one of {', '.join(sorted(readers))}, got {format!r}")
     if fps is not None and not 0 < fps < math.inf:
         raise ValueError(f"fps must be positive, got {fps}")
-    options = Options(unicodedata.normalize("NFC", end_tag), fps)
     annotations, problems = [], []
-    for table in _tables(Path(path), format):
-        for item in _read_table(table, videos, format, options):
+    for table in _list_tables(Path(path), format):
+        for item in _read_table(table, videos, format, readers):
             if isinstance(item, Annotation):
                 annotations.append(item)
             elif strict:
@@ -111,7 +111,20 @@ def read_annotations(
     return annotations
 
 
-def _tables(path: Path, format: str) -> list[Path]:
+def _list_readers(end_tag: str, fps: float | None) -> dict[str, Callable]:
+    """Return for each format a function (file, `VideoFolder`) -> annotations, and sentences on bad rows."""
+    return {
+        "csv": read_plain,
+        "kinetics": read_kinetics,
+        "gmdcsa": read_gmdcsa,
+        "vott": partial(read_vott, end_tag=end_tag),
+        "activitynet": read_activitynet,
+        "label_studio": partial(read_label_studio, fps=fps),
+        "cvat": partial(read_cvat, fps=fps),
+    }
+
+
+def _list_tables(path: Path, format: str) -> list[Path]:
     if path.is_dir() and format in ("auto", "gmdcsa"):
         tables = sorted(table for name in ("Fall.csv", "ADL.csv") for table in path.rglob(name))
         if not tables:
@@ -122,7 +135,9 @@ def _tables(path: Path, format: str) -> list[Path]:
     return [path]
 
 
-def _read_table(table: Path, videos: str | os.PathLike | None, format: str, options: Options) -> list:
+def _read_table(
+    table: Path, videos: str | os.PathLike | None, format: str, readers: dict[str, Callable]
+) -> list[Annotation | str]:
     try:
         format = find_format(table, format)
         folder = Path(videos) if videos is not None else table.parent
@@ -130,7 +145,7 @@ def _read_table(table: Path, videos: str | os.PathLike | None, format: str, opti
             folder = Path(os.path.normpath(table.parent / ".."))
         if not folder.is_dir():
             raise FileNotFoundError(f"no folder of videos at {folder}")
-        return list(_READERS[format](table, VideoFolder(folder, search=videos is not None), options))
+        return list(readers[format](table, VideoFolder(folder, search=videos is not None)))
     except UnicodeDecodeError as error:
         raise ValueError(f"{table} is not text in UTF-8: {error}") from error
     except (ValueError, csv.Error) as error:
@@ -216,7 +231,7 @@ def _usable(annotations: list[Annotation], report: CutReport) -> dict[str, list[
     for annotation in annotations:
         problem = _problem(annotation)
         if problem is None:
-            ranges, key = ranges_of[annotation.video_key], annotation[1:4]
+            ranges, key = ranges_of[annotation.video_key], annotation.range_key
             if key not in ranges:
                 ranges[key] = annotation
                 continue

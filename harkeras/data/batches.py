@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
 from pathlib import Path
 
 import keras
 import numpy as np
 from joblib import cpu_count
 
+from harkeras.base.workers import in_order
 from harkeras.data.presentation import Presentation, Presented
 from harkeras.data.sources import find_sources, given_sources
 from harkeras.recipe import ClipFormat, Streams
@@ -223,10 +222,12 @@ class ClipDataset(Presented, Batches):
             places = np.full(len(rows), 0.5)
         else:
             places = np.random.default_rng([*seed, 1]).uniform(size=len(rows))
-        # A pool for each batch: threads start in no time, and none is left when the data set is forgotten.
-        with ThreadPoolExecutor(self.threads) as pool:
-            read = pool.map(self._read_or_next, rows, places, repeat(self.rows if among is None else among))
-            clips, rows = zip(*read, strict=True)
+        among = self.rows if among is None else among
+        # Threads for each batch: they start in no time, and none is left when the data set is forgotten.
+        read = in_order(
+            lambda part: self._read_or_next(*part, among), zip(rows, places, strict=True), self.threads
+        )
+        clips, rows = zip(*read, strict=True)
         return np.stack(clips), np.array(rows)
 
     def _read_or_next(self, row: int, place: float, among: np.ndarray) -> tuple[np.ndarray, int]:
@@ -278,8 +279,8 @@ class ClipDataset(Presented, Batches):
         """
         if self.clip_seconds is not None:
             return self.clip_seconds
-        with ThreadPoolExecutor(self.threads) as pool:
-            durations = [each for each in pool.map(self._try_duration, range(len(self.labels))) if each]
+        durations = in_order(self._try_duration, range(len(self.labels)), self.threads)
+        durations = [seconds for seconds in durations if seconds]
         if not durations:
             raise VideoError(f"no video can be read, the first of {len(self.labels)}: {self.unreadable[0]}")
         return float(np.median(durations))

@@ -5,15 +5,14 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 from joblib import cpu_count
 
+from harkeras.base.workers import in_order
 from harkeras.data.presentation import Presented
 from harkeras.data.sources import Sources, find_sources, given_sources, join_copies, warn_if_unknown
 from harkeras.data.splits import Split, split_clips
@@ -193,21 +192,6 @@ class RowView:
     def __array__(self, dtype=None, copy=None) -> np.ndarray:
         """Read all rows into memory."""
         return np.asarray(self.features[self.rows], dtype=dtype)
-
-
-def in_order(read: Callable, paths: Sequence[Path], workers: int) -> Iterator:
-    """Yield `read(path)` of each path in order, in parallel, and only a few ahead: they take memory."""
-    # Threads, because decoding and resizing release the interpreter's lock.
-    pool, ahead = ThreadPoolExecutor(workers), deque()
-    try:
-        for path in paths:
-            ahead.append(pool.submit(read, path))
-            if len(ahead) > 4 * workers:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def median_clip_seconds(video_paths: Sequence[str | os.PathLike]) -> float:

@@ -9,11 +9,10 @@ from typing import NamedTuple
 
 import cv2
 import numpy as np
-from joblib import cpu_count
 from tqdm.auto import tqdm
 
 from harkeras.base.files import content_digest
-from harkeras.data.datasets import in_order
+from harkeras.base.workers import in_order
 from harkeras.video.reading import VideoError, frames_extraction
 
 # Of a hash: frames, and rows and columns of differences.
@@ -95,7 +94,7 @@ def _read(paths: Sequence[str | os.PathLike], workers: int | None):
         except (VideoError, OSError) as error:
             return str(error)
 
-    with closing(in_order(read, paths, workers or cpu_count())) as results:
+    with closing(in_order(read, paths, workers)) as results:
         facts = list(tqdm(results, "Comparing clips", len(paths), unit="clip"))
     unreadable = tuple(fact for fact in facts if isinstance(fact, str))
     return [None if isinstance(fact, str) else fact for fact in facts], unreadable

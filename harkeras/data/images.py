@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -28,6 +28,7 @@ import numpy as np
 from joblib import cpu_count
 from tqdm.auto import tqdm
 
+from harkeras.base.workers import in_order
 from harkeras.recipe import Interpolation
 from harkeras.video.reading import VideoError
 
@@ -224,13 +225,9 @@ def _read_into(features: np.ndarray, paths, read, workers: int, strict: bool) ->
             return str(error)
         return None
 
-    # Threads, because decoding and resizing release the interpreter's lock.
-    pool = ThreadPoolExecutor(workers)
-    try:
-        results = tqdm(pool.map(fill, range(len(paths))), "Reading images", len(paths), unit="image")
-        return {row: reason for row, reason in enumerate(results) if reason is not None}
-    finally:
-        pool.shutdown(cancel_futures=True)
+    with closing(in_order(fill, range(len(paths)), workers)) as reasons:
+        reasons = tqdm(reasons, "Reading images", len(paths), unit="image")
+        return {row: reason for row, reason in enumerate(reasons) if reason is not None}
 
 
 def _folder_of_boxes(data_dir: Path, margin: float) -> Path:

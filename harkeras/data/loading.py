@@ -16,8 +16,9 @@ import numpy as np
 from joblib import cpu_count
 from tqdm.auto import tqdm
 
+from harkeras.base.workers import in_order
 from harkeras.data._clip_cache import through_cache
-from harkeras.data.datasets import Dataset, in_order
+from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
 from harkeras.recipe import ClipFormat, FlowMethod, Streams
 from harkeras.video.flow import read_clip

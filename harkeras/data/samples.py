@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from joblib import Parallel, cpu_count, delayed
 from tqdm import tqdm
 
+from harkeras.base.workers import in_order
 from harkeras.data._figures import ANGLES, Scene, create_scene, forward_kinematics, render_figure
 from harkeras.video.reading import VideoWriter
 
@@ -81,11 +82,9 @@ def create_sample_dataset(
         for label in sorted(set(classes))
         for clip in range(1, clips_per_group + 1)
     ]
-    # Threads are enough: drawing and encoding happen outside Python's global lock.
-    parallel = Parallel(n_jobs=workers or cpu_count(), prefer="threads", return_as="generator_unordered")
-    written = parallel(delayed(_write_clip)(*clip) for clip in clips)
-    for _ in tqdm(written, "Rendering", total=len(clips), unit="clip"):
-        pass
+    with closing(in_order(lambda clip: _write_clip(*clip), clips, workers)) as written:
+        for _ in tqdm(written, "Rendering", len(clips), unit="clip"):
+            pass
     return data_dir
 
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from joblib import cpu_count
 from tqdm.auto import tqdm
 
-from harkeras.data.datasets import in_order
+from harkeras.base.workers import in_order
 from harkeras.video.reading import VideoError, VideoInfo, frames_extraction
 
 _MOST_CLIPS_OF_CLASS, _MOST_CLIPS, _FEWEST_OF_CLASS = 40, 1000, 5
@@ -144,7 +143,7 @@ def _sample(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _read(paths: Sequence[str | os.PathLike], workers: int | None) -> list[_Facts | None]:
-    with closing(in_order(_read_facts, paths, workers or cpu_count())) as results:
+    with closing(in_order(_read_facts, paths, workers)) as results:
         return list(tqdm(results, "Looking for shortcuts", len(paths), unit="clip"))
 
 

@@ -1,8 +1,8 @@
 """Which clips come from one source: one video, one person, one place?
 
 Clips of one source share people, clothes, background and camera, so that a model recognizes the others when
-it has seen one. A clip's source is a fact of its path below the data folder. Which folder names it is
-found once, from all clips of the data folder, and kept with the model.
+it has seen one. A clip's source is a fact of its path below the data folder. Which folder names it is found
+once, from all clips of the data folder, and kept with the model.
 """
 
 from __future__ import annotations
@@ -11,29 +11,16 @@ import os
 import re
 import unicodedata
 import warnings
-from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from harkeras.base.files import content_digest
-
-_NUMBER = re.compile(r"_g(\d+)_")
-# UCF50 and UCF101: v_Biking_g03_c02.avi. Their number counts the sources of one class.
-_UCF = re.compile(r"v_.*_g(\d+)_c\d+\.avi", re.IGNORECASE)
-# HMDB51: <video>_<action>_<visible part>_<camera>_np<people>_<view>_<quality>_<number>.avi
-_HMDB = re.compile(r"(.+)_[fhlu]_(?:cm|nm)_np\d+_(?:ba|fr|le|ri)_(?:bad|goo|med)_\d+\.\w+", re.IGNORECASE)
-# What other data sets put the source into, all of the name being of their form.
-_CONVENTIONS = {
-    "the video on YouTube in the names of Kinetics": re.compile(r"(.{11})_\d{6}_\d{6}\.\w+"),
-    "the person in the names of KTH": re.compile(r"(person\d+)_[a-z]+_d\d.*", re.IGNORECASE),
-    "the person in the names of NTU RGB+D": re.compile(r"S\d{3}C\d{3}(P\d{3})R\d{3}A\d{3}.*"),
-}
-# Jump_3_12.mp4: what stands before the last number may be the source.
-_COUNTED = r"([^/]*[^/\d_-])?[_-]?(\d+)[_-]\d+\.\w+$"
-
+from harkeras.data._source_names import advise_on_folders, advise_on_names, find_level, read_source
 
 # In place of a pattern, where a function named the sources: it cannot be kept with a model.
 FUNCTION = "<function>"
@@ -124,8 +111,7 @@ def find_sources(
     The source is what `group_by` says, if given; else the number in a name such as `v_Walking_g03_c02.mp4`,
     what names of HMDB51, Kinetics, KTH and NTU RGB+D say, or, below a known `data_dir`, the outermost folder
     inside the class folder that tells clips apart. A source may have clips of several classes; only the
-    numbers of UCF50 and UCF101
-    (`.avi` files) count for each class anew. What is left is a source by itself.
+    numbers of UCF50 and UCF101 (`.avi` files) count for each class anew. What is left is a source by itself.
 
     Args:
         video_paths: Paths of the clips, `data_dir/class/.../clip`.
@@ -145,7 +131,7 @@ def find_sources(
         sources = _asked_for(paths, relative, group_by)
     else:
         if level is None and data_dir is not None:
-            level = _level_of_sources(relative)
+            level = find_level(relative)
         sources = _read(relative, level)
     return join_copies(paths, sources) if copies else sources
 
@@ -238,102 +224,18 @@ def _asked_for(paths: Sequence[Path], relative: Sequence[PurePosixPath], group_b
 
 
 def _read(relative: Sequence[PurePosixPath], level: int | None) -> Sources:
-    """Read names first, then folders."""
     groups, ways = [], []
     for path in relative:
-        group, way = _name_of_source(path)
-        if group is None and level is not None and len(path.parts) > level + 1:
-            group, way = path.parts[level], f"the {_ordinal(level)} folder inside the class folder"
+        group, way = read_source(path, level)
+        groups.append(group)
         ways.append(way)
-        groups.append(str(path) if group is None else group)
-    known = np.array([bool(way) for way in ways], bool)
-    how = ", ".join(dict.fromkeys(way for way in ways if way))
-    advice = _advice(relative, groups, known, level)
-    return Sources(_texts(groups), how, known, advice=advice, level=level)
-
-
-def _name_of_source(path: PurePosixPath) -> tuple[str | None, str]:
-    """Return what the name of a clip says, and by which convention; None and "" if nothing."""
-    for way, convention in _CONVENTIONS.items():
-        if match := convention.fullmatch(path.name):
-            return match[1], way
-    if ucf := _UCF.fullmatch(path.name):
-        return f"{path.name[: ucf.start(1) - 2]}_g{ucf[1]}", "the numbers of UCF's names, class by class"
-    if number := _NUMBER.search(path.name):
-        return f"g{number[1]}", 'the number after "_g" in the name, the same in every class'
-    if hmdb := _HMDB.fullmatch(path.name):
-        folder = path.parts[0] if len(path.parts) > 1 else ""
-        return _without_action(hmdb[1], folder), "the video in the names of HMDB51"
-    return None, ""
-
-
-def _without_action(name: str, folder: str) -> str:
-    """Leave out the words at the end of a name that name the action, as its folder spells it."""
-    words, action = name.split("_"), _letters(folder)
-    for count in range(len(words) - 1, 0, -1):
-        tail = _letters("".join(words[-count:]))
-        if tail and (tail == action or (len(tail) > 2 and action.startswith(tail))):
-            return "_".join(words[:-count])
-    return name
-
-
-def _level_of_sources(relative: Sequence[PurePosixPath]) -> int | None:
-    """Return which folder below the data folder names sources: the outermost that tells clips apart.
-
-    One folder in each class, with the name of the class or the same in all, is left by an unpacked archive.
-    """
-    deepest = max((len(path.parts) for path in relative), default=0)
-    for level in range(1, deepest - 1):
-        by_class = defaultdict(set)
-        for path in relative:
-            by_class[path.parts[0]].add(path.parts[level] if len(path.parts) > level + 1 else "")
-        pairs = [
-            (_letters(name), _letters(folder)) for name, folders in by_class.items() for folder in folders
-        ]
-        single = all(len(folders) == 1 for folders in by_class.values())
-        same = len({folder for _, folder in pairs}) == 1
-        if not single or not (same or all(name in folder or folder in name for name, folder in pairs)):
-            return level
-    return None
-
-
-def _letters(name: str) -> str:
-    return re.sub(r"[\W_]", "", name.casefold())
-
-
-def _advice(relative, groups: Sequence[str], known: np.ndarray, level: int | None) -> str:
-    """Say what else could be the sources."""
+    known, advice = np.array([bool(way) for way in ways], bool), ""
     if not known.all():
-        matches = [re.search(_COUNTED, str(path)) for path in relative]
-        if relative and all(matches):
-            names = {tuple(filter(None, match.groups())) for match in matches}
-            if 1 < len(names) < len(relative):
-                return (
-                    f"names such as {relative[0].name} have a number before the last one; if it is the "
-                    f"source, pass --group-by '{_COUNTED}' ({len(names)} sources)"
-                )
-        return ""
-    if level is None:
-        return ""
-    stems = Counter(path.stem for path in relative if re.search(r"[^\W\d_]{2}", path.stem))
-    repeated = [stem for stem, count in stems.items() if count > 1]
-    if len(repeated) > len(relative) / 4:
-        return (
-            f"files of one name lie in several of these folders, such as {repeated[0]}: if they are of one "
-            "recording, pass --group-by '([^/]+)[.][^.]+$'"
-        )
-    inner = defaultdict(set)
-    for path, group in zip(relative, groups, strict=True):
-        if len(path.parts) > level + 2 and path.parts[level] == group:
-            inner[path.parts[level + 1]].add(group)
-    if not inner:
-        return ""
-    shared = sorted(name for name, outer in inner.items() if len(outer) > 1)
-    example = f", such as {shared[0]}, which lies in {len(inner[shared[0]])} of them" if shared else ""
-    return (
-        f"there are {len(inner)} folders inside these{example}: if they are the sources, pass --group-by "
-        f"'^[^/]+/{'[^/]+/' * level}([^/]+)/'"
-    )
+        advice = advise_on_names(relative)
+    elif level is not None:
+        advice = advise_on_folders(relative, groups, level)
+    how = ", ".join(dict.fromkeys(filter(None, ways)))
+    return Sources(_texts(groups), how, known, advice=advice, level=level)
 
 
 def join_copies(video_paths: Sequence[str | os.PathLike], sources: Sources) -> Sources:
@@ -360,29 +262,17 @@ def join_groups(
     groups = np.asarray(groups)
     if len(groups) != len(video_paths):
         raise ValueError(f"groups must be one per clip, got {len(groups)} and {len(video_paths)} clips")
-    parent = {group: group for group in groups.tolist()}
-
-    def root(group):
-        while parent[group] != group:
-            parent[group] = parent[parent[group]]
-            group = parent[group]
-        return group
-
-    first = {}
-    copied = np.zeros(len(groups), bool)
-    for row, (path, group) in enumerate(zip(map(Path, video_paths), groups.tolist(), strict=True)):
-        if not path.is_file() or not path.stat().st_size:
-            continue
-        digest = content_digest(path)
-        copied[row] = digest in first
-        one, other = root(first.setdefault(digest, group)), root(group)
-        parent[max(one, other)] = min(one, other)
-    return np.array([root(group) for group in groups.tolist()], dtype=groups.dtype), copied
+    first_of, rows = {}, np.arange(len(groups))
+    original = rows.copy()  # of each clip, the first one with its content
+    for row, path in enumerate(map(Path, video_paths)):
+        if path.is_file() and path.stat().st_size:
+            original[row] = first_of.setdefault(content_digest(path), row)
+    names, group_of_row = np.unique(groups, return_inverse=True)
+    same = coo_array((np.ones(len(rows)), (group_of_row, group_of_row[original])), shape=(len(names),) * 2)
+    _, joined = connected_components(same, directed=False)  # of each name
+    _, first_name = np.unique(joined, return_index=True)
+    return names[first_name[joined]][group_of_row], original != rows
 
 
 def _texts(groups: Iterable[str]) -> np.ndarray:
     return np.array([str(group) for group in groups], dtype=str)
-
-
-def _ordinal(level: int | None) -> str:
-    return {1: "first", 2: "second", 3: "third"}.get(level, f"{level}th")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import numpy as np
 from tqdm.auto import tqdm
 
+from harkeras.base.workers import one_ahead
 from harkeras.inference._timeline import VideoPrediction
-from harkeras.inference._video_windows import ahead
 from harkeras.inference.decisions import UNSURE
 from harkeras.video.drawing import TimelineStrip, class_colour, draw_caption
 from harkeras.video.reading import VideoInfo, VideoWriter, iter_decoded
@@ -22,7 +22,7 @@ def write_annotated(
     The first frame stands from 0 on, even if sound begins before the pictures. Frames that the file cannot
     tell apart are moved apart.
     """
-    frames = ahead(annotated_frames(info, prediction))
+    frames = one_ahead(annotated_frames(info, prediction))
     earliest = None
     for image, seconds in tqdm(frames, "Writing", info.frame_count, unit="frame", disable=not progress):
         seconds = 0.0 if earliest is None else max(seconds, earliest)

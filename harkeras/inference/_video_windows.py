@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from tqdm.auto import tqdm
 
+from harkeras.base.workers import one_ahead
 from harkeras.inference.decisions import Window
 from harkeras.inference.streaming import ActionStream
 from harkeras.recipe import Recipe
@@ -45,7 +45,7 @@ def slide(
     end_seconds = info.duration_seconds if end_seconds is None else end_seconds
     windows, last = [], end_seconds
     with tqdm(desc="Recognizing", total=info.frame_count, unit="frame", disable=not progress) as bar:
-        for images, seconds in ahead(blocks(info, stream, bar, start_seconds, end_seconds)):
+        for images, seconds in one_ahead(blocks(info, stream, bar, start_seconds, end_seconds)):
             windows += stream.push(np.stack(images), seconds)
             last = seconds[-1]
     windows += stream.finish(max(end_seconds, last))
@@ -119,13 +119,3 @@ def _image_reader(recipe: Recipe, needed: np.ndarray) -> tuple[Callable, int]:
         return None
 
     return read, recipe.flow_fields
-
-
-def ahead(items: Iterable) -> Iterator:
-    """Compute the next item in a thread of its own while the last one is in use."""
-    items = iter(items)
-    with ThreadPoolExecutor(1) as pool:
-        coming = pool.submit(next, items, None)
-        while (item := coming.result()) is not None:
-            coming = pool.submit(next, items, None)
-            yield item

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
+from harkeras.base.workers import in_order
 from harkeras.data.batches import ClipDataset
-from harkeras.data.datasets import Dataset, in_order
+from harkeras.data.datasets import Dataset
 from harkeras.models.saving import check_clips
 from harkeras.video.reading import VideoError
 

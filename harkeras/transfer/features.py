@@ -31,7 +31,7 @@ from tqdm.auto import tqdm
 
 from harkeras.base.files import content_digest, written_whole
 from harkeras.base.keras_state import require_tensorflow
-from harkeras.data.datasets import in_order
+from harkeras.base.workers import in_order
 from harkeras.models.backbones import image_backbone
 from harkeras.video.flow import LIMIT_PX, read_clip
 from harkeras.video.reading import VideoError
