@@ -18,7 +18,7 @@ from .data.augment import (
 from .data.batches import ClipDataset
 from .data.datasets import Dataset, median_clip_seconds
 from .data.folders import ClipFolder, list_classes, list_videos, read_folder
-from .data.images import ImageDataset, create_image_dataset, list_image_classes, read_image
+from .data.images import ImageDataset, create_image_dataset, list_image_classes
 from .data.leakage import LeakageReport, leakage_report
 from .data.loading import create_dataset
 from .data.presentation import class_weights
@@ -101,8 +101,10 @@ from .transfer.auto import AutoTraining, train_auto
 from .transfer.feature_dataset import FeatureDataset, create_feature_dataset
 from .transfer.features import backbone_features, frame_encoder
 from .transfer.heads import create_head, fit_head
-from .video.flow import flow_extraction, optical_flow, plot_flow
-from .video.reading import Frame, VideoError, VideoInfo, VideoWriter, frames_extraction, iter_frames
+from .video.flow import optical_flow, plot_flow
+from .video.images import read_image
+from .video.reading import Frame, VideoError, VideoInfo, flow_extraction, frames_extraction, iter_frames
+from .video.writing import VideoWriter
 from .video.youtube import DownloadedVideo, DownloadError, download_youtube_videos
 from .workflow import TrainedModel, train_on_folder
 

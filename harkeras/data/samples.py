@@ -22,7 +22,7 @@ from joblib import Parallel, cpu_count, delayed
 from tqdm import tqdm
 
 from harkeras.data._figures import ANGLES, Scene, create_scene, forward_kinematics, render_figure
-from harkeras.video.reading import VideoWriter
+from harkeras.video.writing import VideoWriter
 
 SAMPLE_CLASSES = ("Falling", "Running", "SittingDown", "StandingUp", "Walking")
 _SEATED = ("SittingDown", "StandingUp")

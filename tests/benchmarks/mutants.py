@@ -152,7 +152,7 @@ def read_in_every_way(path, model, folder):
         iter_frames,
         predict_on_video,
     )
-    from harkeras.video.flow import flow_extraction
+    from harkeras.video.reading import flow_extraction
 
     done, faults, values = {}, [], {}
 
