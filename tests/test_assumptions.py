@@ -8,7 +8,7 @@ from keras import layers
 
 from harkeras.inference.prediction import predict_image, predict_on_video, predict_single_action
 from harkeras.recipe import Recipe
-from harkeras.video.reading import VideoWriter
+from harkeras.video.writing import VideoWriter
 
 CLASSES = ("red", "green", "blue")
 PREDICT = pytest.mark.parametrize("predict", [predict_single_action, predict_on_video])

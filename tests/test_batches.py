@@ -14,8 +14,7 @@ from harkeras.data.datasets import median_clip_seconds
 from harkeras.data.folders import list_videos
 from harkeras.evaluation.scores import evaluate
 from harkeras.training.loop import train
-from harkeras.video.flow import read_clip
-from harkeras.video.reading import VideoError, VideoInfo
+from harkeras.video.reading import VideoError, VideoInfo, read_clip
 
 LABELS = np.array([0] * 12 + [1] * 3 + [2] * 6)
 WEIGHTS = [21 / 36, 21 / 9, 21 / 18]  # 21 clips of 3 classes

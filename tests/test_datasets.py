@@ -16,8 +16,7 @@ import pytest
 
 import harkeras.data.datasets
 from harkeras.data.datasets import create_dataset, list_classes, list_videos, median_clip_seconds, plot_clips
-from harkeras.video.flow import read_clip
-from harkeras.video.reading import VideoError
+from harkeras.video.reading import VideoError, read_clip
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE = {"frames": 4, "height": 16, "width": 24}

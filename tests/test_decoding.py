@@ -15,8 +15,15 @@ from harkeras.data.batches import ClipDataset
 from harkeras.inference.prediction import predict_on_video
 from harkeras.recipe import Recipe
 from harkeras.video.decoding import Source
-from harkeras.video.flow import FlowStack, flow_extraction
-from harkeras.video.reading import VideoError, VideoInfo, frames_extraction, iter_decoded, iter_frames
+from harkeras.video.flow import FlowStack
+from harkeras.video.reading import (
+    VideoError,
+    VideoInfo,
+    flow_extraction,
+    frames_extraction,
+    iter_decoded,
+    iter_frames,
+)
 
 FRAMES = 75
 OPEN_GOP = {"b_frames": 3, "x264opts": "open-gop=1:bframes=3:b-pyramid=2:keyint=12"}

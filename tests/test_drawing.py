@@ -2,21 +2,21 @@ import cv2
 import numpy as np
 import pytest
 
-from harkeras.video.drawing import TimelineStrip, class_colour, draw_caption
+from harkeras.video.drawing import TimelineStrip, class_color, draw_caption
 
 CLASSES = tuple("abcdefghij")
 SIZES = [(240, 320), (720, 1280), (1280, 720), (64, 64)]
 
 
-class TestClassColour:
-    def test_seven_colours_that_repeat(self):
-        colours = [class_colour(name, CLASSES) for name in CLASSES]
-        assert len(set(colours)) == 7
-        assert colours[7:] == colours[:3]
+class TestClassColor:
+    def test_seven_colors_that_repeat(self):
+        colors = [class_color(name, CLASSES) for name in CLASSES]
+        assert len(set(colors)) == 7
+        assert colors[7:] == colors[:3]
 
     def test_other_labels_are_grey(self):
-        assert len(set(class_colour("unsure", CLASSES))) == 1
-        assert class_colour("a", list(CLASSES)) == class_colour("a", CLASSES)
+        assert len(set(class_color("unsure", CLASSES))) == 1
+        assert class_color("a", list(CLASSES)) == class_color("a", CLASSES)
 
 
 def caption(label, text="50%", height=240, width=320, background=90):
@@ -37,7 +37,7 @@ class TestDrawCaption:
             assert box_width < width
             assert image[:, box_width - 2 : box_width].max() <= 90  # no letter touches the end
 
-    def test_letters_are_light_on_dark_and_the_bar_coloured(self):
+    def test_letters_are_light_on_dark_and_the_bar_colored(self):
         image, box_width = caption("Walk")
         assert image[:40, 10:box_width].max() == 255
         assert (image[1, :2] == (255, 0, 0)).all()
@@ -70,15 +70,15 @@ class TestDrawCaption:
 class TestTimelineStrip:
     def draw(self, position, height=240, width=300, stops=(0.5, 0.5, 1), labels="aba"):
         image = np.full((height, width, 3), 90, np.uint8)
-        TimelineStrip(height, width, stops, [class_colour(label, CLASSES) for label in labels]).draw(
+        TimelineStrip(height, width, stops, [class_color(label, CLASSES) for label in labels]).draw(
             image, position
         )
         return image
 
     def test_past_is_bright_and_future_dim(self):
-        image, colour = self.draw(0.5), np.array(class_colour("a", CLASSES))
-        assert (image[-1, 20] == colour).all()
-        assert (image[-1, 280] == colour // 2).all()
+        image, color = self.draw(0.5), np.array(class_color("a", CLASSES))
+        assert (image[-1, 20] == color).all()
+        assert (image[-1, 280] == color // 2).all()
         assert (image[:-10] == 90).all()
 
     @pytest.mark.parametrize("position", [0, 0.25, 1])
@@ -90,5 +90,5 @@ class TestTimelineStrip:
     @pytest.mark.parametrize(("height", "width"), SIZES)
     def test_sizes(self, height, width):
         image = self.draw(0.3, height, width, (0.2, 1), "ab")
-        assert (image[-1, -1] == np.array(class_colour("b", CLASSES)) // 2).all()
+        assert (image[-1, -1] == np.array(class_color("b", CLASSES)) // 2).all()
         assert (image[: height // 2] == 90).all()

@@ -6,7 +6,8 @@ import pytest
 from harkeras.data.datasets import list_videos
 from harkeras.data.duplicates import _near, find_duplicates, perceptual_hash
 from harkeras.data.sources import read_groups
-from harkeras.video.reading import VideoWriter, frames_extraction
+from harkeras.video.reading import frames_extraction
+from harkeras.video.writing import VideoWriter
 
 
 @pytest.fixture(scope="module")

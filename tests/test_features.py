@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from harkeras.inference.streaming import split_per_frame
+from harkeras.inference.per_frame import split_per_frame
 from harkeras.transfer import features as module
 from harkeras.transfer.features import backbone_features, frame_encoder, keep_parts, part_sizes
 from harkeras.transfer.heads import (
@@ -23,7 +23,7 @@ from harkeras.transfer.heads import (
     join,
     statistics_of,
 )
-from harkeras.video.flow import read_clip
+from harkeras.video.reading import read_clip
 
 
 @pytest.fixture(scope="module")

@@ -13,16 +13,15 @@ from harkeras.recipe import Recipe, count_channels, read_channels
 from harkeras.training.loop import train
 from harkeras.video.flow import (
     FlowStack,
-    flow_extraction,
     flow_size,
     flow_to_rgb,
     from_uint8,
     optical_flow,
     plot_flow,
-    read_clip,
     to_uint8,
 )
-from harkeras.video.reading import VideoError, VideoInfo, VideoWriter, frames_extraction
+from harkeras.video.reading import VideoError, VideoInfo, flow_extraction, frames_extraction, read_clip
+from harkeras.video.writing import VideoWriter
 
 METHODS = ["dis", "farneback", *(["tvl1"] if hasattr(cv2, "optflow") else [])]
 
@@ -261,7 +260,8 @@ class TestPipeline:
         model = create_two_stream_model(2, (3, 48, 56, 7), width=0.05)
         stream = ActionStream(model, recipe)
         info = VideoInfo.read(video)
-        blocks = list(blocks_of(info, stream, type("Bar", (), {"update": lambda self: None})()))
+        bar = type("Bar", (), {"update": lambda self: None})()
+        blocks = list(blocks_of(info, stream, bar, 0.0, info.duration_seconds))
         images = np.concatenate([np.stack(images) for images, _ in blocks])
         seconds = [moment for _, times in blocks for moment in times]
         every = flow_extraction(video, 12, 48, 56, streams="rgb+flow", fields=2)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harkeras.video._frame_times import increasing_times, join_pieces, usual_period
+from harkeras.video.frame_times import increasing_times, join_pieces, usual_period
 
 PERIOD, LONGEST, STEP_BACK, SHORTEST = 40, 1000, 100, 1
 LIMITS = (PERIOD, LONGEST, STEP_BACK)

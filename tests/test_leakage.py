@@ -7,7 +7,8 @@ import pytest
 from harkeras.data.datasets import list_videos
 from harkeras.data.leakage import leakage_report
 from harkeras.data.splits import list_folds, read_groups, split_at_random, split_by_group
-from harkeras.video.reading import VideoWriter, frames_extraction
+from harkeras.video.reading import frames_extraction
+from harkeras.video.writing import VideoWriter
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from harkeras.inference.streaming import split_per_frame
+from harkeras.inference.per_frame import split_per_frame
 from harkeras.models.blocks import local_response_normalization
 from harkeras.models.fusion import (
     create_early_fusion_model,

@@ -10,7 +10,6 @@ import pytest
 import tensorflow as tf
 from keras import applications
 
-from harkeras.data.images import read_image
 from harkeras.models import (
     backbones,
     create_densenet121_model,
@@ -24,6 +23,7 @@ from harkeras.models.backbones import create_backbone, image_backbone, list_back
 from harkeras.models.registry import no_weights
 from harkeras.models.saving import save_model
 from harkeras.recipe import Recipe
+from harkeras.video.images import read_image
 
 SIZE = (40, 36, 3)
 

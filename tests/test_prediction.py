@@ -27,8 +27,8 @@ from harkeras.inference.prediction import (
 from harkeras.models import create_lrcn_model
 from harkeras.models.saving import save_model
 from harkeras.recipe import Recipe
-from harkeras.video.flow import read_clip
-from harkeras.video.reading import VideoError, VideoInfo, VideoWriter, frames_extraction, iter_frames
+from harkeras.video.reading import VideoError, VideoInfo, frames_extraction, iter_frames, read_clip
+from harkeras.video.writing import VideoWriter
 
 RGB = ("red", "green", "blue")
 OFF = {"smoothing_seconds": 0, "hysteresis": 0, "min_seconds": 0, "threshold": 0}

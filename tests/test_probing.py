@@ -19,8 +19,8 @@ from harkeras.evaluation.probing import (
 )
 from harkeras.models import create_c3d_model
 from harkeras.recipe import Recipe
-from harkeras.video.flow import flow_extraction
-from harkeras.video.reading import VideoWriter
+from harkeras.video.reading import flow_extraction
+from harkeras.video.writing import VideoWriter
 
 CLASSES = ("darker", "brighter")
 

@@ -6,7 +6,7 @@ import pytest
 from harkeras.data.datasets import list_videos
 from harkeras.data.shortcuts import class_shortcuts
 from harkeras.data.sources import read_groups
-from harkeras.video.reading import VideoWriter
+from harkeras.video.writing import VideoWriter
 
 CLASSES = ("Fall", "Walk", "Wave")
 

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from harkeras.training.schedules import Schedule, cosine_schedule, step_schedule
 
 import harkeras.data.batches
 import harkeras.training._stopping
@@ -24,8 +25,7 @@ from harkeras.models.saving import load_model, save_model
 from harkeras.recipe import Recipe
 from harkeras.training._clip_recipe import clip_recipe
 from harkeras.training.loop import check_options, train
-from harkeras.training.schedules import Schedule, cosine_schedule, step_schedule
-from harkeras.video.reading import VideoWriter
+from harkeras.video.writing import VideoWriter
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
 

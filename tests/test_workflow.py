@@ -13,7 +13,7 @@ from harkeras import VideoWriter, create_sample_dataset, load_model, read_recipe
 from harkeras.data.sources import find_sources
 from harkeras.data.splits import split_clips
 from harkeras.evaluation.held_out import evaluate_on_folder
-from harkeras.video.flow import read_clip
+from harkeras.video.reading import read_clip
 from harkeras.workflow import train_on_folder
 
 SMALL = {"model": "lrcn", "input_shape": (4, 64, 64, 3), "epochs": 1, "batch_size": 8, "verbose": False}

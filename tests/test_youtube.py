@@ -361,7 +361,7 @@ def test_a_closed_port_and_offline(tmp_path, outside):
 
 
 @pytest.mark.parametrize(
-    "place", ["youtube._progress_hook", "video.VideoInfo.read", "video.VideoWriter.write"]
+    "place", ["youtube._progress_hook", "reading.VideoInfo.read", "writing.VideoWriter.write"]
 )
 def test_an_interruption_leaves_nothing(clip, tmp_path, monkeypatch, place):
     def interrupt(*arguments):
@@ -369,7 +369,7 @@ def test_an_interruption_leaves_nothing(clip, tmp_path, monkeypatch, place):
         raise KeyboardInterrupt
 
     hook = (lambda bar: interrupt) if place.endswith("hook") else interrupt
-    monkeypatch.setattr(f"harkeras.{place}", hook)
+    monkeypatch.setattr(f"harkeras.video.{place}", hook)
     with pytest.raises(KeyboardInterrupt):
         download_youtube_videos(clip, tmp_path / "videos", end_seconds=1)
     assert list((tmp_path / "videos").iterdir()) == []
@@ -379,7 +379,7 @@ def test_a_full_disk(clip, tmp_path, monkeypatch):
     def write(self, *arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("harkeras.video.reading.VideoWriter.write", write)
+    monkeypatch.setattr("harkeras.video.writing.VideoWriter.write", write)
     with pytest.raises(DownloadError, match="the disk is full"):
         download_youtube_videos(clip, tmp_path / "videos", end_seconds=1)
     assert list((tmp_path / "videos").iterdir()) == []

@@ -4,7 +4,7 @@ from .augment import default_augmentation, plot_augmentations
 from .batches import ClipDataset
 from .datasets import Dataset, median_clip_seconds
 from .folders import ClipFolder, list_classes, list_videos, read_folder
-from .images import ImageDataset, create_image_dataset, list_image_classes, read_image
+from .images import ImageDataset, create_image_dataset, list_image_classes
 from .leakage import LeakageReport, leakage_report
 from .loading import create_dataset
 from .presentation import class_weights
@@ -42,7 +42,6 @@ __all__ = [
     "read_annotations",
     "read_folder",
     "read_groups",
-    "read_image",
     "split_at_random",
     "split_by_files",
     "split_by_group",

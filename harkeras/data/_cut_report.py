@@ -6,7 +6,7 @@ import warnings
 
 from harkeras.base.text import printable
 from harkeras.data._annotation_formats import Annotation, shown
-from harkeras.video.scans import ROUNDING_SECONDS
+from harkeras.video.frame_times import ROUNDING_SECONDS
 
 
 def report_overlaps(ranges: list[Annotation], report: CutReport) -> None:

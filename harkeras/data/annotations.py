@@ -30,8 +30,9 @@ from harkeras.data._annotation_tables import read_gmdcsa, read_kinetics, read_pl
 from harkeras.data._clip_index import ClipIndex
 from harkeras.data._cut_report import CutReport, list_lines, name_range, report_overlaps
 from harkeras.video.decoding import Source
-from harkeras.video.reading import Frame, VideoError, VideoInfo, write_frames
-from harkeras.video.scans import ROUNDING_SECONDS
+from harkeras.video.frame_times import ROUNDING_SECONDS
+from harkeras.video.reading import Frame, VideoError, VideoInfo
+from harkeras.video.writing import write_frames
 from harkeras.video.youtube import DownloadError, download_youtube_videos, is_url
 
 __all__ = ["Annotation", "cut_clips", "read_annotations"]

@@ -19,8 +19,8 @@ from harkeras.base.workers import in_order
 from harkeras.data.presentation import Presentation, Presented
 from harkeras.data.sources import find_sources, given_sources
 from harkeras.recipe import ClipFormat, Streams
-from harkeras.video.flow import FlowMethod, read_clip
-from harkeras.video.reading import VideoError, VideoInfo
+from harkeras.video.flow import FlowMethod
+from harkeras.video.reading import VideoError, VideoInfo, read_clip
 
 
 class Batches(keras.utils.PyDataset):

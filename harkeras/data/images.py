@@ -23,13 +23,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 from xml.etree import ElementTree
 
-import cv2
 import numpy as np
 from joblib import cpu_count
 from tqdm.auto import tqdm
 
 from harkeras.base.workers import in_order
-from harkeras.recipe import Interpolation
+from harkeras.video.images import read_image, resize_image
 from harkeras.video.reading import VideoError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
@@ -41,49 +40,6 @@ class ImageDataset(NamedTuple):
     features: np.ndarray
     labels: np.ndarray
     image_paths: list[Path]
-
-
-def read_image(path: str | os.PathLike, height: int | None = None, width: int | None = None) -> np.ndarray:
-    """Read a picture, upright as its EXIF orientation says.
-
-    Args:
-        path: A JPEG, PNG, BMP, WebP or TIFF file.
-        height: Height to stretch it to, in pixels; its own by default.
-        width: Width to stretch it to, in pixels; its own by default.
-
-    Returns:
-        uint8 RGB (H, W, 3)
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        VideoError: If it is not a picture.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no image at {path}")
-    data = np.fromfile(path, np.uint8)  # unlike imread, this opens any name on any system
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None:
-        raise VideoError(f"{path}: not an image that can be decoded")
-    return resize_image(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), height, width)
-
-
-def resize_image(
-    image: np.ndarray,
-    height: int | None = None,
-    width: int | None = None,
-    *,
-    interpolation: Interpolation = "area",
-) -> np.ndarray:
-    """Stretch a picture (H, W, 3) to another size; a side that is not given stays as it is.
-
-    By "area", which is bilinear where it grows, or "bilinear" in any case, as `cv2.resize` does by default.
-    """
-    height, width = height or image.shape[0], width or image.shape[1]
-    if (height, width) == image.shape[:2]:
-        return image
-    smaller = interpolation == "area" and height <= image.shape[0] and width <= image.shape[1]
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
 
 
 def list_image_classes(data_dir: str | os.PathLike) -> list[str]:
@@ -225,8 +181,8 @@ def _read_into(features: np.ndarray, paths, read, workers: int, strict: bool) ->
             return str(error)
         return None
 
-    with closing(in_order(fill, range(len(paths)), workers)) as reasons:
-        reasons = tqdm(reasons, "Reading images", len(paths), unit="image")
+    with closing(in_order(fill, range(len(paths)), workers)) as results:
+        reasons = tqdm(results, "Reading images", len(paths), unit="image")
         return {row: reason for row, reason in enumerate(reasons) if reason is not None}
 
 

@@ -21,8 +21,7 @@ from harkeras.data._clip_cache import through_cache
 from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
 from harkeras.recipe import ClipFormat, FlowMethod, Streams
-from harkeras.video.flow import read_clip
-from harkeras.video.reading import VideoError
+from harkeras.video.reading import VideoError, read_clip
 
 # Part of the fingerprint of a cache: raised when the same clip and settings would give other pixels.
 _PIXELS_VERSION = 1

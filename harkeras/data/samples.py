@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from harkeras.base.workers import in_order
 from harkeras.data._figures import ANGLES, Scene, create_scene, forward_kinematics, render_figure
-from harkeras.video.reading import VideoWriter
+from harkeras.video.writing import VideoWriter
 
 SAMPLE_CLASSES = ("Falling", "Running", "SittingDown", "StandingUp", "Walking")
 _SEATED = ("SittingDown", "StandingUp")

@@ -19,8 +19,8 @@ from harkeras.evaluation._reordering import ORDERS, reorder
 from harkeras.evaluation.scores import name_clips
 from harkeras.recipe import read_channels
 from harkeras.training.scoring import prepare_clips, unpack_clips
-from harkeras.video.flow import flow_to_rgb, from_uint8, read_clip
-from harkeras.video.reading import VideoInfo
+from harkeras.video.flow import flow_to_rgb, from_uint8
+from harkeras.video.reading import VideoInfo, read_clip
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@ from tqdm.auto import tqdm
 from harkeras.base.workers import one_ahead
 from harkeras.inference._timeline import VideoPrediction
 from harkeras.inference.decisions import UNSURE
-from harkeras.video.drawing import TimelineStrip, class_colour, draw_caption
-from harkeras.video.reading import VideoInfo, VideoWriter, iter_decoded
+from harkeras.video.drawing import TimelineStrip, class_color, draw_caption
+from harkeras.video.reading import VideoInfo, iter_decoded
+from harkeras.video.writing import VideoWriter
 
 
 def write_annotated(
@@ -37,14 +38,14 @@ def annotated_frames(info: VideoInfo, prediction: VideoPrediction) -> Iterator[t
         uint8 RGB (H, W, 3), and when it appears in seconds.
     """
     segments, duration = prediction.segments, info.duration_seconds
-    colours = [class_colour(segment.label, prediction.classes) for segment in segments]
+    colors = [class_color(segment.label, prediction.classes) for segment in segments]
     stops = [segment.end_seconds / duration for segment in segments]
-    strip = TimelineStrip(info.height, info.width, stops, colours)
+    strip = TimelineStrip(info.height, info.width, stops, colors)
     for frame in iter_decoded(info.path):
         image = frame.rgb()
         segment = prediction.label_at(frame.seconds)
-        colour = class_colour(segment.label, prediction.classes)
+        color = class_color(segment.label, prediction.classes)
         confidence = "" if segment.label == UNSURE else f"{segment.confidence:.0%}"
-        draw_caption(image, segment.label, confidence, colour)
+        draw_caption(image, segment.label, confidence, color)
         strip.draw(image, min(frame.seconds / duration, 1))
         yield image, frame.seconds

@@ -10,12 +10,12 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary, WeakSet
+from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
 
-from harkeras.recipe import Streams, count_channels
+from harkeras.recipe import Streams, count_channels, read_channels
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes of such a file
 _OTHER_FORMATS = {
@@ -31,9 +31,8 @@ _OTHER_FORMATS = {
 }
 # How far probabilities may be from adding up to 1: float16 keeps three digits.
 _TOLERANCE = 0.02
-# Models in memory that were tried: those without probabilities -> with them, and those that have them.
-_AS_PROBABILITIES: WeakKeyDictionary[keras.Model, keras.Model] = WeakKeyDictionary()
-_HAVE_PROBABILITIES: WeakSet[keras.Model] = WeakSet()
+# Models in memory that were tried -> the same with probabilities; None for those that have them.
+_EXTENDED: WeakKeyDictionary[keras.Model, keras.Model | None] = WeakKeyDictionary()
 
 
 def check_model_file(path: str | os.PathLike) -> None:
@@ -124,10 +123,9 @@ def all_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
 
 def _fix_sizes(model: keras.Model, input_shape: tuple[int, ...] | None, images: bool) -> keras.Model:
     """Wrap a model that leaves sizes open, or was never built, into one of fixed sizes."""
-    if len(getattr(model, "inputs", None) or [None]) > 1:
-        return model
-    shape = tuple(model.inputs[0].shape) if getattr(model, "inputs", None) else None
-    if shape is not None and None not in shape[1:]:
+    inputs = getattr(model, "inputs", None) or []
+    shape = tuple(inputs[0].shape) if inputs else None
+    if len(inputs) > 1 or (shape is not None and None not in shape[1:]):
         return model
     axes = "(H, W, C)" if images else "(T, H, W, C)"
     if input_shape is None:
@@ -152,15 +150,20 @@ def _check_rank(shape: tuple[int | None, ...] | None, images: bool) -> None:
     if images:
         raise ValueError(f"model must take images (B, H, W, 3) of fixed size, got {shape}")
     unlike, advice = "where C is 3 for RGB", ""
-    if len(shape) == 4:
+    if len(shape) == 4 and shape[-1] in (1, 2, 3, None):
         unlike, advice = "not images", "; for images there is predict_image"
-        if shape[-1] not in (1, 2, 3, None):
-            unlike = "not (B, T, H, W)"
-            advice = f"; if those are gray frames, make one of keras.Input({(*shape[1:], 1)}) with "
-            advice += f"keras.layers.Reshape({shape[1:]}) in front"
+    elif len(shape) == 4:
+        unlike = "not (B, T, H, W)"
+        advice = (
+            f"; if those are gray frames, make one of keras.Input({(*shape[1:], 1)}) with "
+            f"keras.layers.Reshape({shape[1:]}) in front"
+        )
     elif len(shape) == 3:
-        unlike, advice = "not features of frames", "; put the network that makes them in front: "
-        advice += "keras.Model(clip, model(keras.layers.TimeDistributed(backbone)(clip)))"
+        unlike = "not features of frames"
+        advice = (
+            "; put the network that makes them in front: "
+            "keras.Model(clip, model(keras.layers.TimeDistributed(backbone)(clip)))"
+        )
     raise ValueError(f"model must take clips (B, T, H, W, C) of fixed size, {unlike}, got {shape}{advice}")
 
 
@@ -179,21 +182,20 @@ def read_streams(shape: tuple[int, ...], streams: Streams | None) -> tuple[Strea
 
     Args:
         shape: Of the input, without the batch.
-        streams: What the caller says.
+        streams: The option that was passed, or None.
 
     Raises:
-        ValueError: If it has to be said and is not, does not fit, or the channels come first.
+        ValueError: If they have to be passed and are not, do not fit, or the channels come first.
     """
     channels = shape[-1]
+    usual = read_channels(channels)
     if streams is not None:
-        fields = {"flow": channels // 2, "rgb+flow": (channels - 3) // 2}.get(streams, 0)
-        if streams in ("flow", "rgb+flow"):
-            fields = max(fields, 1)
-        if count_channels(streams, fields) != channels:
+        count_channels(streams, 1)  # raises for streams that there are not
+        if streams != usual[0]:
             raise ValueError(f"streams must fit the {channels} channels of {shape}, got {streams!r}")
-        return streams, fields
+        return usual
     if channels in (1, 3):
-        return ("gray" if channels == 1 else "rgb"), 0
+        return usual
     first = next((axis for axis in range(len(shape) - 2) if shape[axis] in (1, 2, 3)), None)
     if first is not None:
         order = [axis for axis in range(len(shape)) if axis != first]
@@ -228,20 +230,15 @@ def with_probabilities(model: keras.Model, *, normalize: bool = False) -> keras.
         UserWarning: If a softmax or sigmoid was put behind the model.
     """
     activation = _last_activation(model)
-    if (model.outputs[0].shape[-1] > 1 and activation == "softmax") or model in _HAVE_PROBABILITIES:
+    if model.outputs[0].shape[-1] > 1 and activation == "softmax":
         return model
-    if model in _AS_PROBABILITIES:
-        return _AS_PROBABILITIES[model]
-    extended = _append(model, activation, normalize)
-    if extended is model:
-        _HAVE_PROBABILITIES.add(model)
-    else:
-        _AS_PROBABILITIES[model] = extended
-    return extended
+    if model not in _EXTENDED:
+        _EXTENDED[model] = _extend(model, activation, normalize)
+    return model if _EXTENDED[model] is None else _EXTENDED[model]
 
 
-def _append(model: keras.Model, activation: str | None, normalize: bool) -> keras.Model:
-    """Put behind a model what makes its outputs probabilities, if that is anything."""
+def _extend(model: keras.Model, activation: str | None, normalize: bool) -> keras.Model | None:
+    """Put behind a model what makes its outputs probabilities; return None if they are."""
     outputs, x = _try(model, 1 if normalize else 255), model.outputs[0]
     if outputs.shape[-1] == 1:
         if activation == "softmax":
@@ -253,7 +250,7 @@ def _append(model: keras.Model, activation: str | None, normalize: bool) -> kera
     inside = outputs.min() >= -_TOLERANCE and outputs.max() <= 1 + _TOLERANCE
     sums = outputs.sum(axis=-1)
     if inside and np.abs(sums - 1).max() <= _TOLERANCE:
-        return model
+        return None
     if inside and activation != "linear":
         raise ValueError(
             f"model must answer with probabilities that add up to 1, got sums of {sums.min():.2f} to "

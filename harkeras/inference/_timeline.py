@@ -35,7 +35,7 @@ class VideoPrediction:
         segments: The parts of the video in order, without gaps.
         classes: Names of the classes.
         windows: float (W, 2), start and end of each window in seconds.
-        probabilities: float32 (W, classes), what the model said of each window.
+        probabilities: float32 (W, classes), the answer of the model to each window.
     """
 
     segments: list[Segment]
@@ -62,8 +62,18 @@ class VideoPrediction:
         return self.segments[int(np.searchsorted(ends, seconds, side="right"))]
 
 
-def join_windows(decider: Decider, windows: list[Window], duration_seconds: float) -> list[Segment]:
-    """Decide on each window, and join those of one label; borders lie midway between their middles."""
+def decide(decider: Decider, windows: list[Window], duration_seconds: float) -> VideoPrediction:
+    """Decide on the windows of a whole video."""
+    return VideoPrediction(
+        segments=_join_windows(decider, windows, duration_seconds),
+        classes=decider.classes,
+        windows=np.array([window[:2] for window in windows]),
+        probabilities=np.stack([window.probabilities for window in windows]),
+    )
+
+
+def _join_windows(decider: Decider, windows: list[Window], duration_seconds: float) -> list[Segment]:
+    """Join the windows of one label; borders lie midway between their middles."""
     runs: list[tuple[int, str]] = []  # number of the first window of each label
     smoothed, middles = [], []
     for window in windows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -11,8 +11,8 @@ from tqdm.auto import tqdm
 from harkeras.base.workers import one_ahead
 from harkeras.inference.decisions import Window
 from harkeras.inference.streaming import ActionStream
-from harkeras.recipe import Recipe
-from harkeras.video.flow import FlowStack, flow_size, to_gray
+from harkeras.video.frame_times import ROUNDING_SECONDS
+from harkeras.video.frames import ModelView
 from harkeras.video.reading import VideoError, VideoInfo, iter_decoded
 
 _BLOCK_FRAMES = 32
@@ -37,12 +37,12 @@ def read_info(video: str | os.PathLike) -> VideoInfo:
 def slide(
     info: VideoInfo,
     stream: ActionStream,
-    progress: bool,
-    start_seconds: float | None = None,
-    end_seconds: float | None = None,
+    start_seconds: float,
+    end_seconds: float,
+    *,
+    progress: bool = False,
 ) -> list[Window]:
     """Send the frames that windows need through the stream; the next are decoded while the model computes."""
-    end_seconds = info.duration_seconds if end_seconds is None else end_seconds
     windows, last = [], end_seconds
     with tqdm(desc="Recognizing", total=info.frame_count, unit="frame", disable=not progress) as bar:
         for images, seconds in one_ahead(blocks(info, stream, bar, start_seconds, end_seconds)):
@@ -55,67 +55,38 @@ def slide(
 
 
 def blocks(
-    info: VideoInfo,
-    stream: ActionStream,
-    bar: tqdm,
-    start_seconds: float | None = None,
-    end_seconds: float | None = None,
+    info: VideoInfo, stream: ActionStream, bar: tqdm, start_seconds: float, end_seconds: float
 ) -> Iterator[tuple[list[np.ndarray], list[float]]]:
-    """Decode the frames that windows need, in blocks: images in the model's size, and their seconds.
+    """Decode the frames that windows need, in blocks: images as the model sees them, and their seconds.
 
     The frame that is on screen when a range starts counts as appearing at its start.
     """
-    start = float(info.frame_seconds[0]) if start_seconds is None else start_seconds
-    end = info.duration_seconds if end_seconds is None else end_seconds
-    first = max(int(np.searchsorted(info.frame_seconds, start + 1e-6, side="right")) - 1, 0)
-    stop = max(int(np.searchsorted(info.frame_seconds, end - 1e-6)), first + 1)
-    appear = info.frame_seconds[first:stop].copy()
-    appear[0] = start
+    times = info.frame_seconds
+    first = max(int(np.searchsorted(times, start_seconds + ROUNDING_SECONDS, side="right")) - 1, 0)
+    stop = max(int(np.searchsorted(times, end_seconds - ROUNDING_SECONDS)), first + 1)
+    appear = times[first:stop].copy()
+    appear[0] = start_seconds
     needed = np.zeros(info.frame_count, bool)
-    needed[first:stop] = stream.frames_needed(appear, end)
-    read, lead = _image_reader(stream.recipe, needed)
-    done = max(first - lead, 0)
-    images, seconds, is_first = [], [], True
-    for frame in iter_decoded(info.path, start_seconds=float(info.frame_seconds[done]), end_seconds=end):
+    needed[first:stop] = stream.frames_needed(appear, end_seconds)
+    view = ModelView.of(stream.recipe)
+    looked_at = view.frames_needed(needed)
+    index = int(looked_at.argmax())
+    images, seconds = [], []
+    is_first = True
+    start = float(times[index]) if index else None
+    for frame in iter_decoded(info.path, start_seconds=start, end_seconds=end_seconds):
         # By time, not by count: of a damaged file not all frames decode, and the next one serves instead.
-        following = np.searchsorted(info.frame_seconds, frame.seconds + 1e-6, side="right")
-        wanted = needed[done:following].any()
-        image = read(frame, done, wanted)
-        done = following
-        if wanted:
-            images.append(image)
-            seconds.append(start if is_first else frame.seconds)
-            is_first = False
+        following = int(np.searchsorted(times, frame.seconds + ROUNDING_SECONDS, side="right"))
+        if looked_at[index:following].any():
+            image = view.read(frame, index, needed[index:following].any())
+            if image is not None:
+                images.append(image)
+                seconds.append(start_seconds if is_first else frame.seconds)
+                is_first = False
+        index = following
         if len(images) == _BLOCK_FRAMES:
             yield images, seconds
             images, seconds = [], []
         bar.update()
     if images:
         yield images, seconds
-
-
-def _image_reader(recipe: Recipe, needed: np.ndarray) -> tuple[Callable, int]:
-    """Make the function (frame, its number, wanted or not) that returns what the model sees, (H, W, C).
-
-    Returns:
-        The function, and how many frames it has to see before the first that is needed.
-    """
-
-    def rgb(frame) -> np.ndarray:
-        return frame.rgb(recipe.height, recipe.width, interpolation=recipe.interpolation)
-
-    if recipe.streams == "rgb":
-        return lambda frame, index, wanted: rgb(frame) if wanted else None, 0
-    if recipe.streams == "gray":
-        return lambda frame, index, wanted: to_gray(rgb(frame))[..., None] if wanted else None, 0
-    stack = FlowStack(recipe.height, recipe.width, fields=recipe.flow_fields, method=recipe.flow_method)
-    followed = stack.frames_needed(needed)
-
-    def read(frame, index: int, wanted: bool) -> np.ndarray | None:
-        if followed[index]:
-            stack.push(frame.rgb(*flow_size(*frame.size)), index)
-        if wanted:
-            return stack.beside(None if recipe.streams == "flow" else rgb(frame))
-        return None
-
-    return read, recipe.flow_fields

@@ -16,7 +16,7 @@ MAX_MEMORY_SECONDS = 3600.0
 
 
 class Window(NamedTuple):
-    """What the model says of one window: its range in seconds, and float32 (classes,) probabilities."""
+    """The range of a window in seconds, and its probabilities, float32 (classes,)."""
 
     start_seconds: float
     end_seconds: float

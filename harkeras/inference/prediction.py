@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,17 +13,19 @@ import keras
 import numpy as np
 
 from harkeras.base.files import check_target
-from harkeras.data.images import read_image, resize_image
 from harkeras.inference._annotated_video import write_annotated
 from harkeras.inference._assumptions import warn_of_assumptions, warn_of_pixels
-from harkeras.inference._timeline import Segment, VideoPrediction, join_windows, write_timeline
+from harkeras.inference._timeline import Segment, VideoPrediction, decide, write_timeline
 from harkeras.inference._video_windows import read_info, slide
 from harkeras.inference.decisions import Decider, name_classes
 from harkeras.inference.resolve import resolve_model
 from harkeras.inference.streaming import ActionStream
 from harkeras.recipe import Interpolation, Recipe, Streams
-from harkeras.video.flow import read_clip, to_gray
-from harkeras.video.reading import VideoInfo, VideoWriter
+from harkeras.video.flow import to_gray
+from harkeras.video.frame_times import check_range
+from harkeras.video.images import read_image, resize_image
+from harkeras.video.reading import read_clip
+from harkeras.video.writing import VideoWriter
 
 __all__ = [
     "ActionPrediction",
@@ -63,8 +65,8 @@ def predict_single_action(
     """Name the one action of a video.
 
     The model sees what it was trained on: clips of its recipe's `clip_seconds`. A video that is longer than
-    one and a half of them is cut into such windows, side by side, and what the model says of them is
-    averaged; a shorter one is seen as one clip, its frames spread over all of it.
+    one and a half of them is cut into such windows, side by side, whose probabilities are averaged; a shorter
+    one is seen as one clip, its frames spread over all of it.
 
     Args:
         video: Path of the video.
@@ -89,7 +91,7 @@ def predict_single_action(
             than clips and probabilities, or the range lies outside the video.
         VideoError: If the video cannot be decoded.
     """
-    model, recipe, assumed = resolve_model(
+    resolved = resolve_model(
         model,
         classes=classes,
         clip_seconds=clip_seconds,
@@ -99,23 +101,18 @@ def predict_single_action(
         interpolation=interpolation,
         input_shape=input_shape,
     )
+    model, recipe, _ = resolved
     info = read_info(video)
-    start, end = _range(info, start_seconds, end_seconds)
-    warn_of_assumptions(info, model, recipe, assumed)
-    count = math.ceil((end - start) / recipe.clip_seconds - 1e-6)
+    first = float(info.frame_seconds[0])
+    start, end = check_range(start_seconds, end_seconds, first, info.duration_seconds)
+    warn_of_assumptions(info, resolved)
     if end - start <= _WINDOWS_TO_SPLIT * recipe.clip_seconds:
-        clip = read_clip(
-            video,
-            recipe.clip_shape,
-            flow_method=recipe.flow_method,
-            interpolation=recipe.interpolation,
-            start_seconds=start,
-            end_seconds=end,
-        )
+        options = {"flow_method": recipe.flow_method, "interpolation": recipe.interpolation}
+        clip = read_clip(video, recipe.clip_shape, **options, start_seconds=start, end_seconds=end)
         return _classify(clip, model, recipe)
+    count = math.ceil((end - start) / recipe.clip_seconds - 1e-6)
     stride_seconds = (end - start - recipe.clip_seconds) / (count - 1)
-    stream = ActionStream(model, recipe, stride_seconds=stride_seconds)
-    windows = slide(info, stream, False, start, end)
+    windows = slide(info, ActionStream(model, recipe, stride_seconds=stride_seconds), start, end)
     return _name(np.mean([window.probabilities for window in windows], axis=0), recipe)
 
 
@@ -150,7 +147,7 @@ def predict_image(
             are missing or do not fit the model.
         VideoError: If the image cannot be decoded.
     """
-    model, recipe, assumed = resolve_model(
+    resolved = resolve_model(
         model,
         images=True,
         classes=classes,
@@ -159,6 +156,7 @@ def predict_image(
         interpolation=interpolation,
         input_shape=input_shape,
     )
+    model, recipe, _ = resolved
     if not isinstance(image, np.ndarray):
         image = read_image(image)
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -166,7 +164,7 @@ def predict_image(
     pixels = resize_image(image, recipe.height, recipe.width, interpolation=recipe.interpolation)
     if recipe.streams == "gray":
         pixels = to_gray(pixels)[..., None]
-    warn_of_pixels(pixels, model, recipe, assumed)
+    warn_of_pixels(pixels, resolved)
     return _classify(pixels, model, recipe)
 
 
@@ -238,12 +236,10 @@ def predict_on_video(
         VideoError: If the video cannot be decoded.
         OSError: If an output cannot be written.
     """
-    if timeline is not None and Path(timeline).suffix.lower() not in (".csv", ".json"):
-        raise ValueError(f"timeline must end in .csv or .json, got {timeline}")
     info = read_info(video)
     _check_outputs(video, model, output, timeline)
-    writer = None if output is None else VideoWriter(output, info.writing_fps)
-    model, recipe, assumed = resolve_model(
+    writer = nullcontext() if output is None else VideoWriter(output, info.writing_fps)
+    resolved = resolve_model(
         model,
         classes=classes,
         clip_seconds=clip_seconds,
@@ -253,7 +249,8 @@ def predict_on_video(
         interpolation=interpolation,
         input_shape=input_shape,
     )
-    stream = ActionStream(model, recipe, stride_seconds=stride_seconds)
+    recipe = resolved.recipe
+    stream = ActionStream(resolved.model, recipe, stride_seconds=stride_seconds)
     decider = Decider(
         recipe.classes,
         stream.stride_seconds,
@@ -263,21 +260,15 @@ def predict_on_video(
         threshold=threshold,
         thresholds=recipe.thresholds,
     )
-    warn_of_assumptions(info, model, recipe, assumed)
-    with ExitStack() as stack:
-        # Opened before the work, so that a path that cannot be written is known at once.
-        if writer is not None:
-            stack.enter_context(writer)
-        windows = slide(info, stream, progress)
-        prediction = VideoPrediction(
-            segments=join_windows(decider, windows, info.duration_seconds),
-            classes=recipe.classes,
-            windows=np.array([window[:2] for window in windows]),
-            probabilities=np.stack([window.probabilities for window in windows]),
-        )
+    warn_of_assumptions(info, resolved)
+    # Opened before the work, so that a path that cannot be written is known at once.
+    with writer:
+        start, end = float(info.frame_seconds[0]), info.duration_seconds
+        windows = slide(info, stream, start, end, progress=progress)
+        prediction = decide(decider, windows, end)
         if timeline is not None:
             write_timeline(prediction.segments, timeline)
-        if writer is not None:
+        if output is not None:
             write_annotated(info, prediction, writer, progress=progress)
     return prediction
 
@@ -290,19 +281,9 @@ def _check_outputs(
 ) -> None:
     """Try the outputs before the work: neither may replace what is read, or the other."""
     inputs = [video, *([] if isinstance(model, keras.Model) else [model])]
+    if timeline is not None and Path(timeline).suffix.lower() not in (".csv", ".json"):
+        raise ValueError(f"timeline must end in .csv or .json, got {timeline}")
     if output is not None:
         check_target(output, "output", inputs=[*inputs, timeline])
     if timeline is not None:
         check_target(timeline, "timeline", inputs=[*inputs, output])
-
-
-def _range(info: VideoInfo, start: float | None, end: float | None) -> tuple[float, float]:
-    """Return the half-open range in seconds, checked."""
-    duration = info.duration_seconds
-    start = float(info.frame_seconds[0]) if start is None else start
-    stop = duration if end is None else end
-    if not 0 <= start < duration:
-        raise ValueError(f"start_seconds must lie in the video, 0 to {duration:.3f}, got {start}")
-    if not stop > start:
-        raise ValueError(f"end_seconds must be greater than start_seconds ({start}), got {end}")
-    return start, min(stop, duration)

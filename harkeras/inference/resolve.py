@@ -1,11 +1,11 @@
-"""From a path, a name or a model in memory to a model that can be asked, and its recipe."""
+"""From a path, a name or a model in memory to a checked model and its recipe."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 
@@ -21,13 +21,27 @@ from harkeras.pretrained.published import list_pretrained, load_pretrained
 from harkeras.recipe import DEFAULT_CLIP_SECONDS, Recipe
 
 
+class ResolvedModel(NamedTuple):
+    """A model that takes clips or images and gives probabilities.
+
+    Attributes:
+        model: The model, whose outputs are probabilities.
+        recipe: What it must be shown.
+        assumed: Names of the options that nobody passed and no recipe holds.
+    """
+
+    model: keras.Model
+    recipe: Recipe
+    assumed: frozenset[str]
+
+
 def resolve_model(
     model: str | os.PathLike | keras.Model,
     *,
     images: bool = False,
     input_shape: tuple[int, ...] | None = None,
     **options: Any,
-) -> tuple[keras.Model, Recipe, frozenset[str]]:
+) -> ResolvedModel:
     """Load a model where a path or a name is given, check what it takes and gives, and find its recipe.
 
     Args:
@@ -37,25 +51,14 @@ def resolve_model(
         **options: `classes`, `clip_seconds`, `normalize`, `channel_order`, `streams`, `interpolation`; what
             is not None stands over the recipe.
 
-    Returns:
-        The model, whose outputs are probabilities; the recipe; and the names of the options that nobody gave
-        and no recipe holds.
-
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If there is no recipe and no `classes`, they do not fit the model, or it takes or gives
             something else.
     """
-    if not isinstance(model, str | os.PathLike):
-        loaded = model
-    elif str(model) in list_pretrained() and not Path(model).exists():
-        loaded = load_pretrained(str(model))
-    else:
-        check_model_exists(model)
-        check_model_file(model)
-        loaded = load_model(model)
+    loaded = _load(model) if isinstance(model, str | os.PathLike) else model
     options = {name: value for name, value in options.items() if value is not None}
-    recipe = getattr(loaded, "recipe", None)
+    recipe, assumed = getattr(loaded, "recipe", None), frozenset()
     if recipe is not None:
         _check_recipe_streams(recipe, images)
         recipe = replace(recipe, **options)
@@ -65,7 +68,6 @@ def resolve_model(
             raise ValueError(
                 f"recipe must fit the model, which takes {prepared.input_shape[1:]}, got {shape}"
             )
-        assumed = frozenset()
     else:
         prepared = prepare_model(loaded, input_shape, images=images)
         shape = prepared.input_shape[1:]
@@ -80,7 +82,16 @@ def resolve_model(
         raise ValueError(f"input_shape must be what the model takes, {shape}, got {input_shape}")
     prepared = with_probabilities(prepared, normalize=recipe.normalize)
     check_classes(prepared, recipe.classes)
-    return prepared, recipe, assumed
+    return ResolvedModel(prepared, recipe, assumed)
+
+
+def _load(model: str | os.PathLike) -> keras.Model:
+    """Load a model from its path, or a published one by its name."""
+    if str(model) in list_pretrained() and not Path(model).exists():
+        return load_pretrained(str(model))
+    check_model_exists(model)
+    check_model_file(model)
+    return load_model(model)
 
 
 def check_model_exists(model: str | os.PathLike) -> None:
@@ -107,7 +118,7 @@ def _check_recipe_streams(recipe: Recipe, images: bool) -> None:
 
 
 def _make_recipe(shape: tuple[int, ...], options: dict[str, Any]) -> Recipe:
-    """Make the recipe of a model that has none, from the shape of its input and what the caller says."""
+    """Make the recipe of a model that has none, from the shape of its input and the options."""
     if "classes" not in options:
         raise ValueError(
             "classes are missing: the model has no recipe, pass the names of its outputs in order. What else "
@@ -115,7 +126,7 @@ def _make_recipe(shape: tuple[int, ...], options: dict[str, Any]) -> Recipe:
             "channel_order='bgr' if on frames as OpenCV reads them, clip_seconds if its clips were not about "
             f"{DEFAULT_CLIP_SECONDS:.0f} s long"
         )
-    streams, flow_fields = read_streams(shape, options.pop("streams", None))
+    streams, flow_fields = read_streams(shape, options.get("streams"))
     frames, height, width = shape[:3] if len(shape) == 4 else (1, *shape[:2])
-    stated = {"clip_seconds": DEFAULT_CLIP_SECONDS, "streams": streams, "flow_fields": flow_fields}
-    return Recipe(frames=frames, height=height, width=width, **stated | options)
+    options = {"clip_seconds": DEFAULT_CLIP_SECONDS} | options | {"streams": streams}
+    return Recipe(frames=frames, height=height, width=width, flow_fields=flow_fields, **options)

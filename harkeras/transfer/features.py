@@ -33,8 +33,8 @@ from harkeras.base.files import content_digest, written_whole
 from harkeras.base.keras_state import require_tensorflow
 from harkeras.base.workers import in_order
 from harkeras.models.backbones import image_backbone
-from harkeras.video.flow import LIMIT_PX, read_clip
-from harkeras.video.reading import VideoError
+from harkeras.video.flow import LIMIT_PX
+from harkeras.video.reading import VideoError, read_clip
 
 # The parts of a frame's features, in this order. "flow" is there where a frame has channels for it.
 PARTS = ("middle", "last", "flow")

@@ -1,7 +1,9 @@
 from .decoding import VideoError
 from .drawing import class_colour
-from .flow import flow_extraction, flow_to_rgb, optical_flow, plot_flow
-from .reading import Frame, VideoInfo, VideoWriter, frames_extraction, iter_frames
+from .flow import flow_to_rgb, optical_flow, plot_flow
+from .images import read_image
+from .reading import Frame, VideoInfo, flow_extraction, frames_extraction, iter_frames
+from .writing import VideoWriter
 from .youtube import DownloadedVideo, DownloadError, download_youtube_videos
 
 __all__ = [
@@ -19,4 +21,5 @@ __all__ = [
     "iter_frames",
     "optical_flow",
     "plot_flow",
+    "read_image",
 ]

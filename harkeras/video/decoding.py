@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -18,12 +18,12 @@ from pathlib import Path
 import av
 import numpy as np
 from av.stream import Disposition
-from av.video.reformatter import VideoReformatter
 
+from harkeras.recipe import Interpolation
 from harkeras.video._packets import Packets, read_packets, sane
-from harkeras.video._pixels import Orientation, displayed_size, read_orientation, to_rgb
+from harkeras.video._pixels import Converter
+from harkeras.video._scans import Scan, ScanCache, piece_offsets, scan_frames, scan_packets
 from harkeras.video.addresses import refuse_address
-from harkeras.video.scans import Scan, ScanCache, piece_offsets, scan_frames, scan_packets
 
 # Larger frames are refused: a damaged header could ask for gigabytes. 8K has 33 million pixels. For still
 # more, set `harkeras.video.decoding.MAX_PIXELS` before reading.
@@ -66,11 +66,11 @@ class Source:
         if not status.st_size:
             raise VideoError(f"{self.path}: the file is empty")
         self._cache_key = (str(self.path.absolute()), status.st_ino, status.st_size, status.st_mtime_ns)
-        self._reformatter, self._threads = VideoReformatter(), threads
+        self._threads = threads
         self._size: tuple[int, int] | None = None
-        self._orientations: dict[int, Orientation] = {}  # by the angle, of which streams have one or two
         self._errors, self._is_cut = 0, False
         self._open(threads)
+        self._converter = Converter(self.stream.sample_aspect_ratio)
         try:
             self.scan = _scans.get(self._cache_key)
             self._read_times() if self.scan is None else self._warn()
@@ -104,11 +104,8 @@ class Source:
             self.close()
             raise VideoError(f"{self.path}: the file holds no video stream")
         context = self.stream.codec_context
-        if context.width * context.height > MAX_PIXELS:
-            self.close()
-            raise self._too_large(f"{context.height} x {context.width}")
+        self._check_size(context.height, context.width)
         context.options = limit
-        self._pixel_aspect = self.stream.sample_aspect_ratio
         context.thread_count = threads
         context.thread_type = "NONE" if threads == 1 else "AUTO"
 
@@ -153,31 +150,6 @@ class Source:
         if self.scan.damage:
             warnings.warn(f"{self.path}: {self.scan.damage}", stacklevel=3)
 
-    def read_spread(
-        self,
-        frames: int,
-        start_seconds: float | None,
-        end_seconds: float | None,
-        read: Callable[[np.ndarray], dict[int, np.ndarray]],
-    ) -> np.ndarray:
-        """Read the images of the frames that `spread` chooses, anew if decoding shows that times were wrong.
-
-        Args:
-            frames: Number of images T.
-            start_seconds: Start of the range.
-            end_seconds: End of the range.
-            read: Function of ticks that returns the image at each of them, as far as they decode.
-
-        Returns:
-            The images, one behind the other: (T, ...).
-        """
-        for _ in range(2):
-            ticks = self.scan.spread(frames, start_seconds, end_seconds)
-            images = read(ticks)
-            if images.keys() >= set(ticks.tolist()):
-                return np.stack([images[tick] for tick in ticks.tolist()])
-        raise self.undecodable()
-
     # Frames
 
     def decode(self, ticks: np.ndarray) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -190,7 +162,9 @@ class Source:
         try:
             for tick, frame in self._decode_runs(ticks):
                 if tick == self.ticks[0]:
-                    self._size = self._displayed_size(frame)
+                    size = self._converter.displayed_size(frame)
+                    self._check_size(*size)
+                    self._size = size
                 yield tick, frame
                 last = tick
             return
@@ -311,26 +285,19 @@ class Source:
             raise self.undecodable()
         return self._size
 
-    def _orientation(self, frame: av.VideoFrame) -> Orientation:
-        if frame.rotation not in self._orientations:
-            self._orientations[frame.rotation] = read_orientation(frame)
-        return self._orientations[frame.rotation]
-
-    def _displayed_size(self, frame: av.VideoFrame) -> tuple[int, int]:
-        height, width = displayed_size(frame, self._orientation(frame), self._pixel_aspect)
-        if height * width > MAX_PIXELS:
-            raise self._too_large(f"{height} x {width}")
-        return height, width
-
     def to_rgb(
-        self, frame: av.VideoFrame, height: int | None, width: int | None, interpolation: str = "area"
+        self,
+        frame: av.VideoFrame,
+        height: int | None,
+        width: int | None,
+        interpolation: Interpolation = "area",
     ) -> np.ndarray:
         """Convert to uint8 RGB (H, W, 3), upright, in one pass with the resizing; `size` is the default."""
         if height is None or width is None:
             whole = self.size
             height, width = height or whole[0], width or whole[1]
         try:
-            return to_rgb(frame, height, width, self._orientation(frame), self._reformatter, interpolation)
+            return self._converter.to_rgb(frame, height, width, interpolation)
         except av.error.FFmpegError as error:
             kind = f"{frame.format.name}, color matrix {frame.colorspace}"
             raise VideoError(f"{self.path}: a frame ({kind}) cannot be made RGB: {error.strerror}") from error
@@ -344,8 +311,10 @@ class Source:
             )
         return VideoError(message)
 
-    def _too_large(self, size: str) -> VideoError:
-        return VideoError(
-            f"{self.path}: frames of {size} are not decoded: more than {MAX_PIXELS} pixels need a higher "
-            "harkeras.video.decoding.MAX_PIXELS"
-        )
+    def _check_size(self, height: int, width: int) -> None:
+        if height * width > MAX_PIXELS:
+            self.close()
+            raise VideoError(
+                f"{self.path}: frames of {height} x {width} are not decoded: more than {MAX_PIXELS} pixels "
+                "need a higher harkeras.video.decoding.MAX_PIXELS"
+            )

@@ -1,4 +1,4 @@
-"""What is drawn on a frame: the action as a caption, and the whole video as a strip of colours."""
+"""What is drawn on a frame: the action as a caption, and the whole video as a strip of colors."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-# Okabe and Ito's colours, which colour-blind people can tell apart.
-_COLOURS = (
+# Okabe and Ito's colors, which color-blind people can tell apart.
+_COLORS = (
     (0, 158, 115),
     (230, 159, 0),
     (86, 180, 233),
@@ -18,19 +18,19 @@ _COLOURS = (
     (240, 228, 66),
     (0, 114, 178),
 )
-_GREY = (150, 150, 150)
+_GRAY = (150, 150, 150)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _CAPITAL_PX = 21  # height of a capital letter of this font at scale 1
 # A text that does not fit shrinks to this share of its size, and is cut after that.
 _SMALLEST = 0.6
 
 
-def class_colour(label: str, classes: Sequence[str]) -> tuple[int, int, int]:
-    """Return the RGB colour of a class: seven in turn; grey for labels that are none."""
-    return _COLOURS[list(classes).index(label) % len(_COLOURS)] if label in classes else _GREY
+def class_color(label: str, classes: Sequence[str]) -> tuple[int, int, int]:
+    """Return the RGB color of a class: seven in turn; gray for labels that are none."""
+    return _COLORS[list(classes).index(label) % len(_COLORS)] if label in classes else _GRAY
 
 
-def draw_caption(image: np.ndarray, label: str, text: str, colour: tuple[int, int, int]) -> None:
+def draw_caption(image: np.ndarray, label: str, text: str, color: tuple[int, int, int]) -> None:
     """Draw a label and a short text on a dark box in the upper left corner.
 
     OpenCV 5 writes the letters of most scripts; OpenCV 4 knows ASCII alone and shows others as "?".
@@ -39,14 +39,14 @@ def draw_caption(image: np.ndarray, label: str, text: str, colour: tuple[int, in
         image: uint8 RGB (H, W, 3), changed in place.
         label: The label, cut if both do not fit into the width.
         text: What follows it, such as "87%"; may be empty.
-        colour: RGB of the bar at the left.
+        color: RGB of the bar at the left.
     """
     height, width = image.shape[:2]
     text = _render_caption(label, text, height, width)
     bar = max(text.shape[0] // 6, 2)
     box = image[: text.shape[0], : text.shape[1] + bar]
     box //= 4  # what is behind stays visible
-    box[:, :bar] = colour
+    box[:, :bar] = color
     np.maximum(box[:, bar:], text[:, : box.shape[1] - bar], out=box[:, bar:])
 
 
@@ -78,13 +78,13 @@ def _text_width(text: str, scale: float) -> int:
 
 
 class TimelineStrip:
-    """The whole video as a strip along the lower edge: a colour per label, and a mark at the present moment.
+    """The whole video as a strip along the lower edge: a color per label, and a mark at the present moment.
 
     Args:
         height: Height of the frames to draw on.
         width: Width of the frames to draw on.
-        stops: Where each colour ends, as shares of the video's duration, increasing; the last is 1.
-        colours: As many RGB colours.
+        stops: Where each color ends, as shares of the video's duration, increasing; the last is 1.
+        colors: As many RGB colors.
     """
 
     def __init__(
@@ -92,13 +92,13 @@ class TimelineStrip:
         height: int,
         width: int,
         stops: Sequence[float],
-        colours: Sequence[tuple[int, int, int]],
+        colors: Sequence[tuple[int, int, int]],
     ):
         """Draw the strip once; frames get copies."""
         self._strip = np.zeros((max(height // 30, 6), width, 3), np.uint8)
         start = 0
-        for stop, colour in zip(stops, colours, strict=True):
-            self._strip[:, start : round(stop * width)] = colour
+        for stop, color in zip(stops, colors, strict=True):
+            self._strip[:, start : round(stop * width)] = color
             start = round(stop * width)
         self._strip[0] = 0  # a dark line towards the picture
         self._dim = self._strip // 2

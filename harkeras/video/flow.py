@@ -6,29 +6,25 @@ A network finds it hard to learn from raw frames what moves. A field of flow say
 how far it went from one frame to the next, to the right and down. The papers feed stacks of L such fields, 2L
 channels: here a frame carries the L fields that led up to it, so that a camera has them as well as a file.
 
-- Fields lie between frames that follow each other in the video, however far apart the frames of a clip are. -
-A pixel is that of a picture whose shorter side is 256, the size that I3D takes it at, so that one motion has
-  one number in a large and in a small video. It is clipped to +-20 and stored as uint8: 128 is no motion, 1
-  and 255 are -20 and +20 pixels. Flow then costs no more memory than frames; models rescale it by themselves.
+- Fields lie between frames that follow each other in the video, however far apart the frames of a clip are.
+- A pixel is that of a picture whose shorter side is 256, the size that I3D takes it at, so that one motion
+  has one number in a large and in a small video. It is clipped to +-20 and stored as uint8: 128 is no motion,
+  1 and 255 are -20 and +20 pixels. Flow then costs no more memory than frames; models rescale it by
+  themselves.
 - DIS (Kroeger et al., ECCV 2016) is as good as the slow methods for this, and fast. Farneback (2003) is
-smoother.
-  TV-L1 (Zach et al., 2007) is what the papers used, and comes with opencv-contrib-python.
+  smoother. TV-L1 (Zach et al., 2007) is what the papers used, and comes with opencv-contrib-python.
 """
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
 from typing import Literal
 
 import cv2
 import numpy as np
 
-from harkeras.recipe import Interpolation, Streams, read_channels
-from harkeras.video.decoding import Source
-from harkeras.video.reading import frames_extraction
+from harkeras.recipe import read_channels
 
 FlowMethod = Literal["dis", "farneback", "tvl1"]
 
@@ -62,106 +58,6 @@ def optical_flow(first: np.ndarray, second: np.ndarray, method: FlowMethod = "di
     return _calculator(method)(to_gray(first), to_gray(second))
 
 
-def flow_extraction(
-    video: str | os.PathLike,
-    frames: int = 20,
-    height: int = 64,
-    width: int = 64,
-    *,
-    streams: Streams = "flow",
-    fields: int = 10,
-    method: FlowMethod = "dis",
-    interpolation: Interpolation = "area",
-    start_seconds: float | None = None,
-    end_seconds: float | None = None,
-) -> np.ndarray:
-    """Read the flow at frames spread evenly over a video, or over a range of it, resized.
-
-    The frames are those of `frames_extraction`. Each carries the `fields` fields that led up to it; at the
-    start of a video, where there are fewer, the first one stands for those that are missing.
-
-    Args:
-        video: Path of the video file.
-        frames: Number of frames T, at least 1.
-        height: Height of the result in pixels.
-        width: Width of the result in pixels.
-        streams: "flow", or "rgb+flow" for the frames and their flow, one behind the other.
-        fields: Number of fields L per frame.
-        method: "dis", "farneback", or "tvl1", which needs opencv-contrib-python.
-        interpolation: How to resize the frames of "rgb+flow", see `frames_extraction`.
-        start_seconds: Start of the range; the first frame by default.
-        end_seconds: End of the range, not included; the end of the video by default.
-
-    Returns:
-        uint8 (T, H, W, 2L): of each field, to the right and down, the oldest first; 128 is no motion. With
-        "rgb+flow", (T, H, W, 3 + 2L), RGB first.
-
-    Raises:
-        ValueError: If a size is below 1, the range is empty or outside the video, or there is no such method.
-        FileNotFoundError: If there is no such file.
-        VideoError: If the file holds no video that can be decoded.
-        ImportError: If OpenCV has no TV-L1.
-    """
-    if streams not in ("flow", "rgb+flow"):
-        raise ValueError(f"streams must be 'flow' or 'rgb+flow', got {streams!r}")
-    for name, value in (("frames", frames), ("height", height), ("width", width), ("fields", fields)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
-    _calculator(method)  # before the long work
-    with closing(Source(video)) as source:
-        return source.read_spread(
-            frames,
-            start_seconds,
-            end_seconds,
-            lambda ticks: _read(
-                source,
-                ticks,
-                FlowStack(height, width, fields=fields, method=method),
-                streams,
-                interpolation,
-            ),
-        )
-
-
-def read_clip(
-    video: str | os.PathLike,
-    shape: tuple[int, int, int, int],
-    *,
-    flow_method: FlowMethod = "dis",
-    interpolation: Interpolation = "area",
-    start_seconds: float | None = None,
-    end_seconds: float | None = None,
-) -> np.ndarray:
-    """Read a video, or a range of it, as a model sees it: gray, RGB, flow or both, as (T, H, W, C) says.
-
-    This is the one way from a file to a clip, in training as in prediction. Errors are those of
-    `flow_extraction`.
-    """
-    streams, fields = read_channels(shape[-1])
-    span = {"interpolation": interpolation, "start_seconds": start_seconds, "end_seconds": end_seconds}
-    if streams in ("rgb", "gray"):
-        clip = frames_extraction(video, *shape[:3], **span)
-        return clip if streams == "rgb" else np.stack([to_gray(frame) for frame in clip])[..., None]
-    return flow_extraction(video, *shape[:3], streams=streams, fields=fields, method=flow_method, **span)
-
-
-def _read(
-    source: Source, ticks: np.ndarray, stack: FlowStack, streams: Streams, interpolation: Interpolation
-) -> dict[int, np.ndarray]:
-    """Decode the frames at some ticks and what leads up to them: tick -> (H, W, C)."""
-    wanted, images = set(ticks.tolist()), {}
-    index_of = {tick: index for index, tick in enumerate(source.ticks.tolist())}
-    needed = stack.frames_needed(np.isin(source.ticks, ticks))
-    for tick, frame in source.decode(source.ticks[needed]):
-        stack.push(source.to_rgb(frame, *flow_size(*source.size)), index_of[tick])
-        if tick in wanted:
-            image = None
-            if streams != "flow":
-                image = source.to_rgb(frame, stack.height, stack.width, interpolation)
-            images[tick] = stack.beside(image)
-    return images
-
-
 class FlowStack:
     """The last L fields of flow, frame after frame: for files, long videos and cameras alike.
 
@@ -185,8 +81,8 @@ class FlowStack:
 
     def frames_needed(self, wanted: np.ndarray) -> np.ndarray:
         """Mark the frames that lead up to the wanted ones, and these: bool (N,) -> bool (N,)."""
-        ahead = np.convolve(wanted[::-1], np.ones(self.fields + 1))[: len(wanted)][::-1]
-        return ahead > 0
+        following = np.convolve(wanted[::-1], np.ones(self.fields + 1))[: len(wanted)][::-1]
+        return following > 0
 
     def push(self, image: np.ndarray, index: int) -> None:
         """Take the frame number `index` in, uint8 RGB (H', W', 3) in the size that `flow_size` says."""
@@ -223,7 +119,7 @@ def from_uint8(field: np.ndarray) -> np.ndarray:
 
 
 def plot_flow(clip: np.ndarray, *, count: int = 6):
-    """Draw the flow of a clip in colour: the hue is the direction, the strength of the colour the speed.
+    """Draw the flow of a clip in color: the hue is the direction, the strength of the color the speed.
 
     Args:
         clip: uint8 (T, H, W, C), as `flow_extraction` gives it; frames, if it has them, are drawn above their
@@ -263,7 +159,7 @@ def plot_flow(clip: np.ndarray, *, count: int = 6):
 
 
 def _draw_legend(axes, fastest: float) -> None:
-    """Draw the colour of every direction, as a disc whose rim is the fastest motion."""
+    """Draw the color of every direction, as a disc whose rim is the fastest motion."""
     y, x = np.mgrid[-1:1:101j, -1:1:101j]
     disc = flow_to_rgb(np.stack([x, y], axis=-1), 1.0)
     disc[x**2 + y**2 > 1] = 255
@@ -276,11 +172,11 @@ def _draw_legend(axes, fastest: float) -> None:
 
 
 def flow_to_rgb(field: np.ndarray, fastest: float) -> np.ndarray:
-    """Colour a field: hue by direction, white where nothing moves, full colour at the speed `fastest`.
+    """Color a field: hue by direction, white where nothing moves, full color at the speed `fastest`.
 
     Args:
         field: float (H, W, 2), to the right and down.
-        fastest: Speed of the full colour, in the unit of the field.
+        fastest: Speed of the full color, in the unit of the field.
 
     Returns:
         uint8 RGB (H, W, 3).

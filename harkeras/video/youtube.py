@@ -219,7 +219,8 @@ def _progress_hook(bar):
 
 
 def _fit(file, max_height, start_seconds, end_seconds, progress):
-    from harkeras.video.reading import VIDEO_SUFFIXES, VideoInfo, iter_frames, write_frames
+    from harkeras.video.reading import VIDEO_SUFFIXES, VideoInfo, iter_frames
+    from harkeras.video.writing import write_frames
 
     video = VideoInfo.read(file)
     too_high = max_height is not None and video.height > max_height

@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from harkeras.video import decoding as _decoding  # noqa: E402
+from harkeras.video._scans import ScanCache  # noqa: E402
 from harkeras.video.reading import frames_extraction  # noqa: E402
-from harkeras.video.scans import ScanCache  # noqa: E402
 
 FRAMES, HEIGHT, WIDTH = 20, 64, 64
 

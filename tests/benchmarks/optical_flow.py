@@ -20,8 +20,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from harkeras.video.flow import flow_extraction, flow_size, optical_flow  # noqa: E402
-from harkeras.video.reading import VideoInfo, iter_frames  # noqa: E402
+from harkeras.video.flow import flow_size, optical_flow  # noqa: E402
+from harkeras.video.reading import (  # noqa: E402
+    VideoInfo,
+    flow_extraction,
+    iter_frames,
+)
 
 METHODS = ["dis", "farneback", *(["tvl1"] if hasattr(cv2, "optflow") else [])]
 FIELDS_PER_TEN_SECONDS = 250  # at 25 frames a second

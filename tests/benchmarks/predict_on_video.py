@@ -26,7 +26,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from harkeras.inference.prediction import predict_on_video  # noqa: E402
 from harkeras.models import create_convlstm_model, create_lrcn_model  # noqa: E402
 from harkeras.recipe import Recipe  # noqa: E402
-from harkeras.video.reading import VideoInfo, VideoWriter, iter_frames  # noqa: E402
+from harkeras.video.reading import VideoInfo, iter_frames  # noqa: E402
+from harkeras.video.writing import VideoWriter  # noqa: E402
 
 FRAMES, SIZE = 20, 64
 CLASSES = ("Fight", "Fall", "Run", "Walk")

@@ -19,6 +19,8 @@ from itertools import pairwise
 
 import numpy as np
 
+# A frame counts as on screen at its own time, whatever the rounding of seconds.
+ROUNDING_SECONDS = 1e-6
 # FFmpeg's own bound for formats that may be joined, such as MPEG-TS, is 10 s; for others 30 hours, which
 # would let 30 frames last longer than a month.
 LONGEST_PAUSE_SECONDS = 600.0
@@ -26,8 +28,7 @@ LONGEST_PAUSE_SECONDS_WHERE_JOINED = 10.0
 # FFmpeg's tolerance for decoding times that step back without a new piece.
 STEP_BACK_SECONDS = 0.1
 LONGEST_PAUSE_FRAMES_WHERE_JOINED = 3
-# Ten times what every comparison of seconds in the package allows for rounding.
-SHORTEST_FRAME_SECONDS = 1e-5
+SHORTEST_FRAME_SECONDS = 1e-5  # ten times the rounding
 
 
 def join_pieces(
@@ -110,3 +111,33 @@ def usual_period(times: Sequence[int | None], longest: int) -> int | None:
     known = [time for time in times if time is not None]
     steps = sorted(after - time for time, after in pairwise(known) if 0 < after - time <= longest)
     return steps[len(steps) // 2] if steps else None
+
+
+def check_range(
+    start_seconds: float | None, end_seconds: float | None, first_seconds: float, duration_seconds: float
+) -> tuple[float, float]:
+    """Return the half-open range of a video to read: all of it by default, from the first frame on.
+
+    A range that ends before the first frame starts at 0, where that frame stands in.
+
+    Args:
+        start_seconds: Start of the range, or None.
+        end_seconds: End of the range, or None; one behind the video's is the video's.
+        first_seconds: When the first frame appears.
+        duration_seconds: When the last frame goes.
+
+    Raises:
+        ValueError: If the range is empty or does not start in the video.
+    """
+    start = start_seconds
+    if start is None:
+        start = 0.0 if end_seconds is not None and end_seconds <= first_seconds else first_seconds
+    if not 0 <= start < duration_seconds:
+        raise ValueError(
+            f"start_seconds must lie in the video, 0 to {duration_seconds:.3f}, got {start_seconds}"
+        )
+    if end_seconds is None:
+        return start, duration_seconds
+    if not end_seconds > start:
+        raise ValueError(f"end_seconds must be greater than start_seconds ({start}), got {end_seconds}")
+    return start, min(end_seconds, duration_seconds)

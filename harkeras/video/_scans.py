@@ -12,11 +12,10 @@ import av
 import numpy as np
 from av.format import Flags
 
-from harkeras.video import _frame_times
+from harkeras.video import frame_times
 from harkeras.video._packets import Packets
+from harkeras.video.frame_times import ROUNDING_SECONDS, check_range
 
-# A frame counts as on screen at its own time, whatever the rounding of seconds.
-ROUNDING_SECONDS = 1e-6
 # So many frames at the end may wait for others that the encoder did not write.
 _UNFINISHED_FRAMES = 2
 
@@ -44,6 +43,10 @@ class Scan:
     by_order: bool
     damage: str = ""
 
+    def to_seconds(self, tick: int) -> float:
+        """Return a time on the file's clock."""
+        return float((tick - self.zero) * self.base)
+
     @property
     def seconds(self) -> np.ndarray:
         """When each frame appears on the file's clock: float64 (N,)."""
@@ -52,7 +55,7 @@ class Scan:
     @property
     def end_seconds(self) -> float:
         """When the last frame goes on the file's clock."""
-        return float((self.end - self.zero) * self.base)
+        return self.to_seconds(self.end)
 
     @property
     def _rounding(self) -> float:
@@ -73,19 +76,9 @@ class Scan:
 
     def span(self, start_seconds: float | None, end_seconds: float | None) -> tuple[float, float]:
         """Return the half-open range in ticks, checked; from the first frame to the last by default."""
-        base, stop = float(self.base), self.end_seconds
-        start = start_seconds
-        if start is None:
-            start = float(self.seconds[0])
-            start = 0.0 if end_seconds is not None and end_seconds <= start else start
-        if not 0 <= start < stop:
-            raise ValueError(f"start_seconds must lie in the video, 0 to {stop:.3f}, got {start_seconds}")
-        if end_seconds is not None:
-            if not end_seconds > start:
-                raise ValueError(
-                    f"end_seconds must be greater than start_seconds ({start}), got {end_seconds}"
-                )
-            stop = min(stop, end_seconds)
+        first = float(self.seconds[0])
+        start, stop = check_range(start_seconds, end_seconds, first, self.end_seconds)
+        base = float(self.base)
         return self.zero + start / base, self.zero + stop / base
 
     def spread(self, frames: int, start_seconds: float | None, end_seconds: float | None) -> np.ndarray:
@@ -108,10 +101,8 @@ class Scan:
 
 def scan_packets(stream: av.VideoStream, packets: Packets) -> Scan | None:
     """Take the times of the frames from the packets; None if frames would not come at these times."""
-    clock, ticks = (
-        _Clock.of(stream, packets),
-        sorted(tick for tick in packets.visible_ticks if tick is not None),
-    )
+    clock = _Clock.of(stream, packets)
+    ticks = sorted(tick for tick in packets.visible_ticks if tick is not None)
     if not _are_true(stream, packets, ticks, clock):
         return None
     keys = [tick for tick, key in zip(packets.ticks, packets.keys, strict=True) if key]
@@ -141,7 +132,7 @@ def scan_frames(stream: av.VideoStream, packets: Packets, times: Sequence[int | 
     else:
         base, clock = stream.time_base, _Clock.of(stream, packets)
         times = _avi_times(times, packets) if _is_avi(stream) else times
-        ticks = _frame_times.increasing_times(times, clock.period, clock.longest, clock.shortest)
+        ticks = frame_times.increasing_times(times, clock.period, clock.longest, clock.shortest)
         zero = _zero(stream, int(ticks[0]), clock)
         end = int(ticks[-1]) + _last_duration(packets, ticks, clock)
     damage = _damage(stream, packets, len(ticks))
@@ -151,12 +142,12 @@ def scan_frames(stream: av.VideoStream, packets: Packets, times: Sequence[int | 
 def piece_offsets(stream: av.VideoStream, packets: Packets) -> list[int | None]:
     """Return what to add to the times of each packet, see `join_pieces`."""
     clock = _Clock.of(stream, packets)
-    return _frame_times.join_pieces(packets.decoded, clock.period, clock.longest, clock.step_back)[0]
+    return frame_times.join_pieces(packets.decoded, clock.period, clock.longest, clock.step_back)[0]
 
 
 @dataclass(frozen=True)
 class _Clock:
-    """The bounds of `_frame_times` in ticks of a stream."""
+    """The bounds of `frame_times` in ticks of a stream."""
 
     period: int
     longest: int
@@ -166,15 +157,15 @@ class _Clock:
     @classmethod
     def of(cls, stream: av.VideoStream, packets: Packets) -> _Clock:
         base = stream.time_base
-        longest = max(int(_frame_times.LONGEST_PAUSE_SECONDS / base), 1)
-        shortest = max(int(_frame_times.SHORTEST_FRAME_SECONDS / base), 1)
-        period = _frame_times.usual_period(packets.decoded, longest)
+        longest = max(int(frame_times.LONGEST_PAUSE_SECONDS / base), 1)
+        shortest = max(int(frame_times.SHORTEST_FRAME_SECONDS / base), 1)
+        period = frame_times.usual_period(packets.decoded, longest)
         if period is None:
             period = min(round(1 / _rate(stream) / base), longest)
         if Flags(stream.container.format.flags) & Flags.ts_discont:
-            pause = int(_frame_times.LONGEST_PAUSE_SECONDS_WHERE_JOINED / base)
-            longest = min(max(pause, _frame_times.LONGEST_PAUSE_FRAMES_WHERE_JOINED * period), longest)
-        step_back = int(_frame_times.STEP_BACK_SECONDS / base)
+            pause = int(frame_times.LONGEST_PAUSE_SECONDS_WHERE_JOINED / base)
+            longest = min(max(pause, frame_times.LONGEST_PAUSE_FRAMES_WHERE_JOINED * period), longest)
+        step_back = int(frame_times.STEP_BACK_SECONDS / base)
         return cls(max(period, shortest), max(longest, shortest), shortest, step_back)
 
 
@@ -191,7 +182,7 @@ def _are_true(stream: av.VideoStream, packets: Packets, ticks: list[int], clock:
         return False  # AVI knows times of decoding only
     if reordered and len(ticks) > 1 and packets.visible_ticks == ticks:
         return False  # these are times of decoding as well
-    _, in_order = _frame_times.join_pieces(packets.decoded, clock.period, clock.longest, clock.step_back)
+    _, in_order = frame_times.join_pieces(packets.decoded, clock.period, clock.longest, clock.step_back)
     steps = np.diff(ticks)
     return in_order and bool(((steps >= clock.shortest) & (steps <= clock.longest)).all())
 
@@ -224,7 +215,7 @@ def _zero(stream: av.VideoStream, first: int, clock: _Clock) -> int:
     if start is None:
         return first
     zero = int(max(start, 0) / 1e6 / stream.time_base)
-    longest = _frame_times.LONGEST_PAUSE_SECONDS / stream.time_base
+    longest = frame_times.LONGEST_PAUSE_SECONDS / stream.time_base
     return zero if clock.shortest < first - zero <= longest else first
 
 
@@ -251,8 +242,8 @@ def _rate(stream: av.VideoStream) -> Fraction:
     bare = Flags(stream.container.format.flags) & Flags.no_timestamps
     own = stream.codec_context.framerate if bare else None
     rate = own or stream.average_rate or stream.guessed_rate or Fraction(25)
-    fastest = Fraction(round(1 / _frame_times.SHORTEST_FRAME_SECONDS))
-    return min(max(rate, Fraction(1 / _frame_times.LONGEST_PAUSE_SECONDS)), fastest)
+    fastest = Fraction(round(1 / frame_times.SHORTEST_FRAME_SECONDS))
+    return min(max(rate, Fraction(1 / frame_times.LONGEST_PAUSE_SECONDS)), fastest)
 
 
 class ScanCache:
