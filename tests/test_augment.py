@@ -28,6 +28,7 @@ from harkeras.data.augment import (
     plot_augmentations,
 )
 from harkeras.data.batches import Batches
+from harkeras.data.datasets import Dataset
 from harkeras.training.loop import train
 from harkeras.video.flow import optical_flow, to_uint8
 
@@ -339,7 +340,13 @@ class TestInAModel:
         clip = keras.Input(CLIPS.shape[1:])
         x = layers.Rescaling(1 / 255)(Augmentation([Salt(), HorizontalFlip()], "one", seed=3)(clip))
         model = keras.Model(clip, layers.Dense(2, activation="softmax")(layers.Flatten()(x)))
-        train(model, CLIPS, np.arange(6) % 2, classes=["a", "b"], epochs=2, validation_split=0, verbose=False)
+        train(
+            model,
+            Dataset(CLIPS, np.arange(6) % 2, classes=["a", "b"]),
+            epochs=2,
+            validation_split=0,
+            verbose=False,
+        )
         model.save(tmp_path / "model.keras")
         again = keras.saving.load_model(tmp_path / "model.keras")
         assert again.predict(CLIPS, verbose=0) == pytest.approx(model.predict(CLIPS, verbose=0), abs=1e-6)
@@ -375,7 +382,7 @@ class TestInThePipeline:
             model = keras.Model(clip, layers.Dense(2, activation="softmax")(x))
             labels = np.arange(6) % 2
             options = {"epochs": 2, "validation_split": 0, "verbose": False, "augment": augmentation}
-            return train(model, CLIPS, labels, classes=["a", "b"], **options).history["loss"]
+            return train(model, Dataset(CLIPS, labels, classes=["a", "b"]), **options).history["loss"]
 
         assert run(default_augmentation()) == run(default_augmentation())
         assert run(default_augmentation()) != run(None)

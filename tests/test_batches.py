@@ -9,9 +9,10 @@ import pytest
 from keras import layers
 from sklearn.utils.class_weight import compute_class_weight
 
-from harkeras.data.batches import Batches, ClipDataset, class_weights
+from harkeras.data.batches import Batches, ClipDataset
 from harkeras.data.datasets import median_clip_seconds
 from harkeras.data.folders import list_videos
+from harkeras.data.presentation import Presentation, class_weights
 from harkeras.evaluation.scores import evaluate
 from harkeras.training.loop import train
 from harkeras.video.reading import VideoError, VideoInfo, read_clip
@@ -43,7 +44,11 @@ class TestClassWeights:
 class TestBatches:
     def make(self, **options):
         labels = np.eye(3, dtype=np.float32)[LABELS] if options.get("mixup") else LABELS
-        return Batches(CLIPS, labels, np.arange(1, 21), 6, **options)
+        seed, weights = options.pop("seed", None), options.pop("weights", None)
+        presentation = Presentation(**options)
+        return Batches(
+            CLIPS, labels, np.arange(1, 21), 6, seed=seed, presentation=presentation, weights=weights
+        )
 
     def test_in_order_without_a_seed(self):
         batches = self.make()
@@ -110,7 +115,7 @@ def videos(sample_dir):
     return list_videos(sample_dir)
 
 
-SIZE = {"frames": 3, "height": 12, "width": 16}
+SIZE = {"classes": ("a", "b"), "frames": 3, "height": 12, "width": 16}
 
 
 def small_model(classes=2):
@@ -159,7 +164,7 @@ class TestClipDataset:
             expected = read_clip(paths[2], (3, 12, 16, 3), start_seconds=start, end_seconds=start + 0.5)
             assert np.array_equal(clips[i], expected)
         model = small_model()
-        evaluation = evaluate(model, dataset, classes=["a", "b"])
+        evaluation = evaluate(model, dataset)
         assert evaluation.probabilities[2] == pytest.approx(
             model.predict_on_batch(clips).mean(axis=0), abs=1e-6
         )
@@ -173,7 +178,7 @@ class TestClipDataset:
     def test_trains(self, videos):
         model = small_model()
         dataset = ClipDataset(*videos, **SIZE, clip_seconds=1.0, seed=5)
-        history = train(model, dataset, classes=["a", "b"], epochs=2, verbose=False)
+        history = train(model, dataset, epochs=2, verbose=False)
         assert len(history.history["val_loss"]) == 2
         assert (model.recipe.clip_seconds, model.recipe.frames) == (1.0, 3)
         model.fit(dataset, epochs=1, verbose=0)
@@ -187,7 +192,7 @@ class TestClipDataset:
 
         original = Batches.__getitem__
         monkeypatch.setattr(Batches, "__getitem__", make)
-        options = {"classes": ["a", "b"], "epochs": 1, "validation_split": 0, "verbose": False}
+        options = {"epochs": 1, "validation_split": 0, "verbose": False}
         for of_dataset, of_train, expected in (
             ({}, {}, (8, 27)),
             ({"batch_size": 5, "seed": 3}, {}, (5, 3)),
@@ -200,9 +205,6 @@ class TestClipDataset:
         for of_train, message in (
             ({"batch_size": 6}, "batch_size is 5 in the ClipDataset, got 6: say it once"),
             ({"seed": 4}, "seed is 3 in the ClipDataset, got 4: say it once"),
-            ({"clip_seconds": 2.0}, "clip_seconds is 1.0 in the ClipDataset, got 2.0: say it once"),
-            ({"streams": "flow"}, "streams is 'rgb' in the ClipDataset, got 'flow': say it once"),
-            ({"labels": videos[1]}, "labels must not come beside a data set, which has its own"),
         ):
             dataset = ClipDataset(*videos, **SIZE, batch_size=5, seed=3, clip_seconds=1.0)
             with pytest.raises(ValueError, match=message):
@@ -210,7 +212,7 @@ class TestClipDataset:
 
     def test_the_recipe_knows_how_long_the_videos_are(self, videos):
         model = small_model()
-        train(model, ClipDataset(*videos, **SIZE), classes=["a", "b"], epochs=1, verbose=False)
+        train(model, ClipDataset(*videos, **SIZE), epochs=1, verbose=False)
         assert model.recipe.clip_seconds == pytest.approx(median_clip_seconds(videos[0]))
 
     def test_a_training_goes_on_to_the_same_weights(self, videos, tmp_path):
@@ -220,7 +222,7 @@ class TestClipDataset:
         def run(epochs, **options):
             model = small_model()
             dataset = ClipDataset(paths, videos[1], **SIZE, clip_seconds=1.0, seed=5)
-            train(model, dataset, classes=["a", "b"], epochs=epochs, verbose=False, **options)
+            train(model, dataset, epochs=epochs, verbose=False, **options)
             return model.get_weights()
 
         state = tmp_path / "state"
@@ -298,7 +300,7 @@ class TestUnreadableVideos:
         model = small_model()
         with pytest.warns(UserWarning, match="a clip was left out"):
             history = train(
-                model, ClipDataset(paths, labels, **SIZE), classes=["a", "b"], epochs=2, validation_split=0.4,
+                model, ClipDataset(paths, labels, **SIZE), epochs=2, validation_split=0.4,
                 verbose=False,
             )  # fmt: skip
         assert len(history.epoch) == 2
@@ -316,14 +318,15 @@ class TestUnreadableVideos:
         paths, labels, bad = broken
         good = np.setdiff1d(np.arange(len(paths)), bad)
         model = small_model()
-        dataset = ClipDataset(paths, labels, **SIZE, clips_per_video=2, clip_seconds=0.5)
+        groups = np.arange(len(paths))
+        dataset = ClipDataset(paths, labels, **SIZE, groups=groups, clips_per_video=2, clip_seconds=0.5)
         with pytest.warns(UserWarning, match="a clip was left out"):
-            evaluation = evaluate(model, dataset, classes=["a", "b"], groups=np.arange(len(paths)))
+            evaluation = evaluate(model, dataset)
         assert np.array_equal(evaluation.labels, labels[good])
         rest = ClipDataset(
             [paths[row] for row in good], labels[good], **SIZE, clips_per_video=2, clip_seconds=0.5
         )
-        expected = evaluate(model, rest, classes=["a", "b"], batch_size=3)
+        expected = evaluate(model, rest, batch_size=3)
         assert evaluation.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
         assert evaluation.group_interval is not None
 
@@ -331,8 +334,8 @@ class TestUnreadableVideos:
         paths, labels, _ = broken
         dataset = ClipDataset(paths[:-1], labels[:-1], **SIZE, strict=True, clip_seconds=1.0)
         for work in (
-            lambda: train(small_model(), dataset, classes=["a", "b"], validation_split=0, verbose=False),
-            lambda: evaluate(small_model(), dataset, classes=["a", "b"]),
+            lambda: train(small_model(), dataset, validation_split=0, verbose=False),
+            lambda: evaluate(small_model(), dataset),
         ):
             with pytest.raises(VideoError, match=rf"{paths[1]}|{paths[-2]}"):
                 work()
@@ -344,11 +347,9 @@ class TestUnreadableVideos:
             pytest.warns(UserWarning, match="a clip was left out"),
             pytest.raises(VideoError, match=r"no video of a class can be read, the first of 2: .*1\.mp4"),
         ):
-            train(
-                small_model(), dataset, classes=["a", "b"], validation_split=0, verbose=False, clip_seconds=1
-            )
+            train(small_model(), dataset, validation_split=0, verbose=False)
         with (
             pytest.warns(UserWarning, match="a clip was left out"),
             pytest.raises(VideoError, match=r"no video can be read, the first of 1: .*1\.mp4"),
         ):
-            evaluate(small_model(), ClipDataset([paths[1]], [0], **SIZE), classes=["a", "b"])
+            evaluate(small_model(), ClipDataset([paths[1]], [0], **SIZE))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from harkeras.data.datasets import Dataset
-from harkeras.data.sources import Sources
 from harkeras.evaluation.scores import evaluate
 from harkeras.inference.decisions import Decider, Window, name_classes
 from harkeras.models.saving import load_model, save_model
@@ -105,21 +104,17 @@ class TestCalibrate:
         for before in (1.0, 1.0, 5.0, 0.2):
             if before != 1:
                 model.recipe = replace(model.recipe, temperature=before)
-            assert calibrate(model, *clips) == pytest.approx(2, rel=0.06)
+            assert calibrate(model, Dataset(*clips)) == pytest.approx(2, rel=0.06)
             assert model.recipe.temperature == pytest.approx(2, rel=0.06)
         first = model.recipe.temperature
-        assert calibrate(model, *clips) == pytest.approx(first, abs=1e-9)
-        assert evaluate(model, *clips, batch_size=500).calibration_error < 0.03
+        assert calibrate(model, Dataset(*clips)) == pytest.approx(first, abs=1e-9)
+        assert evaluate(model, Dataset(*clips), batch_size=500).calibration_error < 0.03
 
     def test_a_data_set(self, model, clips):
         paths = [Path(f"{row}.mp4") for row in range(len(clips[1]))]
         groups = np.arange(len(paths)).astype(str)
-        data = Dataset(
-            *clips, paths, classes=self.CLASSES, sources=Sources(groups, ""), streams="flow", flow_fields=2
-        )
+        data = Dataset(*clips, paths, classes=self.CLASSES, groups=groups, streams="flow")
         assert calibrate(model, data[np.arange(2000)]) == pytest.approx(2, rel=0.1)
-        with pytest.raises(ValueError, match="labels must not come beside a data set"):
-            calibrate(model, data, clips[1])
 
     def test_several_clips_of_each_video(self, honest):
         """The temperature is that of each clip; the mean over the clips is what must be honest."""
@@ -131,19 +126,19 @@ class TestCalibrate:
         )
 
     def test_thresholds_are_tuned_after_it(self, model, clips):
-        calibrate(model, *clips)
-        evaluation = evaluate(model, *clips, batch_size=500)
+        calibrate(model, Dataset(*clips))
+        evaluation = evaluate(model, Dataset(*clips), batch_size=500)
         threshold = tune_threshold(evaluation.labels, evaluation.probabilities, 1, recall=0.9)
         model.recipe = replace(model.recipe, thresholds={"b": threshold})
-        assert evaluate(model, *clips, batch_size=500).recall[1] == pytest.approx(0.9, abs=0.01)
-        calibrate(model, *clips)  # the same temperature: they hold
+        assert evaluate(model, Dataset(*clips), batch_size=500).recall[1] == pytest.approx(0.9, abs=0.01)
+        calibrate(model, Dataset(*clips))  # the same temperature: they hold
         with pytest.warns(UserWarning, match="thresholds of b were tuned at the temperature"):
-            calibrate(model, clips[0], 3 - clips[1])
+            calibrate(model, Dataset(clips[0], 3 - clips[1]))
 
     def test_refusals(self, model, clips):
         with pytest.raises(ValueError, match="model must have a recipe"):
-            calibrate(logit_model(), *clips)
-        with pytest.raises(ValueError, match="labels is missing"):
+            calibrate(logit_model(), Dataset(*clips))
+        with pytest.raises(ValueError, match="dataset must be a Dataset or a ClipDataset, got ndarray"):
             calibrate(model, clips[0])
 
 
@@ -189,10 +184,10 @@ class TestThresholds:
             (1, 1, 2, 2, 3), np.uint8
         )
         recipe = Recipe(("calm", "rare"), 1, 2, 2, 1.0)
-        plain = evaluate(model, clips, self.LABELS, classes=recipe.classes)
+        plain = evaluate(model, Dataset(clips, self.LABELS, classes=recipe.classes))
         recipe = replace(recipe, thresholds={"rare": 0.29})
         tuned = load_model(save_model(model, tmp_path / "model.keras", recipe=recipe))
-        scored = evaluate(tuned, clips, self.LABELS, classes=recipe.classes)
+        scored = evaluate(tuned, Dataset(clips, self.LABELS, classes=recipe.classes))
         assert (plain.recall[1], scored.recall[1]) == pytest.approx((2 / 3, 1))
         assert plain.precision[1] > scored.precision[1]
 

@@ -11,16 +11,17 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from harkeras.training.schedules import Schedule, cosine_schedule
+from harkeras.transfer.feature_table import read_feature_table
 
 import harkeras.evaluation.cross_validation
 from harkeras.data.augment import Pepper
-from harkeras.data.datasets import create_dataset, list_classes, list_videos
+from harkeras.data.datasets import list_classes, list_videos
+from harkeras.data.loading import create_dataset
 from harkeras.data.splits import list_folds
 from harkeras.evaluation.comparison import COLUMNS, Contestant, compare
 from harkeras.evaluation.cross_validation import cross_validate, cross_validate_auto
 from harkeras.models import create_lrcn_model
-from harkeras.training.schedules import Schedule, cosine_schedule
-from harkeras.transfer.feature_table import read_feature_table
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
 

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 import harkeras.data.datasets
-from harkeras.data.datasets import create_dataset, list_classes, list_videos, median_clip_seconds, plot_clips
+from harkeras.data.datasets import list_classes, list_videos, median_clip_seconds
+from harkeras.data.loading import create_dataset
+from harkeras.data.preview import plot_clips
 from harkeras.video.reading import VideoError, read_clip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -57,7 +59,7 @@ def reads(monkeypatch):
         seen.append(path.name)
         return read_clip(path, shape, **options)
 
-    monkeypatch.setattr(harkeras.data.datasets, "read_clip", spy)
+    monkeypatch.setattr(harkeras.data.loading, "read_clip", spy)
     return seen
 
 
@@ -73,10 +75,10 @@ def interrupt(monkeypatch):
             return read_clip(path, shape, **options)
 
         with monkeypatch.context() as patch:
-            patch.setattr(harkeras.data.datasets, "read_clip", read)
+            patch.setattr(harkeras.data.loading, "read_clip", read)
             # One after the other: what is read ahead of the clip that is written would be lost.
             patch.setattr(
-                harkeras.data.datasets, "in_order", lambda read, paths, workers: (read(p) for p in paths)
+                harkeras.data.loading, "in_order", lambda read, paths, workers: (read(p) for p in paths)
             )
             yield
 
@@ -186,7 +188,7 @@ class TestCreateDataset:
             threading.Event().wait(0.02 if path.name == "a.mp4" else 0)
             return np.full(shape, hash(path.name) % 251, np.uint8)
 
-        monkeypatch.setattr(harkeras.data.datasets, "read_clip", read)
+        monkeypatch.setattr(harkeras.data.loading, "read_clip", read)
         features, _, paths = create_dataset(data_dir, **SIZE, workers=3)
         assert features[:, 0, 0, 0, 0].tolist() == [hash(path.name) % 251 for path in paths]
         assert len(paths) == 65

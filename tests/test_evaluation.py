@@ -35,7 +35,9 @@ NAMED = np.array([0, 0, 0, 1, 1, 1, 0, 1])
 
 @pytest.fixture
 def evaluation(model):
-    return evaluate(model, clips(NAMED), LABELS, classes=CLASSES, split="by source video")
+    dataset = Dataset(clips(NAMED), LABELS, classes=CLASSES)
+    dataset.split_words = "by source video"
+    return evaluate(model, dataset)
 
 
 class TestEvaluate:
@@ -53,16 +55,16 @@ class TestEvaluate:
     def test_wilson_interval(self, model, hits, interval):
         """The tutorials' 98 and 113 of 122 test clips."""
         named = np.array([0] * hits + [1] * (122 - hits))
-        evaluation = evaluate(model, clips(named), np.zeros(122, int), classes=CLASSES)
+        evaluation = evaluate(model, Dataset(clips(named), np.zeros(122, int), classes=CLASSES))
         assert evaluation.interval == pytest.approx(interval, abs=0.001)
 
     def test_interval_of_a_perfect_score_is_no_point(self, model):
-        evaluation = evaluate(model, clips([0, 1]), [0, 1], classes=CLASSES)
+        evaluation = evaluate(model, Dataset(clips([0, 1]), [0, 1], classes=CLASSES))
         assert evaluation.interval == pytest.approx((0.342, 1.0), abs=0.001)
 
     @pytest.mark.parametrize("batch_size", [1, 3, 8, 100])
     def test_batch_size_changes_nothing(self, model, evaluation, batch_size):
-        other = evaluate(model, clips(NAMED), LABELS, classes=CLASSES, batch_size=batch_size)
+        other = evaluate(model, Dataset(clips(NAMED), LABELS, classes=CLASSES), batch_size=batch_size)
         assert np.array_equal(other.probabilities, evaluation.probabilities)
 
     def test_report(self, evaluation):
@@ -88,15 +90,15 @@ class TestEvaluate:
         clip = keras.Input((1, 1, 1, 6))
         evaluation = evaluate(
             keras.Model(clip, keras.layers.Reshape((6,))(clip)),
-            said.reshape(6, 1, 1, 1, 6),
-            np.arange(6),
-            classes=list("abcdef"),
+            Dataset(said.reshape(6, 1, 1, 1, 6), np.arange(6), classes=list("abcdef")),
         )
         assert ", top-5 accuracy 0.833" in str(evaluation)
 
     def test_no_hit(self, model):
         """The report counts clips and names the classes without any; nothing is divided by 0."""
-        evaluation = evaluate(model, clips([2, 2, 2]), [0, 0, 0], classes=CLASSES, groups=list("aab"))
+        evaluation = evaluate(
+            model, Dataset(clips([2, 2, 2]), [0, 0, 0], classes=CLASSES, groups=list("aab"))
+        )
         assert evaluation.support.tolist() == [3, 0, 0]
         assert evaluation.confusion.tolist() == [[0, 0, 3], [0, 0, 0], [0, 0, 0]]
         assert (evaluation.accuracy, evaluation.mean_class_accuracy, evaluation.macro_f1) == (0, 0, 0)
@@ -113,7 +115,7 @@ class TestEvaluate:
     def test_scores_are_those_of_scikit_learn(self, model):
         rng = np.random.default_rng(0)
         labels, named = rng.integers(0, 3, 50), rng.integers(0, 2, 50)
-        evaluation = evaluate(model, clips(named), labels, classes=CLASSES)
+        evaluation = evaluate(model, Dataset(clips(named), labels, classes=CLASSES))
         expected = precision_recall_fscore_support(labels, named, labels=range(3), zero_division=0)
         for mine, theirs in zip(("precision", "recall", "f1", "support"), expected, strict=True):
             np.testing.assert_allclose(getattr(evaluation, mine), theirs)
@@ -125,12 +127,8 @@ class TestEvaluate:
         scored = evaluate(model, data)
         assert str(scored).replace(f"{str(scored).splitlines()[5]}\n", "") == str(evaluation)
         assert scored.group_interval == clustered_interval(LABELS == NAMED, data.groups)
-        with pytest.raises(ValueError, match="labels must not come beside a data set"):
-            evaluate(model, data, LABELS)
         with pytest.raises(ValueError, match="classes is missing"):
-            evaluate(model, clips(NAMED), LABELS)
-        with pytest.raises(ValueError, match="labels is missing"):
-            evaluate(model, clips(NAMED), classes=CLASSES)
+            evaluate(model, Dataset(clips(NAMED), LABELS))
 
     @pytest.mark.parametrize("scale", [1, 255])
     def test_pixels_are_what_the_recipe_says(self, scale):
@@ -142,17 +140,19 @@ class TestEvaluate:
         model.recipe = Recipe(("blue", "red"), 1, 1, 1, 1.0, normalize=normalize, channel_order="bgr")
         red = np.zeros((2, 1, 1, 1, 3), np.uint8)
         red[..., 0] = 25
-        evaluation = evaluate(model, red, [1, 1])
+        evaluation = evaluate(model, Dataset(red, [1, 1]))
         assert evaluation.probabilities[:, 1] == pytest.approx(1 / (1 + np.exp(-20 * 25 / 255)), abs=1e-4)
         floats = red / np.float32(255 if normalize else 1)
-        assert evaluate(model, floats, [1, 1]).probabilities == pytest.approx(evaluation.probabilities)
+        assert evaluate(model, Dataset(floats, [1, 1])).probabilities == pytest.approx(
+            evaluation.probabilities
+        )
 
     def test_gray_pixels_may_be_scaled_too(self):
         clip = keras.Input((1, 1, 1, 1))
         x = keras.layers.Flatten()(clip)
         model = keras.Model(clip, keras.ops.concatenate([1 - x, x], axis=1))
         model.recipe = Recipe(("dark", "light"), 1, 1, 1, 1.0, streams="gray", normalize=True)
-        evaluation = evaluate(model, np.full((1, 1, 1, 1, 1), 204, np.uint8), [1])
+        evaluation = evaluate(model, Dataset(np.full((1, 1, 1, 1, 1), 204, np.uint8), [1]))
         assert evaluation.probabilities == pytest.approx(np.array([[0.2, 0.8]]))
 
     def test_outputs_must_be_probabilities(self):
@@ -161,46 +161,49 @@ class TestEvaluate:
         with pytest.raises(
             ValueError, match="model must answer with probabilities that add up to 1, got 1 to 8"
         ):
-            evaluate(logits, clips([0, 1]), [0, 1], classes=CLASSES)
+            evaluate(logits, Dataset(clips([0, 1]), [0, 1], classes=CLASSES))
         with pytest.raises(ValueError, match="add up to 1, got nan"):
-            evaluate(logits, clips([0, 1]) * np.float32("nan"), [0, 1], classes=CLASSES)
+            evaluate(logits, Dataset(clips([0, 1]) * np.float32("nan"), [0, 1], classes=CLASSES))
         per_frame = keras.Model(clip, keras.ops.softmax(clip[:, :, 0, 0]))
         with pytest.raises(
             ValueError, match=r"model must give one answer per clip, \(B, classes\), got \(2, 1, 3\)"
         ):
-            evaluate(per_frame, clips([0, 1]), [0, 1], classes=CLASSES)
+            evaluate(per_frame, Dataset(clips([0, 1]), [0, 1], classes=CLASSES))
 
     def test_report_of_400_classes(self):
         said = np.eye(400, dtype=np.float32)[np.arange(300)]
         clip = keras.Input((1, 1, 1, 400))
         model = keras.Model(clip, keras.layers.Reshape((400,))(clip))
         classes = [f"class {i}" for i in range(400)]
-        lines = str(evaluate(model, said.reshape(300, 1, 1, 1, 400), np.arange(300), classes=classes))
+        lines = str(
+            evaluate(model, Dataset(said.reshape(300, 1, 1, 1, 400), np.arange(300), classes=classes))
+        )
         assert max(map(len, lines.splitlines())) < 300
         assert "class 309 and 90 more classes: how well these are named is not known" in lines
 
     def test_certain_and_wrong_has_a_finite_loss(self, model):
         features = np.array([10, 0, 0], np.uint8).reshape(1, 1, 1, 1, 3)
-        assert evaluate(model, features, [1], classes=CLASSES).loss == pytest.approx(-np.log(1e-7))
+        assert evaluate(model, Dataset(features, [1], classes=CLASSES)).loss == pytest.approx(-np.log(1e-7))
 
     def test_memory_mapped(self, model, tmp_path, evaluation):
         np.save(tmp_path / "clips.npy", clips(NAMED))
         features = np.load(tmp_path / "clips.npy", mmap_mode="r")
-        other = evaluate(model, features, LABELS, classes=CLASSES)
+        other = evaluate(model, Dataset(features, LABELS, classes=CLASSES))
         assert np.array_equal(other.confusion, evaluation.confusion)
 
     @pytest.mark.parametrize(
         ("named", "labels", "classes", "message"),
         [
             ([], [], CLASSES, "features must hold at least one clip, got none"),
-            ([0, 1], [0], CLASSES, r"labels must be 2 integers, got int64 \(1,\)"),
+            ([0, 1], [0.0, 1.0], CLASSES, r"labels must be 2 integers, got float64 \(2,\)"),
+            ([0, 1], [0], CLASSES, "must be alike in number, got 2, 1 and 0"),
             ([0, 1], [0, 3], CLASSES, "labels must lie in 0 to 2, got 0 to 3"),
             ([0, 1], [0, 1], ("a", "b"), r"classes must name the model's 3 outputs, got 2: \['a', 'b'\]"),
         ],
     )
     def test_errors(self, model, named, labels, classes, message):
         with pytest.raises(ValueError, match=message):
-            evaluate(model, clips(np.array(named, int)), labels, classes=classes)
+            evaluate(model, Dataset(clips(np.array(named, int)), labels, classes=classes))
 
 
 class TestScores:
@@ -218,7 +221,7 @@ class TestScores:
         clip = keras.Input((1, 2, 2, 3))
         model = keras.Model(clip, keras.layers.Dense(2, "softmax")(keras.layers.Flatten()(clip)))
         clips, labels = np.zeros((6, 1, 2, 2, 3), np.uint8), np.array([0, 0, 1, 1, 1, 1])
-        text = str(evaluate(model, clips, labels, classes=("a", "b"), groups=list("xxyyzz")))
+        text = str(evaluate(model, Dataset(clips, labels, classes=("a", "b"), groups=list("xxyyzz"))))
         assert "95 % interval over whole source videos: " in text
 
     def test_latency(self):

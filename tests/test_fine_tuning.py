@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from harkeras.data.datasets import Dataset
 from harkeras.models import create_cnn_lstm_model, create_single_frame_model
 from harkeras.models.saving import load_model, save_model
 from harkeras.training.fine_tuning import TwoRates, find_backbone, fine_tune, release
@@ -12,13 +13,8 @@ from harkeras.training.loop import train
 from harkeras.transfer.features import frame_encoder
 from harkeras.transfer.heads import create_head, join
 
-ONE_EPOCH = {
-    "classes": ["dark", "bright"],
-    "epochs": 1,
-    "batch_size": 4,
-    "validation_split": 0,
-    "verbose": False,
-}
+CLASSES = ["dark", "bright"]
+ONE_EPOCH = {"epochs": 1, "batch_size": 4, "validation_split": 0, "verbose": False}
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +22,11 @@ def clips():
     labels = np.arange(8) % 2
     noise = np.random.default_rng(0).integers(0, 120, (8, 3, 8, 8, 3))
     return (noise + 120 * labels.reshape(-1, 1, 1, 1, 1)).astype(np.uint8), labels
+
+
+@pytest.fixture(scope="module")
+def dataset(clips):
+    return Dataset(*clips, classes=CLASSES)
 
 
 def build():
@@ -54,30 +55,30 @@ def moved(model, work):
     }
 
 
-def test_frozen_then_released(clips):
+def test_frozen_then_released(dataset):
     model = build()
     head = {"head_bn", "probabilities"}
-    assert moved(model, lambda: train(model, *clips, **ONE_EPOCH)) == head
-    one = moved(model, lambda: fine_tune(model, *clips, last_layers=1, **ONE_EPOCH))
+    assert moved(model, lambda: train(model, dataset, **ONE_EPOCH)) == head
+    one = moved(model, lambda: fine_tune(model, dataset, last_layers=1, **ONE_EPOCH))
     assert one == head | {"third"}
-    every = moved(model, lambda: fine_tune(model, *clips, last_layers=1000, **ONE_EPOCH))
+    every = moved(model, lambda: fine_tune(model, dataset, last_layers=1000, **ONE_EPOCH))
     assert every == head | {"first", "second", "third"}  # batch norm stays
-    assert moved(model, lambda: train(model, *clips, **ONE_EPOCH)) == head  # frozen again
+    assert moved(model, lambda: train(model, dataset, **ONE_EPOCH)) == head  # frozen again
 
 
 def test_two_rates():
     slow, fast = keras.Variable([1.0], name="slow"), keras.Variable([1.0], name="fast")
-    optimizer = TwoRates([slow], 0.1)
-    optimizer.learning_rate = 0.5
+    optimizer = TwoRates([slow], 0.1, 0.5)
     optimizer.apply([ops.convert_to_tensor([2.0]), ops.convert_to_tensor([2.0])], [slow, fast])
     assert 1 - float(fast[0]) == pytest.approx(0.5, rel=1e-4)
     assert 1 - float(slow[0]) == pytest.approx(0.05, rel=1e-4)
 
 
-def test_options_of_train_and_a_plain_file(clips, tmp_path):
+def test_options_of_train_and_a_plain_file(clips, dataset, tmp_path):
     model = build()
-    train(model, *clips, **ONE_EPOCH, clip_seconds=2.5)
-    history = fine_tune(model, *clips, **ONE_EPOCH | {"epochs": 2}, loss="focal", label_smoothing=0.1)
+    train(model, Dataset(*clips, classes=CLASSES, clip_seconds=2.5), **ONE_EPOCH)
+    focal = keras.losses.CategoricalFocalCrossentropy(label_smoothing=0.1)
+    history = fine_tune(model, Dataset(*clips), **ONE_EPOCH | {"epochs": 2}, loss=focal)
     assert len(history.history["loss"]) == 2
     assert model.recipe.clip_seconds == 2.5
     assert type(model.optimizer) is keras.optimizers.Adam
@@ -85,11 +86,11 @@ def test_options_of_train_and_a_plain_file(clips, tmp_path):
     assert np.array_equal(loaded.predict(clips[0], verbose=0), model.predict(clips[0], verbose=0))
 
 
-def test_goes_on_after_an_interruption(clips, tmp_path):
-    def run(epochs, **options):
+def test_goes_on_after_an_interruption(dataset, tmp_path):
+    def run(epochs, augment=None, **options):
         keras.utils.set_random_seed(1)
         model = build()
-        fine_tune(model, *clips, **ONE_EPOCH | {"epochs": epochs}, **options)
+        fine_tune(model, dataset.for_training(augment=augment), **ONE_EPOCH | {"epochs": epochs}, **options)
         return model
 
     class PulledPlug(Exception):
@@ -129,21 +130,21 @@ def test_backbones_of_the_library():
         assert len(model.trainable_weights) == len(released) + head
 
 
-def test_refusals(clips):
+def test_refusals(clips, dataset):
     model = build()
     with pytest.raises(ValueError, match="last_layers must be at least 1, got 0"):
-        fine_tune(model, *clips, last_layers=0, **ONE_EPOCH)
+        fine_tune(model, dataset, last_layers=0, **ONE_EPOCH)
     with pytest.raises(ValueError, match="backbone_factor must lie in 0 to 1, 0 excluded, got 2"):
-        fine_tune(model, *clips, backbone_factor=2, **ONE_EPOCH)
+        fine_tune(model, dataset, backbone_factor=2, **ONE_EPOCH)
     assert not find_backbone(model)[0].trainable_weights
-    with pytest.raises(ValueError, match="labels must be 8 integers"):
-        fine_tune(model, clips[0], clips[1][:5], **ONE_EPOCH)
+    with pytest.raises(ValueError, match="labels must lie in 0 to 1, got 0 to 2"):
+        fine_tune(model, Dataset(clips[0], 2 * clips[1], classes=CLASSES), **ONE_EPOCH)
     assert not find_backbone(model)[0].trainable_weights
     before = model.get_weights()
     with pytest.raises(RuntimeError, match="loss is nan in the first epoch"):
-        fine_tune(model, *clips, **ONE_EPOCH, learning_rate=lambda epoch, logs: np.nan)
+        fine_tune(model, dataset, **ONE_EPOCH, learning_rate=np.nan)
     assert all(map(np.array_equal, before, model.get_weights()))
     assert type(model.optimizer) is keras.optimizers.Adam
     flat = keras.Sequential([keras.Input((3, 8, 8, 3)), layers.Flatten(), layers.Dense(2, name="dense")])
     with pytest.raises(ValueError, match="model must stand on a backbone, a model among its layers, got seq"):
-        fine_tune(flat, *clips, **ONE_EPOCH)
+        fine_tune(flat, dataset, **ONE_EPOCH)

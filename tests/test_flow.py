@@ -3,7 +3,8 @@ import keras
 import numpy as np
 import pytest
 
-from harkeras.data.datasets import create_dataset
+from harkeras.data.datasets import Dataset
+from harkeras.data.loading import create_dataset
 from harkeras.inference._video_windows import blocks as blocks_of
 from harkeras.inference.prediction import predict_on_video, predict_single_action
 from harkeras.inference.streaming import ActionStream
@@ -245,7 +246,7 @@ class TestPipeline:
             "streams": "flow",
             "verbose": False,
         }
-        train(model, features, labels, classes=["Left", "Right"], **settings)
+        train(model, Dataset(features, labels, classes=["Left", "Right"]), **settings)
         assert (model.predict(features, verbose=0).argmax(1) == labels).all()
         assert (model.recipe.channels, model.recipe.streams, model.recipe.flow_fields) == (4, "flow", 2)
         path = save_model(model, tmp_path / "model.keras")

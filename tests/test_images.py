@@ -3,6 +3,7 @@ import keras
 import numpy as np
 import pytest
 
+from harkeras.data.datasets import Dataset
 from harkeras.data.images import create_image_dataset, list_image_classes
 from harkeras.evaluation.scores import evaluate
 from harkeras.inference.prediction import predict_image, predict_single_action
@@ -294,7 +295,12 @@ def trained(tmp_path_factory):
     keras.utils.set_random_seed(27)
     model = small_model()
     options = {"epochs": 6, "batch_size": 8, "verbose": False}
-    train(model, features, labels, classes=["bottom", "top"], learning_rate=1e-2, **options)
+    train(
+        model,
+        Dataset(features, labels, classes=["bottom", "top"]),
+        optimizer=keras.optimizers.Adam(1e-2),
+        **options,
+    )
     path = save_model(model, folder / "model.keras")
     return model, path, features, labels, paths
 
@@ -304,7 +310,7 @@ class TestPredictImage:
         model, path, features, labels, paths = trained
         assert model.recipe.classes == ("bottom", "top")
         assert (model.recipe.frames, model.recipe.height, model.recipe.width) == (1, 24, 24)
-        assert evaluate(model, features, labels, classes=["bottom", "top"]).accuracy > 0.8
+        assert evaluate(model, Dataset(features, labels, classes=["bottom", "top"])).accuracy > 0.8
         prediction = predict_image(paths[-1], path)
         expected = keras.ops.convert_to_numpy(load_model(path)(features[-1:]))[0]
         assert list(prediction.probabilities) == ["bottom", "top"]

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from harkeras import Recipe, load_model, save_model, train
+from harkeras.data.datasets import Dataset
 from harkeras.inference.per_frame import split_per_frame
 from harkeras.models import create_cnn_lstm_model
 from harkeras.models.backbones import create_backbone, list_backbones
@@ -102,7 +103,9 @@ class TestEveryStep:
     def test_trains_and_is_saved(self, tmp_path):
         model, clips = small(every_step=True), noise(8)
         labels = np.arange(8) % 3
-        history = train(model, clips, labels, classes="abc", epochs=2, validation_split=0.5, verbose=False)
+        history = train(
+            model, Dataset(clips, labels, classes="abc"), epochs=2, validation_split=0.5, verbose=False
+        )
         assert np.isfinite(history.history["val_loss"]).all()
         path = save_model(model, tmp_path / "model.keras")
         np.testing.assert_allclose(run(load_model(path), clips), run(model, clips), atol=1e-6)

@@ -40,22 +40,24 @@ def ramps():
 
 class TestMotionReport:
     def test_a_model_that_reads_the_order(self):
-        report = motion_report(order_model(), *ramps(), classes=CLASSES)
+        report = motion_report(order_model(), Dataset(*ramps(), classes=CLASSES))
         assert (report.in_order, report.reversed, report.frozen) == (1, 0, 0.5)
         assert str(report).splitlines()[1].split() == ["in", "order", "1.000"]
 
     def test_a_model_that_does_not(self):
         clip = keras.Input((5, 4, 4, 3))
         mean = layers.GlobalAveragePooling3D()(clip)[:, :2]
-        report = motion_report(keras.Model(clip, keras.ops.softmax(mean / 255)), *ramps(), classes=CLASSES)
+        report = motion_report(
+            keras.Model(clip, keras.ops.softmax(mean / 255)), Dataset(*ramps(), classes=CLASSES)
+        )
         assert report.in_order == report.shuffled == report.reversed
 
     def test_tuned_thresholds_count(self):
         model, (features, labels) = order_model(), ramps()
         features //= 40  # 0.05 for "darker" where it is brighter
-        assert motion_report(model, features, labels, classes=CLASSES).in_order == 1
+        assert motion_report(model, Dataset(features, labels, classes=CLASSES)).in_order == 1
         model.recipe = Recipe(CLASSES, 5, 4, 4, 1.0, thresholds={"darker": 0.01})
-        assert motion_report(model, features, labels, classes=CLASSES).in_order == 0.5
+        assert motion_report(model, Dataset(features, labels, classes=CLASSES)).in_order == 0.5
 
     def test_a_data_set_brings_labels_and_classes(self):
         clips = Dataset(*ramps(), [Path(f"{i}.mp4") for i in range(4)], classes=CLASSES)
@@ -66,7 +68,8 @@ class TestMotionReport:
         gray = ramps()[0][..., :1], ramps()[1]
         clip = keras.Input((5, 4, 4, 1))
         report = motion_report(
-            keras.Model(clip, order_model()(keras.ops.repeat(clip, 3, axis=-1))), *gray, classes=CLASSES
+            keras.Model(clip, order_model()(keras.ops.repeat(clip, 3, axis=-1))),
+            Dataset(*gray, classes=CLASSES),
         )
         assert (report.in_order, report.reversed, report.frozen) == (1, 0, 0.5)
 
@@ -79,16 +82,16 @@ class TestMotionReport:
         clips, labels = np.stack([rising, rising[::-1]]), np.array([1, 0])
         for recipe in (None, Recipe(CLASSES, 5, None, None, 1.0, streams="pose", joints=3, coordinates=2)):
             model.recipe = recipe
-            report = motion_report(model, clips, labels, classes=CLASSES)
+            report = motion_report(model, Dataset(clips, labels, classes=CLASSES))
             assert (report.in_order, report.reversed, report.frozen) == (1, 0, 0.5)
 
     def test_memory_mapped_clips_are_read_batch_by_batch(self, tmp_path):
         features, labels = np.tile(ramps()[0], (4000, 1, 1, 1, 1)), np.tile(ramps()[1], 4000)
         np.save(tmp_path / "clips.npy", features)
         mapped, model = np.load(tmp_path / "clips.npy", mmap_mode="r"), order_model()
-        motion_report(model, mapped[:16], labels[:16], classes=CLASSES)
+        motion_report(model, Dataset(mapped[:16], labels[:16], classes=CLASSES))
         tracemalloc.start()
-        report = motion_report(model, mapped, labels, classes=CLASSES, batch_size=500)
+        report = motion_report(model, Dataset(mapped, labels, classes=CLASSES), batch_size=500)
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert report.in_order == 1
@@ -96,18 +99,18 @@ class TestMotionReport:
 
     def test_refusals(self):
         with pytest.raises(ValueError, match="labels must be 4 integers"):
-            motion_report(order_model(), ramps()[0], np.zeros(3, int), classes=CLASSES)
-        with pytest.raises(ValueError, match="labels is missing"):
-            motion_report(order_model(), ramps()[0], classes=CLASSES)
+            motion_report(order_model(), Dataset(ramps()[0], np.zeros(4), classes=CLASSES))
+        with pytest.raises(ValueError, match="streams must say what the clips hold"):
+            motion_report(order_model(), Dataset(np.float32(ramps()[0]), ramps()[1], classes=CLASSES))
         model = order_model()
         model.recipe = Recipe(CLASSES, 5, 4, 4, 1.0)
         with pytest.raises(ValueError, match="classes must be in the model's order"):
-            motion_report(model, *ramps(), classes=CLASSES[::-1])
+            motion_report(model, Dataset(*ramps(), classes=CLASSES[::-1]))
         picture = keras.Input((4, 4, 3))
         model = keras.Model(picture, layers.Dense(2, "softmax")(layers.Flatten()(picture)))
         model.recipe = Recipe(CLASSES, 1, 4, 4, 1.0)
         with pytest.raises(ValueError, match="features must be clips"):
-            motion_report(model, np.zeros((2, 4, 4, 3)), np.zeros(2, int), classes=CLASSES)
+            motion_report(model, Dataset(np.zeros((2, 4, 4, 3)), np.zeros(2, int), classes=CLASSES))
 
 
 def moving(frames, step, shift=0, height=48, width=64):
@@ -149,7 +152,8 @@ class TestMotionReportOfFlow:
             Recipe(CLASSES, frames, 16, 16, 1.0, streams=streams, flow_fields=fields),
         ):
             model.recipe = recipe
-            report = motion_report(model, clips, labels, classes=CLASSES)
+            dataset = Dataset(clips, labels, classes=CLASSES, streams=streams)
+            report = motion_report(model, dataset)
             assert (report.in_order, report.shuffled, report.reversed, report.frozen) == (1, 1, 0, 0.5)
 
     def test_backwards_is_the_flow_of_the_video_played_backwards(self, tmp_path):

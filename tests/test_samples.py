@@ -17,6 +17,7 @@ from harkeras import (
 )
 from harkeras.data import read_groups, samples
 from harkeras.data._figures import ANGLES, JOINTS, forward_kinematics
+from harkeras.data.datasets import Dataset
 from harkeras.data.samples import SAMPLE_CLASSES, create_sample_dataset, create_sample_video
 from harkeras.video.reading import VideoInfo, iter_frames
 
@@ -189,5 +190,12 @@ def test_one_frame_does_not_tell_sitting_down_from_standing_up(tmp_path):
     keras.utils.set_random_seed(27)
     model = create_single_frame_model(2, features.shape[1:], width=0.125)
     rows = {"classes": SEATED, "groups": read_groups(video_paths)[train_rows]}
-    train(model, features[train_rows], labels[train_rows], epochs=15, batch_size=8, verbose=False, **rows)
-    assert evaluate(model, features[test_rows], labels[test_rows], classes=SEATED).accuracy < 0.65
+    train(
+        model,
+        Dataset(features[train_rows], labels[train_rows]),
+        epochs=15,
+        batch_size=8,
+        verbose=False,
+        **rows,
+    )
+    assert evaluate(model, Dataset(features[test_rows], labels[test_rows], classes=SEATED)).accuracy < 0.65

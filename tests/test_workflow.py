@@ -269,7 +269,7 @@ def test_clips_are_read_as_the_recipe_says(trained, sample_dir, tmp_path, monkey
     path = tmp_path / "model.keras"
     save_model(model, path, recipe=replace(model.recipe, interpolation="bilinear"))
     monkeypatch.setattr(
-        "harkeras.data.datasets.read_clip",
+        "harkeras.data.loading.read_clip",
         lambda *a, **k: asked.append(k["interpolation"]) or read_clip(*a, **k),
     )
     bilinear = evaluate_on_folder(path, sample_dir)
@@ -283,7 +283,7 @@ def test_clips_are_read_as_the_recipe_says(trained, sample_dir, tmp_path, monkey
 def test_only_what_is_scored_is_decoded(trained, sample_dir, monkeypatch):
     read = []
     monkeypatch.setattr(
-        "harkeras.data.datasets.read_clip",
+        "harkeras.data.loading.read_clip",
         lambda path, *a, **k: read.append(path) or read_clip(path, *a, **k),
     )
     evaluate_on_folder(trained.path, sample_dir)

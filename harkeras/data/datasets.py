@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, get_args
 
 import numpy as np
 from joblib import cpu_count
@@ -35,12 +35,12 @@ class Dataset(Presented):
         groups: (N,), the source of each clip; read from the names of the files by default.
         sources: The same, with how it was found, see `find_sources`.
         streams: What a clip holds, see `Recipe`. Without it, uint8 of 3 channels is "rgb", of 1 channel
-            "gray"; floats (N, T, K, 2 or 3) are "pose".
+            "gray"; floats (N, T, K, 2 or 3) are "pose"; of others it is asked where it matters.
         flow_method: How the flow was computed, if there is any.
         clip_seconds: How long the clips are; the median duration of the files by default.
 
     Raises:
-        ValueError: If lengths differ, or it cannot be told what the clips hold.
+        ValueError: If lengths differ, or a value is out of its range.
     """
 
     def __init__(
@@ -78,7 +78,13 @@ class Dataset(Presented):
         if len(sources.groups) != count:
             raise ValueError(f"sources must be one per clip, got {len(sources.groups)} and {count} clips")
         self.sources = sources
-        self.streams: Streams = _streams_of(features) if streams is None else streams
+        self.streams = _streams_of(features) if streams is None else streams
+        for name, value, known in (
+            ("streams", self.streams, Streams),
+            ("flow_method", flow_method, FlowMethod),
+        ):
+            if value is not None and value not in get_args(known):
+                raise ValueError(f"{name} must be one of {', '.join(get_args(known))}, got {value!r}")
         self.flow_method = flow_method
         self.split_words = ""  # how `split` chose these clips
         self._clip_seconds = clip_seconds
@@ -106,6 +112,20 @@ class Dataset(Presented):
     def for_model(self, model):
         """Return what is asked of these clips, and what it is shown; here, the model and the clips."""
         return model, self.features
+
+    def check_streams(self, known: Streams | None = None) -> Streams:
+        """Return what a clip holds, by default what a model's recipe says of it.
+
+        Raises:
+            ValueError: If nobody says so.
+        """
+        if (self.streams or known) is None:
+            raise ValueError(
+                "streams must say what the clips hold: 'rgb', 'gray', 'flow' (moves to the right and down, "
+                f"in turn), 'rgb+flow' or 'pose' (joints); it cannot be told of {self.features.dtype} "
+                f"{tuple(self.features.shape)}"
+            )
+        return self.streams or known
 
     @property
     def groups(self) -> np.ndarray:
@@ -158,17 +178,14 @@ class Dataset(Presented):
         return self._clip_seconds
 
 
-def _streams_of(features: np.ndarray) -> Streams:
+def _streams_of(features: np.ndarray) -> Streams | None:
     """Tell what an array of clips holds, where that can be told."""
     shape, dtype = tuple(features.shape), features.dtype
     if dtype == np.uint8 and len(shape) in (4, 5) and shape[-1] in (1, 3):
         return "rgb" if shape[-1] == 3 else "gray"
     if np.issubdtype(dtype, np.floating) and len(shape) == 4 and shape[-1] in (2, 3):
         return "pose"
-    raise ValueError(
-        "streams must say what the clips hold: 'rgb', 'gray', 'flow' (moves to the right and down, in turn), "
-        f"'rgb+flow' or 'pose' (joints); it cannot be told of {dtype} {shape}"
-    )
+    return None
 
 
 class RowView:

@@ -69,7 +69,8 @@ def motion_report(
     if isinstance(dataset, ClipDataset):
         raise ValueError("dataset must be a Dataset, got a ClipDataset: read its clips first")
     _, features, labels, _ = unpack_clips(model, dataset)
-    streams, clip_shape = dataset.streams, features.shape[1:]
+    recipe, clip_shape = getattr(model, "recipe", None), features.shape[1:]
+    streams = dataset.check_streams(None if recipe is None else recipe.streams)
     if len(clip_shape) != (3 if streams == "pose" else 4):
         raise ValueError(f"dataset must hold clips of streams {streams!r}, got {clip_shape} each")
     hits = dict.fromkeys(ORDERS, 0)

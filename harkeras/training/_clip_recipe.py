@@ -25,7 +25,7 @@ def clip_recipe(dataset: Dataset | ClipDataset, classes: Sequence[str], known: R
     """
     if isinstance(dataset, ClipDataset):
         return Recipe(tuple(classes), clip_seconds=dataset.median_seconds(), **vars(dataset.clip_format))
-    streams, features = dataset.streams, dataset.features
+    streams, features = dataset.check_streams(known.streams if known else None), dataset.features
     return Recipe(
         tuple(classes),
         **_sizes(features.shape, streams),

@@ -1,5 +1,5 @@
 from .decoding import VideoError
-from .drawing import class_colour
+from .drawing import class_color
 from .flow import flow_to_rgb, optical_flow, plot_flow
 from .images import read_image
 from .reading import Frame, VideoInfo, flow_extraction, frames_extraction, iter_frames
@@ -13,7 +13,7 @@ __all__ = [
     "VideoError",
     "VideoInfo",
     "VideoWriter",
-    "class_colour",
+    "class_color",
     "download_youtube_videos",
     "flow_extraction",
     "flow_to_rgb",

@@ -24,7 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from harkeras.data import augment  # noqa: E402
-from harkeras.data.datasets import create_dataset, list_classes  # noqa: E402
+from harkeras.data.datasets import list_classes  # noqa: E402
+from harkeras.data.loading import create_dataset
 from harkeras.data.samples import create_sample_dataset  # noqa: E402
 from harkeras.data.splits import read_groups  # noqa: E402
 from harkeras.evaluation.scores import evaluate  # noqa: E402

@@ -24,7 +24,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from harkeras.data.datasets import create_dataset, list_classes  # noqa: E402
+from harkeras.training.schedules import cosine_schedule  # noqa: E402
+
+from harkeras.data.datasets import list_classes  # noqa: E402
+from harkeras.data.loading import create_dataset
 from harkeras.data.samples import create_sample_dataset  # noqa: E402
 from harkeras.data.splits import read_groups, split_rows_by_group  # noqa: E402
 from harkeras.evaluation.scores import evaluate  # noqa: E402
@@ -32,7 +35,6 @@ from harkeras.models import create_model, list_models, set_batch_norm_momentum  
 from harkeras.models.registry import count_parameters  # noqa: E402
 from harkeras.recipe import read_channels  # noqa: E402
 from harkeras.training.loop import train  # noqa: E402
-from harkeras.training.schedules import cosine_schedule  # noqa: E402
 
 # Clip, options of the builder, epochs, learning rate. Chosen by hand with seed 27, for time more than for
 # accuracy; the best epoch is chosen by validation groups inside the training clips.

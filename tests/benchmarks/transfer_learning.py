@@ -18,14 +18,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from harkeras.transfer.feature_table import read_feature_table
 
-from harkeras.data.datasets import create_dataset, list_classes, list_videos
+from harkeras.data.datasets import list_classes, list_videos
 from harkeras.data.intervals import wilson_interval
+from harkeras.data.loading import create_dataset
 from harkeras.data.splits import list_folds, read_groups
 from harkeras.models import create_lrcn_model
 from harkeras.training.fine_tuning import fine_tune
 from harkeras.transfer.auto import head_features, train_auto
-from harkeras.transfer.feature_table import read_feature_table
 from harkeras.transfer.heads import HEADS, STATISTICS, create_head, fit_head
 
 ROOT = Path(__file__).resolve().parents[2]
