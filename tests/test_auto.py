@@ -1,21 +1,29 @@
 """The easy path: inputs and heads compared inside the training clips, the best one fitted and saved."""
 
+from dataclasses import replace
 from functools import partial
 
 import keras
 import numpy as np
 import pytest
 
-from harkeras import VideoWriter, predict_on_video, predict_single_action, read_recipe
-from harkeras.data.datasets import list_videos
+from harkeras import (
+    VideoWriter,
+    create_dataset,
+    create_lrcn_model,
+    predict_on_video,
+    predict_single_action,
+    read_recipe,
+)
+from harkeras.data.folders import read_folder
 from harkeras.data.intervals import clustered_interval
-from harkeras.data.splits import read_groups
+from harkeras.data.sources import given_sources
 from harkeras.evaluation.scores import evaluate
 from harkeras.training.calibration import fit_temperature
 from harkeras.training.loop import train
 from harkeras.transfer._trials import score, smallest_input
-from harkeras.transfer.auto import head_features, train_auto
-from harkeras.transfer.feature_table import Input, read_feature_table
+from harkeras.transfer.auto import AutoTrainer, train_auto
+from harkeras.transfer.feature_dataset import Input, create_feature_dataset
 from harkeras.workflow import evaluate_on_folder, train_on_folder
 
 SMALL = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((4, 32, 32), (6, 32))}
@@ -38,14 +46,15 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def table(folder):
+def dataset(folder):
     keras.utils.set_random_seed(0)
-    return read_feature_table(list_videos(folder)[0], **SMALL)
+    return create_feature_dataset(folder, **SMALL)
 
 
-@pytest.fixture(scope="module")
-def labels(folder):
-    return list_videos(folder)[1]
+def with_groups(dataset, groups):
+    view = dataset[:]
+    view.sources = given_sources(groups, len(view))
+    return view
 
 
 @pytest.fixture(scope="module")
@@ -54,46 +63,46 @@ def trained(folder, tmp_path_factory):
     return train_on_folder(folder, output_dir=tmp_path_factory.mktemp("models"), model_options=options)
 
 
-def test_a_table_holds_each_input(table):
+def test_a_data_set_holds_each_input(dataset):
+    table, last = dataset.features, ("last",)
     assert list(table.features) == [Input(4, 32, 32), Input(6, 32, 32)]
     assert table.features[Input(6, 32, 32)].shape == (24, 6, 1472)
-    assert table.pick(Input(4, 32, 32), ("last",)).shape == (24, 4, 1280)
-    assert table.clip_seconds == pytest.approx(np.full(24, 1.2))
-    assert table.rows.tolist() == list(range(24))
+    assert table.pick(Input(4, 32, 32), last).shape == (24, 4, 1280)
+    assert dataset.clip_seconds == pytest.approx(1.2)
+    assert len(dataset) == 24
+    part = dataset[np.array([3, 5])][np.array([1])].features
+    np.testing.assert_array_equal(part.pick(Input(4, 32, 32), last), table.pick(Input(4, 32, 32), last)[[5]])
+    assert part.features is table.features  # nothing is copied
 
 
 def test_the_longer_side_follows_the_clips(folder):
-    paths = list_videos(folder)[0][:2]
+    some = read_folder(folder)[np.array([0, 12])]
     options = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((2, 64),)}
-    (given,) = read_feature_table(paths, **options).features
+    (given,) = create_feature_dataset(some, **options).features.features
     assert given == (2, 64, 96)  # 4 : 3, to the next 32
     with pytest.raises(ValueError, match="inputs must name at least one"):
-        read_feature_table(paths, **{**options, "inputs": ()})
+        create_feature_dataset(some, **{**options, "inputs": ()})
 
 
-def test_choice_looks_at_training_clips_alone(table, labels):
+def test_choice_looks_at_training_clips_alone(dataset):
     """Labels and features of test clips can be anything."""
     train = np.flatnonzero(np.arange(24) % 12 < 8)
-    groups = read_groups(table.video_paths)
-    options = {"classes": ("a", "b"), "groups": groups, "heads": QUICK, "folds": 3}
-    first = train_auto(table, labels, train, **options)
+    first = train_auto(dataset[train], heads=QUICK, folds=3)
     test = np.setdiff1d(np.arange(24), train)
-    other_labels = labels.copy()
-    other_labels[test] = 1 - other_labels[test]
-    spoilt = {given: each.copy() for given, each in table.features.items()}
+    spoilt = {given: each.copy() for given, each in dataset.features.features.items()}
     for each in spoilt.values():
         each[test] = np.nan
-    second = train_auto(type(table)(**{**vars(table), "features": spoilt}), other_labels, train, **options)
+    other = dataset[:]
+    other.features = replace(other.features, features=spoilt)
+    other.labels = np.where(np.isin(np.arange(24), test), 1 - other.labels, other.labels)
+    second = train_auto(other[train], heads=QUICK, folds=3)
     assert second.report == first.report
-    for mine, theirs in zip(first.head.get_weights(), second.head.get_weights(), strict=True):
+    for mine, theirs in zip(first.model.get_weights(), second.model.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 
 
-def test_report_says_what_was_tried(table, labels):
-    rows = np.arange(24)
-    result = train_auto(
-        table, labels, rows, classes=("a", "b"), groups=read_groups(table.video_paths), heads=QUICK, folds=3
-    )
+def test_report_says_what_was_tried(dataset):
+    result = train_auto(dataset, heads=QUICK, folds=3)
     assert result.report.startswith(
         "auto compared 15 candidates by 3-fold cross-validation (by source video)"
     )
@@ -103,19 +112,22 @@ def test_report_says_what_was_tried(table, labels):
         (trial.accuracy for trial in result.trials), reverse=True
     )
     assert result.chosen.accuracy > 0.9
-    said = result.head.predict(head_features(table, result.chosen, rows), verbose=0)
-    assert (said.argmax(axis=1) == labels).mean() > 0.9
-    at_random = train_auto(table, labels, rows, classes=("a", "b"), heads=QUICK, folds=3)
-    assert "(at random, sources on both sides)" in at_random.report
-    assert "No sources were known to the folds" in at_random.report
+    assert evaluate(result.model, dataset).accuracy > 0.9
     assert "No sources were known" not in result.report
+    alone = train_auto(dataset.without_sources(), heads=QUICK, folds=2)
+    assert "cross-validation (each clip a source of its own)" in alone.report
+    assert "No sources were known to the folds" in alone.report
 
 
-def test_report_when_each_clip_is_a_source_of_its_own(table, labels):
-    options = {"classes": ("a", "b"), "heads": QUICK, "folds": 2}
-    result = train_auto(table, labels, np.arange(24), groups=np.arange(24), **options)
-    assert "cross-validation (each clip a source of its own)" in result.report
-    assert "No sources were known to the folds" in result.report
+def test_the_model_is_scored_on_features_as_on_clips(dataset, folder):
+    """Of features, only its head is asked; a model of another kind has none for them."""
+    result = train_auto(dataset, heads=QUICK, folds=3)
+    frames, height, width = result.chosen.input
+    clips = create_dataset(folder, frames=frames, height=height, width=width)
+    of_features = evaluate(result.model, dataset).probabilities
+    np.testing.assert_allclose(of_features, evaluate(result.model, clips).probabilities, atol=1e-4)
+    with pytest.raises(ValueError, match="model must stand on one of the encoders of these features"):
+        evaluate(create_lrcn_model(2, (4, 64, 64, 3)), dataset)
 
 
 @pytest.mark.parametrize(("lost", "chosen"), [(2, 0), (20, 1)])
@@ -132,62 +144,58 @@ def test_a_larger_input_must_be_worth_it(lost, chosen):
     assert smallest_input(trials, labels) == inputs[chosen]
 
 
-def test_few_clips_have_fewer_folds(table, labels):
+def test_few_clips_have_fewer_folds(dataset):
     """Three clips of one class, one of the other, each of a source of its own."""
-    options = {"classes": ("a", "b"), "heads": ("mean_std",)}
-    result = train_auto(table, labels, np.array([0, 1, 2, 12, 13]), groups=np.arange(24), **options)
+    alone = with_groups(dataset, np.arange(24))
+    result = train_auto(alone[np.array([0, 1, 2, 12, 13])], heads=("mean_std",))
     assert "by 3-fold cross-validation" in result.report
-    with pytest.raises(ValueError, match="train_rows must hold at least 2 clips of a class, got 2 clips"):
-        train_auto(table, labels, np.array([0, 12]), groups=np.arange(24), **options)
+    with pytest.raises(ValueError, match="dataset must hold at least 2 clips of a class, got 2 clips"):
+        train_auto(alone[np.array([0, 12])], heads=("mean_std",))
 
 
-def test_cross_validation_and_test_that_disagree_are_told(table, labels):
+def test_cross_validation_and_test_that_disagree_are_told(dataset):
     """Clips of a source that name each other, and a test whose labels are the other way round."""
-    groups, rows = read_groups(table.video_paths), np.arange(24)
-    options = {"classes": ("a", "b"), "heads": QUICK, "folds": 3}
-    result = train_auto(table, labels, rows, groups=groups, **options)
-    assert result.interval == clustered_interval(result.chosen.probabilities.argmax(axis=1) == labels, groups)
-    values = head_features(table, result.chosen, rows)
-    same = evaluate(result.head, values, labels, classes=("a", "b"), groups=groups)
+    result = train_auto(dataset, heads=QUICK, folds=3)
+    right = result.chosen.probabilities.argmax(axis=1) == dataset.labels
+    assert result.interval == clustered_interval(right, dataset.groups)
+    same = evaluate(result.model, dataset)
     assert result.compare_with_test(same.accuracy, same.group_interval) == ""
-    other = evaluate(result.head, values, 1 - labels, classes=("a", "b"), groups=groups)
+    assert result.explain(same.accuracy, same.group_interval) == result.report
+    wrong = dataset[:]
+    wrong.labels = 1 - wrong.labels
+    other = evaluate(result.model, wrong)
     words = result.compare_with_test(other.accuracy, other.group_interval)
     assert "disagree by more than chance: " in words
     assert "The test is the one to believe." in words
     low, high = other.group_interval
     assert f"{other.accuracy:.3f} ({low:.3f} to {high:.3f}) on the test clips" in words
-    worse = result._replace(interval=(0.1, 0.2))
-    assert "overstates the accuracy of the test" in worse.compare_with_test(
-        same.accuracy, same.group_interval
-    )
+    worse = replace(result, interval=(0.1, 0.2))
+    words = worse.compare_with_test(same.accuracy, same.group_interval)
+    assert "overstates the accuracy of the test" in words
 
 
-def test_probabilities_are_made_honest(table, labels):
-    """By what was said of clips whose sources took no part; head and model have it in their recipe."""
-    groups, rows = read_groups(table.video_paths), np.arange(24)
-    options = {"classes": ("a", "b"), "heads": QUICK, "folds": 3}
-    result = train_auto(table, labels, rows, groups=groups, **options)
-    temperature = fit_temperature(labels, result.chosen.probabilities)
-    assert result.model.recipe.temperature == result.head.recipe.temperature == temperature
-    assert temperature < 10
+def test_probabilities_are_made_honest(dataset):
+    """By what was said of clips whose sources took no part; the model has it in its recipe."""
+    result = train_auto(dataset, heads=QUICK, folds=3)
+    temperature = fit_temperature(dataset.labels, result.chosen.probabilities)
+    assert result.model.recipe.temperature == temperature < 10
     assert f"temperature of its probabilities: {temperature:.2f}" in result.report
-    features = head_features(table, result.chosen, rows)
-    evaluation = evaluate(result.head, features, labels, classes=("a", "b"))
-    said = result.model.recipe.sharpen(result.head.predict(features, verbose=0))
-    np.testing.assert_allclose(evaluation.probabilities, said, atol=1e-6)
+    head, features = dataset.for_model(result.model)
+    probabilities = result.model.recipe.sharpen(head.predict(features, verbose=0))
+    np.testing.assert_allclose(evaluate(result.model, dataset).probabilities, probabilities, atol=1e-6)
 
     # A class of one source cannot be named where that source is left out, which is no fault of certainty.
-    alone, fair = np.where(groups == groups[0], 2, labels), groups != groups[0]
-    result = train_auto(table, alone, rows, groups=groups, **options | {"classes": ("a", "b", "c")})
-    expected = fit_temperature(alone[fair], result.chosen.probabilities[fair])
+    fair, three = dataset.groups != dataset.groups[0], dataset[:]
+    three.labels, three.classes = np.where(fair, three.labels, 2), ("a", "b", "c")
+    result = train_auto(three, heads=QUICK, folds=3)
+    expected = fit_temperature(three.labels[fair], result.chosen.probabilities[fair])
     assert result.model.recipe.temperature == expected < 10
 
 
-def test_tuning_the_model_leaves_the_table_as_it_is(table, labels):
+def test_tuning_the_model_leaves_the_data_set_as_it_is(dataset):
     """Its features, and the models of other folds, come from the same encoder."""
-    groups = read_groups(table.video_paths)
-    result = train_auto(table, labels, np.arange(24), classes=("a", "b"), groups=groups, heads=QUICK, folds=3)
-    encoder = table.encoders[result.chosen.input]
+    result = train_auto(dataset, heads=QUICK, folds=3)
+    encoder = dataset.features.encoders[result.chosen.input]
     before = encoder.get_weights()
     for weight in result.model.weights:
         weight.assign(weight + 1)
@@ -195,11 +203,8 @@ def test_tuning_the_model_leaves_the_table_as_it_is(table, labels):
     assert not encoder.trainable_weights
 
 
-def test_slow_heads_are_tried_on_the_best_input(table, labels):
-    groups = read_groups(table.video_paths)
-    heads = ("mean_diff", "tcn")
-    result = train_auto(table, labels, np.arange(24), classes=("a", "b"), groups=groups, heads=heads, folds=2)
-    assert "tcn" in result.report
+def test_slow_heads_are_tried_on_the_best_input(dataset):
+    assert "tcn" in train_auto(dataset, heads=("mean_diff", "tcn"), folds=2).report
 
 
 def test_folder_to_model(trained, folder):
@@ -232,10 +237,10 @@ def test_without_weights_lrcn_is_trained_instead(folder, tmp_path, monkeypatch):
     def fail(*_args, **_kwargs):
         raise OSError("the ImageNet weights are out of reach")
 
-    monkeypatch.setattr("harkeras.workflow.check_weights", fail)
-    monkeypatch.setattr("harkeras.workflow.train", partial(train, epochs=1, verbose=False))
+    monkeypatch.setattr(AutoTrainer, "check", fail)
+    monkeypatch.setattr("harkeras.training.trainer.train", partial(train, epochs=1, verbose=False))
     options = {"input_shape": (4, 64, 64, 3)}
-    with pytest.warns(UserWarning, match="auto has no pretrained weights and trains LRCN(.|\n)*out of reach"):
+    with pytest.warns(UserWarning, match="auto has no pretrained weights and trains lrcn(.|\n)*out of reach"):
         trained = train_on_folder(folder, output_dir=tmp_path, **options)
     assert trained.path.name.startswith("lrcn__")
     with pytest.raises(OSError, match="out of reach"):
@@ -247,18 +252,22 @@ def test_without_weights_lrcn_is_trained_instead(folder, tmp_path, monkeypatch):
     [
         ({"heads": ("lstm",)}, "heads must be among mean_std, .*, one of them of mean_std"),
         ({"heads": ("mean_std", "svm")}, "heads must be among"),
-        ({"groups": np.zeros(24)}, "train_rows must hold 2 classes and at least 2 source videos"),
     ],
 )
-def test_what_is_refused(table, labels, options, message):
+def test_what_is_refused(dataset, options, message):
     with pytest.raises(ValueError, match=message):
-        train_auto(table, labels, np.arange(24), classes=("a", "b"), **options)
+        train_auto(dataset, **options)
+
+
+def test_one_source_is_refused(dataset):
+    with pytest.raises(ValueError, match="dataset must hold 2 classes and at least 2 source videos"):
+        train_auto(with_groups(dataset, np.zeros(24)))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"input_shape": (4, 32, 32, 2)}, "input_shape must have 3 or 5 channels for auto"),
+        ({"input_shape": (4, 32, 32, 2)}, r"input_shape must be \(frames, height, width, 3 or 5\) for auto"),
         ({"model_options": {"weights": None, "units": 3}}, "options of auto must be among backbone"),
         (
             {"augment": lambda clips, seed: clips},
@@ -277,18 +286,12 @@ def test_a_few_fights_with_the_published_weights(real_data, tmp_path):
     weights = real_data.parent / "models" / "mobilenet_v2_0.35_96_no_top_from_drq.weights.h5"
     if not weights.is_file():
         pytest.skip("no published weights: ../shared/models is absent")
-    paths, labels = list_videos(real_data / "surveillance_fights")
-    some = np.flatnonzero(np.arange(len(paths)) % 6 == 0)
-    table = read_feature_table(
-        [paths[row] for row in some],
-        backbone="mobilenet_v2_0.35",
-        weights=weights,
-        inputs=((8, 96),),
-        cache=tmp_path,
+    folder = read_folder(real_data / "surveillance_fights")
+    some = folder[np.arange(0, len(folder.video_paths), 6)]
+    dataset = create_feature_dataset(
+        some, backbone="mobilenet_v2_0.35", weights=weights, inputs=((8, 96),), cache=tmp_path
     )
-    groups = read_groups(table.video_paths)
-    train, test = np.flatnonzero(np.arange(len(some)) % 3), np.arange(0, len(some), 3)
-    result = train_auto(table, labels[some], train, classes=("Fight", "NoFight"), groups=groups, heads=QUICK)
-    said = result.head.predict(head_features(table, result.chosen, test), verbose=0)
-    assert (said.argmax(axis=1) == labels[some][test]).mean() >= 0.5
-    assert len(list(tmp_path.iterdir())) == len(some)
+    train, test = np.flatnonzero(np.arange(len(dataset)) % 3), np.arange(0, len(dataset), 3)
+    result = train_auto(dataset[train], heads=QUICK)
+    assert evaluate(result.model, dataset[test]).accuracy >= 0.5
+    assert len(list(tmp_path.iterdir())) == len(dataset)

@@ -100,8 +100,10 @@ class TestMotionReport:
     def test_refusals(self):
         with pytest.raises(ValueError, match="labels must be 4 integers"):
             motion_report(order_model(), Dataset(ramps()[0], np.zeros(4), classes=CLASSES))
+        bare = order_model()
+        bare.recipe = None
         with pytest.raises(ValueError, match="streams must say what the clips hold"):
-            motion_report(order_model(), Dataset(np.float32(ramps()[0]), ramps()[1], classes=CLASSES))
+            motion_report(bare, Dataset(np.float32(ramps()[0]), ramps()[1], classes=CLASSES))
         model = order_model()
         model.recipe = Recipe(CLASSES, 5, 4, 4, 1.0)
         with pytest.raises(ValueError, match="classes must be in the model's order"):
@@ -109,7 +111,7 @@ class TestMotionReport:
         picture = keras.Input((4, 4, 3))
         model = keras.Model(picture, layers.Dense(2, "softmax")(layers.Flatten()(picture)))
         model.recipe = Recipe(CLASSES, 1, 4, 4, 1.0)
-        with pytest.raises(ValueError, match="features must be clips"):
+        with pytest.raises(ValueError, match="dataset must hold clips of streams 'rgb'"):
             motion_report(model, Dataset(np.zeros((2, 4, 4, 3)), np.zeros(2, int), classes=CLASSES))
 
 

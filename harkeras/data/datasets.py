@@ -78,14 +78,10 @@ class Dataset(Presented):
         if len(sources.groups) != count:
             raise ValueError(f"sources must be one per clip, got {len(sources.groups)} and {count} clips")
         self.sources = sources
-        self.streams = _streams_of(features) if streams is None else streams
-        for name, value, known in (
-            ("streams", self.streams, Streams),
-            ("flow_method", flow_method, FlowMethod),
-        ):
+        for name, value, known in (("streams", streams, Streams), ("flow_method", flow_method, FlowMethod)):
             if value is not None and value not in get_args(known):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(known))}, got {value!r}")
-        self.flow_method = flow_method
+        self.streams, self.flow_method = streams, flow_method
         self.split_words = ""  # how `split` chose these clips
         self._clip_seconds = clip_seconds
 
@@ -114,18 +110,19 @@ class Dataset(Presented):
         return model, self.features
 
     def check_streams(self, known: Streams | None = None) -> Streams:
-        """Return what a clip holds, by default what a model's recipe says of it.
+        """Return what a clip holds: what was given, else what a model's recipe says, else what can be told.
 
         Raises:
-            ValueError: If nobody says so.
+            ValueError: If it cannot be told.
         """
-        if (self.streams or known) is None:
+        streams = self.streams or known or _streams_of(self.features)
+        if streams is None:
             raise ValueError(
                 "streams must say what the clips hold: 'rgb', 'gray', 'flow' (moves to the right and down, "
                 f"in turn), 'rgb+flow' or 'pose' (joints); it cannot be told of {self.features.dtype} "
                 f"{tuple(self.features.shape)}"
             )
-        return self.streams or known
+        return streams
 
     @property
     def groups(self) -> np.ndarray:
