@@ -71,7 +71,7 @@ class Dataset(Presented):
         if clip_seconds is not None and not 0 < clip_seconds < math.inf:
             raise ValueError(f"clip_seconds must be a positive number, got {clip_seconds}")
         self.features, self.labels, self.video_paths = features, labels, list(map(Path, video_paths))
-        self.classes = None if classes is None else tuple(classes)
+        self.classes: tuple[str, ...] = () if classes is None else tuple(classes)
         if sources is None:
             found = groups is None and len(video_paths)
             sources = find_sources(video_paths) if found else given_sources(groups, count)
