@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 from joblib import cpu_count
@@ -109,7 +109,7 @@ class Dataset(Presented):
     def _rows_of_features(self, rows: np.ndarray) -> np.ndarray:
         return RowView(self.features, rows)
 
-    def for_model(self, model):
+    def for_model(self, model: Any) -> tuple[Any, np.ndarray]:
         """Return what is asked of these clips, and what it is shown; here, the model and the clips."""
         return model, self.features
 
