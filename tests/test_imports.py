@@ -1,6 +1,8 @@
 """The rooms import one way (the contracts of pyproject.toml), load lazily, and list what is public."""
 
 import ast
+import pydoc
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +70,12 @@ def test_importing_the_package_and_its_rooms_is_instant():
 def test_data_sets_do_not_need_tensorflow():
     loaded = loaded_by("from harkeras.data import create_dataset, split_by_group")
     assert not loaded & {"tensorflow", "keras", "matplotlib"}
+
+
+def test_names_in_prose_exist():
+    for path in [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.md"), PACKAGE.parent / "README.md"]:
+        for name in re.findall(r"`(harkeras(?:\.\w+)+)", path.read_text(encoding="utf-8")):
+            assert pydoc.locate(name), f"{path} names {name}"
 
 
 @pytest.mark.parametrize("module", [harkeras, harkeras.models, *LAZY], ids=lambda module: module.__name__)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from user_script import name_actions
 
 from harkeras import list_classes
@@ -61,6 +62,13 @@ def test_ci_runs_the_two_commands_as_they_stand():
 
 def test_readme_is_one_page():
     assert len(PAGES["."].splitlines()) <= 150
+
+
+def test_the_picture_moves_and_is_small():
+    (link,) = re.findall(r"!\[.*\]\((.*)\)", PAGES["."])
+    assert (ROOT / link).stat().st_size < 1_000_000
+    with Image.open(ROOT / link) as picture:
+        assert picture.n_frames > 50
 
 
 @pytest.mark.parametrize(("folder", "link"), sorted(set(LINKS)))

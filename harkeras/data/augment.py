@@ -22,6 +22,7 @@ knows optical flow, whose vectors turn with the picture.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -37,6 +38,9 @@ from harkeras.data._clip_filter import (
     turn_flow,
 )
 from harkeras.recipe import Streams, read_channels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @register
@@ -300,7 +304,7 @@ def default_augmentation(streams: Streams = "rgb", *, seed: int | None = None) -
 
 def plot_augmentations(
     clip: np.ndarray, filters: Sequence[ClipFilter] | None = None, *, count: int = 6, seed: int = 27
-):
+) -> Figure:
     """Draw what filters make of a clip: a row for the clip itself, and one for each filter.
 
     Args:

@@ -195,7 +195,7 @@ class ClipDataset(Presented, Batches):
             raise ValueError(f"clip_seconds must be positive, got {clip_seconds}")
         self.video_paths = [Path(path) for path in video_paths]
         self.shape = (len(labels), *self.clip_format.shape)
-        self.classes = None if classes is None else tuple(classes)
+        self.classes: tuple[str, ...] = () if classes is None else tuple(classes)
         self.sources = (
             find_sources(self.video_paths) if groups is None else given_sources(groups, len(labels))
         )

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 from joblib import cpu_count
@@ -71,7 +71,7 @@ class Dataset(Presented):
         if clip_seconds is not None and not 0 < clip_seconds < math.inf:
             raise ValueError(f"clip_seconds must be a positive number, got {clip_seconds}")
         self.features, self.labels, self.video_paths = features, labels, list(map(Path, video_paths))
-        self.classes = None if classes is None else tuple(classes)
+        self.classes: tuple[str, ...] = () if classes is None else tuple(classes)
         if sources is None:
             found = groups is None and len(video_paths)
             sources = find_sources(video_paths) if found else given_sources(groups, count)
@@ -105,7 +105,7 @@ class Dataset(Presented):
     def _rows_of_features(self, rows: np.ndarray) -> np.ndarray:
         return RowView(self.features, rows)
 
-    def for_model(self, model):
+    def for_model(self, model: Any) -> tuple[Any, np.ndarray]:
         """Return what is asked of these clips, and what it is shown; here, the model and the clips."""
         return model, self.features
 

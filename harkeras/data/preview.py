@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from harkeras.data.folders import list_classes, list_videos
 from harkeras.video.reading import iter_frames
@@ -13,7 +14,7 @@ from harkeras.video.reading import iter_frames
 
 def plot_clips(
     data_dir: str | os.PathLike, classes: Sequence[str] | None = None, *, count: int = 20, seed: int = 27
-):
+) -> Figure:
     """Draw the first frames of clips of randomly chosen classes, with their labels.
 
     Args:
@@ -30,8 +31,6 @@ def plot_clips(
         ValueError: If `count` is below 1, or a class has no clip.
         VideoError: If a chosen clip cannot be read.
     """
-    from matplotlib.figure import Figure
-
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     classes = list_classes(data_dir) if classes is None else list(classes)

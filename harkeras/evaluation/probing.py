@@ -141,7 +141,9 @@ def plot_early_recognition(shares: np.ndarray, accuracies: np.ndarray, chance: f
     return figure
 
 
-def grad_cam(model: keras.Model, clip: np.ndarray, *, class_row: int | None = None, layer: str | None = None):
+def grad_cam(
+    model: keras.Model, clip: np.ndarray, *, class_row: int | None = None, layer: str | None = None
+) -> np.ndarray:
     """Find where and when a convolutional model looks: Grad-CAM over space and time.
 
     Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", ICCV

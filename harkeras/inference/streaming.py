@@ -23,11 +23,10 @@ from harkeras.video.frame_times import ROUNDING_SECONDS
 class ActionStream:
     """Slide a model over frames as they come.
 
-    What is kept does not grow with the length of the stream, nor with its times: the frames of one window,
-    and what the model made of them. A frame that comes later than the one before by more than twice the
-    length and the stride of a window follows a gap: of its windows only those are named that began before it,
-    and the next one starts with the first frame behind it. So it does where the clock was set back by more
-    than the length of a window.
+    Its memory does not grow with the stream: it keeps the frames of one window, and what the model made of
+    them. A pause longer than twice a window and its stride is a gap, and so is a clock that was set back by
+    more than a window. Windows that began before a gap are finished; the next one starts with the first frame
+    behind it.
 
     Args:
         model: The model, whose outputs are probabilities.

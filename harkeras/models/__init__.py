@@ -1,5 +1,6 @@
 """The models, one family per file; importing this package registers them all."""
 
+from harkeras.models.backbones import create_backbone, list_backbones
 from harkeras.models.blocks import set_batch_norm_momentum, speed_up_groups
 from harkeras.models.c3d import create_c3d_model
 from harkeras.models.cnn_lstm import create_cnn_lstm_model
@@ -27,7 +28,7 @@ from harkeras.models.movinet import (
 from harkeras.models.multiresolution import create_multiresolution_model
 from harkeras.models.pose_lstm import create_pose_lstm_model
 from harkeras.models.r2plus1d import create_r2plus1d_model, create_r3d_model
-from harkeras.models.registry import check_options, create_model, describe_unknown, list_models
+from harkeras.models.registry import create_model, list_models
 from harkeras.models.resnet3d import create_resnet3d_model, create_resnext3d_model
 from harkeras.models.saving import load_model, read_recipe, save_model
 from harkeras.models.single_frame import create_single_frame_model
@@ -37,8 +38,8 @@ from harkeras.models.two_stream import create_two_stream_model
 from harkeras.models.video_transformer import create_video_transformer_model
 
 __all__ = [
-    "check_options",
     "count_multiply_adds",
+    "create_backbone",
     "create_c3d_model",
     "create_cnn_lstm_model",
     "create_convlstm_model",
@@ -66,8 +67,8 @@ __all__ = [
     "create_two_stream_model",
     "create_vgg16_model",
     "create_video_transformer_model",
-    "describe_unknown",
     "inflate",
+    "list_backbones",
     "list_models",
     "load_model",
     "model_table",

@@ -34,9 +34,9 @@ def save_model(
 
     Args:
         model: The model.
-        path: A `.keras` file, which replaces an older one; or a folder, a path without suffix or one that is
-            there, where the file is named after the model, the time, and `loss` and `accuracy` if given, and
-            replaces none.
+        path: A `.keras` file, which replaces an older one. Or a folder, that is, a path without suffix or a
+            folder that exists: the file in it is named after the model, the time, and `loss` and `accuracy`
+            if given, and replaces none.
         recipe: What the model must be shown; the one that `train` or `load_model` left on the model by
             default.
         loss: Loss on the test clips, for the name.

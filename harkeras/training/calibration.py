@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -29,6 +30,9 @@ from sklearn.metrics import precision_recall_curve
 from harkeras.data.batches import ClipDataset
 from harkeras.data.datasets import Dataset
 from harkeras.training.scoring import raw_probabilities, unpack_clips
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, *, bins: int = 15) -> float:
@@ -154,7 +158,7 @@ def tune_threshold(
 
 def plot_calibration(
     labels: np.ndarray, probabilities: np.ndarray, title: str = "Calibration", *, bins: int = 15
-):
+) -> Figure:
     """Draw how often the model is right against how sure it is; on the diagonal it is honest.
 
     Args:

@@ -45,7 +45,7 @@ def unpack_clips(model: keras.Model, dataset: Dataset | ClipDataset) -> LabeledC
             "Dataset(features, labels, classes=[...])"
         )
     recipe, classes = getattr(model, "recipe", None), dataset.classes
-    if classes is None:
+    if not classes:
         if recipe is None:
             raise ValueError("classes is missing: neither the data set nor a recipe of the model names them")
         classes = recipe.classes

@@ -19,9 +19,8 @@ from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder
 from harkeras.data.loading import load_folder
 from harkeras.data.presentation import Presentation
-from harkeras.models import check_options as check_model_options
-from harkeras.models import create_model, describe_unknown, list_models
-from harkeras.models.registry import count_parameters, no_weights
+from harkeras.models.registry import check_options as check_model_options
+from harkeras.models.registry import count_parameters, create_model, describe_unknown, list_models, no_weights
 from harkeras.recipe import ClipFormat, FlowMethod, read_channels
 from harkeras.training.loop import check_options, train
 

@@ -19,12 +19,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import cv2
 import numpy as np
 
 from harkeras.recipe import read_channels
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FlowMethod = Literal["dis", "farneback", "tvl1"]
 
@@ -118,7 +121,7 @@ def from_uint8(field: np.ndarray) -> np.ndarray:
     return (field.astype(np.float32) - 128) * (LIMIT_PX / 127)
 
 
-def plot_flow(clip: np.ndarray, *, count: int = 6):
+def plot_flow(clip: np.ndarray, *, count: int = 6) -> Figure:
     """Draw the flow of a clip in color: the hue is the direction, the strength of the color the speed.
 
     Args:

@@ -56,14 +56,15 @@ def download_youtube_videos(
 ) -> DownloadedVideo:
     """Download one video; return where it is and its title.
 
-    The file's ASCII name is made of title, id, lines and range; it appears only when complete. A YouTube
+    The file's ASCII name is made of title, id, height and range; it appears only when complete. A YouTube
     video that is already there is not downloaded again. Other files are never overwritten: an equal one is
     kept, and beside a different one of the same name the new name gets a number.
 
     Args:
         url: Page of the video (YouTube, or another site that yt-dlp knows), or direct link to a video file.
         output_dir: Folder for the file, made if missing.
-        max_height: Most lines, at least 2; a video to be had only larger is scaled down. None: no limit.
+        max_height: Largest height in pixels, at least 2; a video that comes only larger is scaled down. None
+            for no limit.
         cookies: Netscape cookies file of a signed-in browser, for age and bot checks. It is not changed.
         cookies_from_browser: Browser to take cookies from, such as "firefox" or "chrome:Profile 1".
         start_seconds: Start of the range to keep, from the frame on screen then; the first by default.

@@ -24,10 +24,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from harkeras.data import augment  # noqa: E402
-from harkeras.data.datasets import list_classes  # noqa: E402
-from harkeras.data.loading import create_dataset
+from harkeras.data.loading import create_dataset  # noqa: E402
 from harkeras.data.samples import create_sample_dataset  # noqa: E402
-from harkeras.data.splits import read_groups  # noqa: E402
 from harkeras.evaluation.scores import evaluate  # noqa: E402
 from harkeras.models import create_model  # noqa: E402
 from harkeras.training.loop import train  # noqa: E402
@@ -89,26 +87,25 @@ def time_filters(batch):
 
 
 def read(folder, training_groups):
-    """Return clips, labels, the names of the classes, and which clips are for training."""
+    """Return the clips to train on, and those of the other groups."""
     frames, height, width, _ = TRAINING_CLIP
-    features, labels, paths = create_dataset(folder, frames=frames, height=height, width=width)
-    groups = read_groups(paths)
-    return features, labels, list_classes(folder), np.isin(groups, np.unique(groups)[:training_groups])
+    dataset = create_dataset(folder, frames=frames, height=height, width=width)
+    training = np.isin(dataset.groups, np.unique(dataset.groups)[:training_groups])
+    return dataset[training], dataset[~training]
 
 
 def score(data, name, seed, epochs, augmentation):
-    features, labels, classes, rows = data
+    train_set, test_set = data
     keras.utils.set_random_seed(seed)
-    model = create_model(name, len(classes), TRAINING_CLIP)
+    model = create_model(name, len(train_set.classes), TRAINING_CLIP)
     start = time.perf_counter()
     train(
-        model, features[rows], labels[rows], classes=classes, epochs=epochs, patience=epochs, batch_size=8,
-        validation_split=0, augment=augmentation, seed=seed, verbose=False,
+        model, train_set.for_training(augment=augmentation), epochs=epochs, patience=epochs, batch_size=8,
+        validation_split=0, seed=seed, verbose=False,
     )  # fmt: skip
     seconds = time.perf_counter() - start
-    on_training = evaluate(model, features[rows], labels[rows], classes=classes).accuracy
-    test = evaluate(model, features[~rows], labels[~rows], classes=classes)
-    return on_training, test.accuracy, test.loss, seconds
+    test = evaluate(model, test_set)
+    return evaluate(model, train_set).accuracy, test.accuracy, test.loss, seconds
 
 
 def compare(name, seeds, training_groups, epochs):
@@ -127,10 +124,10 @@ def compare(name, seeds, training_groups, epochs):
                 create_sample_dataset(folder, groups=training_groups + TEST_GROUPS, seed=seed),
                 training_groups,
             )
-        for kind, rows in results.items():
-            chosen = augment.default_augmentation() if kind == "default" else None
-            rows.append(score(data, name, seed, epochs, chosen))
-            print_row(seed, kind, rows[-1])
+            for kind, rows in results.items():
+                chosen = augment.default_augmentation() if kind == "default" else None
+                rows.append(score(data, name, seed, epochs, chosen))
+                print_row(seed, kind, rows[-1])
     for kind, rows in results.items():
         print_row("mean", kind, np.mean(rows, axis=0))
 

@@ -22,7 +22,7 @@ import numpy as np
 import tensorflow as tf
 
 from harkeras.data.batches import Batches, ClipDataset
-from harkeras.data.datasets import list_classes, list_videos
+from harkeras.data.folders import list_classes, list_videos
 from harkeras.data.loading import create_dataset
 from harkeras.data.samples import create_sample_dataset
 from harkeras.models import create_model

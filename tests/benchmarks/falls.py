@@ -35,12 +35,14 @@ import numpy as np
 from tqdm import tqdm
 
 from harkeras.data.annotations import Annotation, cut_clips, read_annotations
+from harkeras.data.folders import ClipFolder
 from harkeras.data.intervals import wilson_interval
+from harkeras.data.sources import given_sources
 from harkeras.inference.decisions import Decider, Window
 from harkeras.inference.prediction import predict_on_video
 from harkeras.training.calibration import tune_threshold
-from harkeras.transfer.auto import head_features, train_auto
-from harkeras.transfer.feature_table import read_feature_table
+from harkeras.transfer.auto import train_auto
+from harkeras.transfer.feature_dataset import create_feature_dataset
 from harkeras.video.reading import VideoInfo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -130,26 +132,27 @@ def match_alarms(moments, falls):
     return delays, len(moments) - len(right)
 
 
-def leave_out(person, videos, table, labels, persons):
+def leave_out(person, videos, dataset):
     """Train without a person; return a threshold and a tally of that person for each that is wanted."""
-    train, test = np.flatnonzero(persons != person), np.flatnonzero(persons == person)
-    trained = train_auto(table, labels, train, classes=CLASSES, groups=persons, seed=SEED)
+    train_set, test_set = dataset[dataset.groups != person], dataset[dataset.groups == person]
+    trained = train_auto(train_set, seed=SEED)
     tqdm.write(f"  without {person}: {trained.chosen}")
     recipe = trained.model.recipe = replace(trained.model.recipe, clip_seconds=WINDOW_SECONDS)  # to a frame
-    said = trained.head.predict(head_features(table, trained.chosen, test), verbose=0)
-    said, known = recipe.sharpen(said)[:, FALLING], recipe.sharpen(trained.chosen.probabilities)
+    head, features = test_set.for_model(trained.model)
+    of_fall = recipe.sharpen(head.predict(features, verbose=0))[:, FALLING]
+    known = recipe.sharpen(trained.chosen.probabilities)
     videos = [video for video in videos if video.person == person]
     running = [predict_on_video(video.path, trained.model, progress=False) for video in videos]
     results = []
     for wanted in WANTED:
         threshold = 0.5
         with suppress(ValueError):  # none reaches it
-            threshold = tune_threshold(labels[train], known, FALLING, **wanted)
+            threshold = tune_threshold(train_set.labels, known, FALLING, **wanted)
         delays, false_alarms = [], 0
         for video, prediction in zip(videos, running, strict=True):
             found, wrong = match_alarms(list_alarms(prediction, threshold), video.falls)
             delays, false_alarms = delays + found, false_alarms + wrong
-        answers = labels[test].tolist(), (said >= threshold).tolist()
+        answers = test_set.labels.tolist(), (of_fall >= threshold).tolist()
         tally = Tally(*answers, delays, false_alarms, sum(video.seconds for video in videos))
         results.append((threshold, tally))
     return results
@@ -192,15 +195,15 @@ def main():
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="(?s).*it overlaps")  # they are meant to
         clips = cut_clips(windows, options.cache / "clips", group_by="person")
-    table = read_feature_table(
-        clips, weights=options.weights, inputs=INPUTS, cache=options.cache / "features"
-    )
-    assert len(table.rows) == len(clips) == len(windows)  # nothing left out, hence in one order
-    start = time.perf_counter()
     labels = np.array([CLASSES.index(window.label) for window in windows])
-    persons = np.array([window.person for window in windows])
-    names = np.unique(persons).tolist()
-    results = [leave_out(name, videos, table, labels, persons) for name in tqdm(names, "People")]
+    persons = given_sources([window.person for window in windows], len(clips))  # none was left out
+    folder = ClipFolder(options.cache / "clips", CLASSES, clips, labels, persons, {})
+    cache = options.cache / "features"
+    dataset = create_feature_dataset(folder, weights=options.weights, inputs=INPUTS, cache=cache)
+    assert len(dataset) == len(windows)
+    start = time.perf_counter()
+    names = np.unique(dataset.groups).tolist()
+    results = [leave_out(name, videos, dataset) for name in tqdm(names, "People")]
     for row, wanted in enumerate(WANTED):
         ((kind, share),) = wanted.items()
         print(f"\nthreshold for a {kind} of {share:.2f} of windows, on the other people\n{HEADER}")

@@ -1,8 +1,8 @@
-"""Make the moving picture of the README from the annotated video of `harkeras demo`.
+"""Make the moving picture of the README from the annotated video that `harkeras demo` ends with.
 
     harkeras demo && python tests/benchmarks/moving_picture.py [harkeras_demo/long_video_actions.mp4]
 
-It shows the whole video at twice its speed, in 64 colors, and stays under a megabyte.
+It is the whole video at twice its speed, as animated WebP: a fifth of the size of a GIF, with all its colors.
 """
 
 import argparse
@@ -12,24 +12,23 @@ from PIL import Image
 
 from harkeras import iter_frames
 
-PICTURE = Path(__file__).with_suffix(".gif")
-
 
 def main():
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("video", type=Path, nargs="?", default="harkeras_demo/long_video_actions.mp4")
-    parser.add_argument("--output", type=Path, default=PICTURE)
-    parser.add_argument("--every-seconds", type=float, default=0.16)
-    arguments = parser.parse_args()
-    frames = [
-        Image.fromarray(frame.image).quantize(64, dither=Image.Dither.NONE)
-        for frame in iter_frames(arguments.video, arguments.every_seconds)
+    parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".webp"))
+    parser.add_argument("--every-seconds", type=float, default=0.08)
+    parser.add_argument("--quality", type=int, default=60)
+    options = parser.parse_args()
+    first, *others = [
+        Image.fromarray(frame.image) for frame in iter_frames(options.video, options.every_seconds)
     ]
-    milliseconds = round(1000 * arguments.every_seconds / 2)
-    frames[0].save(arguments.output, save_all=True, append_images=frames[1:], duration=milliseconds, loop=0)
-    print(f"{arguments.output}: {len(frames)} frames, {arguments.output.stat().st_size / 1000:.0f} kB")
+    milliseconds = round(1000 * options.every_seconds / 2)
+    appearance = {"duration": milliseconds, "loop": 0, "quality": options.quality, "method": 6}
+    first.save(options.output, save_all=True, append_images=others, **appearance)
+    print(f"{options.output}: {1 + len(others)} frames, {options.output.stat().st_size / 1000:.0f} kB")
 
 
 if __name__ == "__main__":

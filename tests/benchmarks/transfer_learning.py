@@ -18,15 +18,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
-from harkeras.transfer.feature_table import read_feature_table
 
-from harkeras.data.datasets import list_classes, list_videos
+from harkeras.data.folders import read_folder
 from harkeras.data.intervals import wilson_interval
 from harkeras.data.loading import create_dataset
-from harkeras.data.splits import list_folds, read_groups
+from harkeras.data.splits import list_folds
 from harkeras.models import create_lrcn_model
 from harkeras.training.fine_tuning import fine_tune
-from harkeras.transfer.auto import head_features, train_auto
+from harkeras.transfer.auto import train_auto
+from harkeras.transfer.feature_dataset import create_feature_dataset
 from harkeras.transfer.heads import HEADS, STATISTICS, create_head, fit_head
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -37,53 +37,54 @@ LRCN_EPOCHS, TUNED_EPOCHS = 10, 3
 
 
 class Clips:
-    """Everything the rows share: paths, labels, groups, and features as they are first asked for."""
+    """Everything the rows share: the folder, and its frames and features as they are first asked for."""
 
     def __init__(self, data_dir, weights, cache):
         self.data_dir, self.weights, self.cache = data_dir, weights, cache
-        self.classes = list_classes(data_dir)
-        self.paths, self.labels = list_videos(data_dir)
-        self.groups = read_groups(self.paths)
+        self.folder = read_folder(data_dir)
+        self.labels, self.groups = self.folder.labels, self.folder.sources.groups
         self.kept, self.seconds = {}, 0.0
 
-    def table(self, **options):
+    def features(self, **options):
         def read():
-            table = read_feature_table(self.paths, weights=self.weights, cache=self.cache, **options)
-            assert len(table.rows) == len(self.paths)
-            return table
+            return create_feature_dataset(self.folder, weights=self.weights, cache=self.cache, **options)
 
         return self._once(str(options), read)
 
     def frames(self, frames, height, width):
         size = {"frames": frames, "height": height, "width": width}
-        return self._once(str(size), lambda: create_dataset(self.data_dir, **size)[0])
+        return self._once(str(size), lambda: create_dataset(self.data_dir, **size))
 
     def _once(self, key, read):
         if key not in self.kept:
             start = time.perf_counter()
             self.kept[key] = read()
+            assert len(self.kept[key]) == len(self.labels)  # all can be read, hence the rows are the same
             self.seconds += time.perf_counter() - start
         return self.kept[key]
 
 
-def by_auto(clips, train, test, groups, heads=HEADS, **options):
-    """Train `auto` on the training rows; return what it says of the others, and what it chose."""
-    table = clips.table(**options)
-    trained = train_auto(
-        table, clips.labels, train, classes=clips.classes, groups=groups, heads=heads, seed=SEED
-    )
-    said = trained.head.predict(head_features(table, trained.chosen, test), verbose=0)
-    return said, str(trained.chosen)
+def sources_for(dataset, split):
+    """Return training clips with the sources that the split knows."""
+    return dataset.without_sources() if split == "random" else dataset
+
+
+def by_auto(clips, train, test, split, heads=HEADS, **options):
+    """Train `auto` on the training rows; return its probabilities of the others, and what it chose."""
+    dataset = clips.features(**options)
+    trained = train_auto(sources_for(dataset[train], split), heads=heads, seed=SEED)
+    head, features = dataset[test].for_model(trained.model)
+    return head.predict(features, verbose=0), str(trained.chosen)
 
 
 def by_head(name, inputs):
-    def row(clips, train, test, groups):
+    def row(clips, train, test, split):
         if name in STATISTICS:
-            return by_auto(clips, train, test, groups, heads=(name,), inputs=inputs)
-        table = clips.table(inputs=inputs)
+            return by_auto(clips, train, test, split, heads=(name,), inputs=inputs)
+        table = clips.features(inputs=inputs).features
         (given,) = table.features
         values = table.pick(given, ("middle", "last"))
-        head = create_head(name, len(clips.classes), values.shape[1:])
+        head = create_head(name, len(clips.folder.classes), values.shape[1:])
         fit_head(head, values[train], clips.labels[train], seed=SEED)
         return head.predict(values[test], verbose=0), ""
 
@@ -93,34 +94,30 @@ def by_head(name, inputs):
 def by_statistics(*given, flow=False):
     """Let cross-validation choose among heads of statistics, of one input."""
 
-    def row(clips, train, test, groups):
-        return by_auto(clips, train, test, groups, heads=tuple(STATISTICS), inputs=(given,), flow=flow)
+    def row(clips, train, test, split):
+        return by_auto(clips, train, test, split, heads=tuple(STATISTICS), inputs=(given,), flow=flow)
 
     return row
 
 
-def by_lrcn(clips, train, test, groups):
-    frames = clips.frames(20, 64, 64)
+def by_lrcn(clips, train, test, split):
+    frames = clips.frames(20, 64, 64).features
     keras.utils.set_random_seed(SEED)
-    model = create_lrcn_model(len(clips.classes))
+    model = create_lrcn_model(len(clips.folder.classes))
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(frames[train], clips.labels[train], epochs=LRCN_EPOCHS, batch_size=8, verbose=0)
     return model.predict(frames[test], batch_size=16, verbose=0), ""
 
 
-def by_tuning(clips, train, test, groups):
+def by_tuning(clips, train, test, split):
     """Choose and fit a head of statistics, then fine-tune it with the last layers of the network."""
-    table = clips.table(inputs=(TUNED,))
-    known = {"classes": clips.classes, "seed": SEED}
-    model, _, chosen, *_ = train_auto(
-        table, clips.labels, train, groups=groups, heads=tuple(STATISTICS), **known
-    )
-    pixels = clips.frames(*TUNED)
+    dataset, pixels = clips.features(inputs=(TUNED,)), clips.frames(*TUNED)
+    trained = train_auto(sources_for(dataset[train], split), heads=tuple(STATISTICS), seed=SEED)
     fine_tune(
-        model, pixels[train], clips.labels[train], **known,
-        epochs=TUNED_EPOCHS, batch_size=8, validation_split=0, verbose=False,
+        trained.model, pixels[train], epochs=TUNED_EPOCHS, batch_size=8, validation_split=0, seed=SEED,
+        verbose=False,
     )  # fmt: skip
-    return model.predict(pixels[test], batch_size=8, verbose=0), str(chosen)
+    return trained.model.predict(pixels.features[test], batch_size=8, verbose=0), str(trained.chosen)
 
 
 LARGE, TUNED = ((16, 320),), (8, 96, 128)
@@ -140,8 +137,8 @@ def score(clips, row, split, verbose):
     hits, start, before = [], time.perf_counter(), clips.seconds
     for train, test in list_folds(clips.labels, clips.groups, split=split, folds=FOLDS, seed=SEED):
         keras.utils.clear_session()
-        said, chosen = row(clips, train, test, clips.groups if split == "group" else None)
-        hits.append(said.argmax(axis=1) == clips.labels[test])
+        probabilities, chosen = row(clips, train, test, split)
+        hits.append(probabilities.argmax(axis=1) == clips.labels[test])
         if verbose and chosen:
             print(f"    {split}: {chosen}", flush=True)
     return hits, (time.perf_counter() - start - (clips.seconds - before)) / FOLDS

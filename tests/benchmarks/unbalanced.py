@@ -20,20 +20,20 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from harkeras.data.datasets import list_classes  # noqa: E402
-from harkeras.data.loading import create_dataset
+from harkeras.data.loading import create_dataset  # noqa: E402
 from harkeras.data.samples import create_sample_dataset  # noqa: E402
-from harkeras.data.splits import read_groups, split_rows_by_group  # noqa: E402
+from harkeras.data.splits import split_rows_by_group  # noqa: E402
 from harkeras.evaluation.scores import evaluate  # noqa: E402
 from harkeras.models import create_lrcn_model  # noqa: E402
 from harkeras.training.loop import train  # noqa: E402
 
-WAYS = {
-    "cross entropy": {},
-    "weighted cross entropy": {"class_weight": "balanced"},
-    "balanced sampling": {"sampling": "balanced"},
-    "focal loss": {"loss": "focal"},
-    "focal loss, weighted": {"loss": "focal", "class_weight": "balanced"},
+FOCAL = keras.losses.CategoricalFocalCrossentropy()
+WAYS = {  # how training clips are shown, and the loss
+    "cross entropy": ({}, None),
+    "weighted cross entropy": ({"class_weight": "balanced"}, None),
+    "balanced sampling": ({"sampling": "balanced"}, None),
+    "focal loss": ({}, FOCAL),
+    "focal loss, weighted": ({"class_weight": "balanced"}, FOCAL),
 }
 ONE_IN = 15
 FRAMES = 10
@@ -47,6 +47,27 @@ def make_rare(rows, labels, rare, rng):
     return np.sort(np.concatenate([others, kept]))
 
 
+def train_every_way(dataset, arguments):
+    """Return the scores of each way, one for each seed."""
+    labels, rare = dataset.labels, dataset.classes.index("Falling")
+    scores = {way: [] for way in WAYS}
+    for seed in arguments.seeds:
+        rows, test = split_rows_by_group(labels, dataset.groups, test_size=0.4, seed=seed)
+        rows = make_rare(rows, labels, rare, np.random.default_rng(seed))
+        falls = int((labels[rows] == rare).sum())
+        print(f"seed {seed}: {falls} falls among {len(rows)} training clips", file=sys.stderr)
+        for way, (shown, loss) in WAYS.items():
+            keras.utils.set_random_seed(seed)
+            model = create_lrcn_model(len(dataset.classes), dataset.features.shape[1:])
+            train(
+                model, dataset[rows].for_training(**shown), seed=seed, loss=loss,
+                epochs=arguments.epochs, patience=arguments.epochs, batch_size=8, verbose=False,
+            )  # fmt: skip
+            scores[way].append(evaluate(model, dataset[test]))
+            print(f"  {way}: recall {scores[way][-1].recall[rare]:.2f}", file=sys.stderr)
+    return scores
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--groups", type=int, default=48)
@@ -57,24 +78,9 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         output = arguments.output or Path(folder)
         clips = create_sample_dataset(output / "clips", groups=arguments.groups)
-        features, labels, paths = create_dataset(clips, frames=FRAMES, cache=output / "frames.npy")
-        features, classes, groups = np.array(features), list_classes(clips), read_groups(paths)
-    rare = classes.index("Falling")
-    scores = {way: [] for way in WAYS}
-    for seed in arguments.seeds:
-        rows, test = split_rows_by_group(labels, groups, test_size=0.4, seed=seed)
-        rows = make_rare(rows, labels, rare, np.random.default_rng(seed))
-        falls = int((labels[rows] == rare).sum())
-        print(f"seed {seed}: {falls} falls among {len(rows)} training clips", file=sys.stderr)
-        for way, options in WAYS.items():
-            keras.utils.set_random_seed(seed)
-            model = create_lrcn_model(len(classes), features.shape[1:])
-            train(
-                model, features[rows], labels[rows], classes=classes, groups=groups[rows], seed=seed,
-                epochs=arguments.epochs, patience=arguments.epochs, batch_size=8, verbose=False, **options,
-            )  # fmt: skip
-            scores[way].append(evaluate(model, features[test], labels[test], classes=classes))
-            print(f"  {way}: recall {scores[way][-1].recall[rare]:.2f}", file=sys.stderr)
+        dataset = create_dataset(clips, frames=FRAMES, cache=output / "frames.npy")
+        dataset.features = np.array(dataset.features)
+        scores, rare = train_every_way(dataset, arguments), dataset.classes.index("Falling")
     print(f"{'':<24} {'recall of falls':>16} {'precision':>10} {'F1':>6} {'accuracy':>9} {'macro F1':>9}")
     for way, each in scores.items():
         every = [(e.recall[rare], e.precision[rare], e.f1[rare], e.accuracy, e.macro_f1) for e in each]
