@@ -288,7 +288,7 @@ def test_usage_errors_are_status_2(run):
     assert "Traceback" not in err
 
 
-def test_compare(run, sample_dir, tmp_path):
+def test_compare(run, sample_dir, tmp_path, eager):
     command = ("compare", sample_dir, "--models", "lrcn:filters=(2, 2, 2, 2):units=4,single_frame:width=0.05")
     options = ("--frames", 4, "--folds", 2, "--epochs", 1, "--output", tmp_path / "out")
     status, out, err = run(*command, *options)
