@@ -39,6 +39,16 @@ def seeded_test(seeded_module):
     _seed()
 
 
+@pytest.fixture
+def eager():
+    """Run small models step by step: tracing them takes longer than all that they do."""
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 def _seed():
     if "keras" in sys.modules:
         sys.modules["keras"].utils.set_random_seed(27)

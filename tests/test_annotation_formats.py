@@ -1,6 +1,9 @@
 """Files of time ranges are known by their content; one bad row costs no other."""
 
+import csv
+import io
 import json
+import math
 import time
 import unicodedata
 import warnings
@@ -11,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harkeras import Annotation, read_annotations
-from harkeras.data._annotation_formats import VideoFolder, find_format, to_label, to_seconds
+from harkeras.data._annotation_formats import COLUMNS, VideoFolder, find_format, to_label, to_seconds
 from harkeras.data._clip_index import ClipIndex, class_of
 from harkeras.video import VideoInfo
 
@@ -341,6 +344,111 @@ def test_times(text, seconds):
 def test_what_is_no_time(text):
     with pytest.raises(ValueError, match="start must be a number of seconds, got"):
         to_seconds(text, "start")
+
+
+CELLS = st.text(max_size=6) | st.sampled_from(
+    [
+        "a.mp4",
+        "1:02.5",
+        "3.4",
+        "-1",
+        "1e400",
+        "nan",
+        "Falling",
+        "Fall (SW)[3.4 to 6; 7]",
+        "abcdefghijk",
+        "'=a",
+    ]
+)
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | CELLS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(CELLS, inner, max_size=3),
+    max_leaves=6,
+)
+VOTT = {
+    "assets": {
+        "x": {
+            "asset": {"format": "mp4", "name": "a.mp4#t=1", "timestamp": 1.0, "parent": {"name": "a.mp4"}},
+            "regions": [{"tags": ["Falling"]}],
+        }
+    }
+}
+EXPORTED = st.sampled_from(
+    [
+        VOTT,
+        ACTIVITYNET,
+        [label_studio("/data/a.mp4", on_timeline(1, 5, "Falling"), on_sound(0.5, 1, "Walking"))],
+        [{"video": "a.mp4", "start": 1, "end": 2.5, "label": "Falling"}],
+    ]
+)
+
+
+def places(value, path=()):
+    """The way to everything that is inside JSON."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(place for key, inner in items for place in places(inner, (*path, key)))]
+
+
+def replaced(value, path, new):
+    """A copy of JSON with something else in one place."""
+    if not path:
+        return new
+    copied = value.copy()
+    copied[path[0]] = replaced(value[path[0]], path[1:], new)
+    return copied
+
+
+class TestWhateverIsInAFile:
+    """Rows are read, or told to be bad, or the file is refused by name; nothing else happens."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def path(cls, tmp_path_factory):
+        return tmp_path_factory.mktemp("any") / "ranges.dat"
+
+    @staticmethod
+    def read(path, content):
+        path.write_bytes(content)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                annotations = read_annotations(path)
+        except ValueError as error:
+            assert str(path) in str(error)  # noqa: PT017
+        else:
+            for each in annotations:
+                assert math.isfinite(each.start_seconds)
+                assert math.isfinite(each.end_seconds)
+                assert to_label(each.label) == each.label
+
+    @settings(max_examples=50, deadline=None)
+    @given(
+        columns=st.sampled_from([[names[0] for names in columns] for columns in COLUMNS.values()]),
+        more=st.lists(CELLS, max_size=1),
+        rows=st.lists(st.lists(CELLS, max_size=6), max_size=4),
+        delimiter=st.sampled_from(",;\t"),
+    )
+    def test_tables(self, path, columns, more, rows, delimiter):
+        text = io.StringIO()
+        csv.writer(text, delimiter=delimiter).writerows([[*columns, *more], *rows])
+        self.read(path, text.getvalue().encode())
+
+    @settings(max_examples=50, deadline=None)
+    @given(data=st.data(), exported=EXPORTED, new=ANY_JSON)
+    def test_json(self, path, data, exported, new):
+        place = data.draw(st.sampled_from(places(exported)))
+        self.read(path, json.dumps(replaced(exported, place, new)).encode())
+
+    @settings(max_examples=50, deadline=None)
+    @given(start=st.integers(0, 1500), length=st.integers(0, 40), new=CELLS)
+    def test_xml(self, path, start, length, new):
+        text = CVAT.format(source="a.mp4", start=0, step="step=2")
+        self.read(path, (text[:start] + new + text[start + length :]).encode())
+
+    @settings(max_examples=50, deadline=None)
+    @given(st.binary(max_size=40) | st.text(max_size=40).map(str.encode))
+    def test_bytes(self, path, content):
+        self.read(path, content)
 
 
 LABELS = st.sampled_from(["Falling", "turn left", "turn right", "=a"])

@@ -241,7 +241,7 @@ def test_bad_input_is_one_line_and_status_2(run, model, sample_dir, tmp_path, mo
             ("train", sample_dir, "--model", "lrcn", "--height", "1000000", "--width", "1000000"),
             "input_shape must have at most 1,073,741,824 numbers",
         ),
-        (("train", sample_dir, "--model", "lrcn", "--frames", "0"), "input_shape must be four positive"),
+        (("train", sample_dir, "--model", "lrcn", "--frames", "0"), "frames must be at least 1, got 0"),
         (("train", sample_dir, "--flow-fields", "3"), "for auto, got 'rgb' and 3"),
         (("train", sample_dir, "--model", "lrcn", "--flow-fields", "3"), "flow_fields is for streams with"),
         (("train", sample_dir, "--model", "lrcn", "--flow-method", "tvl1"), "flow_method is for clips with"),
@@ -250,7 +250,11 @@ def test_bad_input_is_one_line_and_status_2(run, model, sample_dir, tmp_path, mo
             ("train", sample_dir, "--model", "lrcn", "--split-dir", "x"),
             "split_dir is for the split 'official'",
         ),
-        (("compare", sample_dir, "--models", "auto", "--frames", "3"), "mean nothing to auto alone"),
+        (
+            ("compare", sample_dir, "--models", "auto", "--frames", "3"),
+            "input_shape must be left out where 'auto' is the",
+        ),
+        (("train", sample_dir, "--learning-rate", "-1"), "learning_rate must be a finite number above 0"),
         (("train", sample_dir, "--epochs", "3"), "epochs must be left out with 'auto'"),
         (("train", sample_dir, "--group-by", "("), "group_by must be a regular expression"),
         (("train", sample_dir, "--output-dir", "text.mp4"), "text.mp4"),
@@ -284,7 +288,7 @@ def test_usage_errors_are_status_2(run):
     assert "Traceback" not in err
 
 
-def test_compare(run, sample_dir, tmp_path):
+def test_compare(run, sample_dir, tmp_path, eager):
     command = ("compare", sample_dir, "--models", "lrcn:filters=(2, 2, 2, 2):units=4,single_frame:width=0.05")
     options = ("--frames", 4, "--folds", 2, "--epochs", 1, "--output", tmp_path / "out")
     status, out, err = run(*command, *options)

@@ -192,7 +192,7 @@ def test_statistics_are_what_they_are_called():
 
 
 @pytest.mark.parametrize("name", ["lstm", "tcn"])
-def test_the_seed_covers_weights_order_and_dropout(name, monkeypatch):
+def test_the_seed_covers_weights_order_and_dropout(name, monkeypatch, eager):
     monkeypatch.setattr("harkeras.transfer.heads._EPOCHS", 2)
     features, labels = make_features()
     said = []

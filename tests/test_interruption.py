@@ -100,9 +100,11 @@ def test_a_finished_training_survives_a_model_that_cannot_be_saved(train_command
     """The disk is full after the last epoch: the state is there, and the next call only saves."""
     code = """
 import resource, sys
+import tensorflow as tf
 import harkeras.workflow
 from harkeras.workflow import train_on_folder
 options = {"input_shape": (3, 64, 64, 3), "model_options": {"filters": (2, 2, 2, 2), "units": 4}}
+tf.config.run_functions_eagerly(True)
 evaluate = harkeras.workflow.evaluate
 def fill_the_disk(*args, **kwargs):
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))

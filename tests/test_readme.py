@@ -33,7 +33,7 @@ def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     assert (tmp_path / "data" / "actions.mp4").stat().st_size > 1000
 
 
-def test_a_users_script_runs(tmp_path):
+def test_a_users_script_runs(tmp_path, eager):
     actions = name_actions(tmp_path, shape=(4, 64, 64, 3), epochs=1)
     assert actions
     assert set(actions) <= {*list_classes(tmp_path / "sample"), "unsure"}

@@ -1,4 +1,5 @@
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -25,41 +26,108 @@ RECORD = {
 }
 
 names = st.text(min_size=1, max_size=8)
-recipes = st.builds(
-    Recipe,
-    classes=st.lists(names, min_size=2, max_size=5, unique=True),
-    frames=st.integers(1, 100),
-    height=st.integers(1, 999),
-    width=st.integers(1, 999),
-    clip_seconds=st.floats(0.01, 1000),
-    interpolation=st.sampled_from(["area", "bilinear"]),
-    flow_method=st.sampled_from(["dis", "farneback", "tvl1"]),
-    temperature=st.floats(0.05, 20),
-    training=st.none()
-    | st.builds(
-        TrainingRecord,
-        split=st.sampled_from(["group", "random", "official", "none"]),
-        seed=st.integers(),
-        test_size=st.floats(0.01, 0.99),
-        sources=names,
-        group_by=st.none() | names,
-        train_groups=st.lists(names),
-        test_groups=st.lists(names),
-        level=st.none() | st.integers(1, 5),
-        train_clips=st.lists(names),
-        train_paths=st.lists(names),
-        test_paths=st.lists(names),
-        version=names,
-    ),
+counts = st.integers(1, 999)
+no_flow = st.fixed_dictionaries(
+    {"streams": st.sampled_from(["rgb", "gray"]), "height": counts, "width": counts}
+)
+flow = st.fixed_dictionaries(
+    {
+        "streams": st.sampled_from(["flow", "rgb+flow"]),
+        "height": counts,
+        "width": counts,
+        "flow_fields": counts,
+    }
+)
+pose = st.fixed_dictionaries(
+    {
+        "height": st.none(),
+        "width": st.none(),
+        "streams": st.just("pose"),
+        "joints": counts,
+        "coordinates": counts,
+    }
+)
+records = st.builds(
+    TrainingRecord,
+    split=st.sampled_from(["group", "random", "official", "none"]),
+    seed=st.integers(),
+    test_size=st.floats(0.01, 0.99),
+    sources=names,
+    group_by=st.none() | names,
+    train_groups=st.lists(names),
+    test_groups=st.lists(names),
+    level=st.none() | st.integers(1, 5),
+    train_clips=st.lists(names),
+    train_paths=st.lists(names),
+    test_paths=st.lists(names),
+    version=names,
 )
 
 
-@given(recipes)
+@st.composite
+def recipes(draw):
+    """Any recipe there can be."""
+    shape = draw(no_flow | flow | pose)
+    classes = draw(st.lists(names, min_size=2, max_size=5, unique=True))
+    if shape["streams"] == "rgb":
+        shape["channel_order"] = draw(st.sampled_from(["rgb", "bgr"]))
+    if shape["streams"] in ("rgb", "gray"):
+        shape["normalize"] = draw(st.booleans())
+    return Recipe(
+        classes,
+        frames=draw(counts),
+        **shape,
+        clip_seconds=draw(st.floats(0.01, 1000)),
+        interpolation=draw(st.sampled_from(["area", "bilinear"])),
+        flow_method=draw(st.sampled_from(["dis", "farneback", "tvl1"])),
+        temperature=draw(st.floats(0.05, 20)),
+        thresholds=draw(st.dictionaries(st.sampled_from(classes), st.floats(0.01, 1))),
+        training=draw(st.none() | records),
+    )
+
+
+@given(recipes())
 @settings(max_examples=60, deadline=None)
 def test_json_and_back(recipe):
     back = Recipe.from_json(recipe.to_json())
     assert back == recipe
     assert hash(back) == hash(recipe)
+
+
+any_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+KEYS = [each.name for each in fields(Recipe)] + ["format", "channels", "other"]
+
+
+@given(
+    recipes(),
+    st.dictionaries(st.sampled_from(KEYS), any_json, max_size=2),
+    st.dictionaries(
+        st.sampled_from(["split", "level", "train_groups", "test_paths", "x"]), any_json, max_size=1
+    ),
+    st.sets(st.sampled_from(KEYS), max_size=1),
+)
+@settings(max_examples=60, deadline=None)
+def test_json_that_somebody_changed_is_a_recipe_or_a_value_error(recipe, changed, in_training, left_out):
+    values = json.loads(recipe.to_json()) | changed
+    if isinstance(values["training"], dict):
+        values["training"] |= in_training
+    text = json.dumps({name: value for name, value in values.items() if name not in left_out})
+    try:
+        read = Recipe.from_json(text)
+    except ValueError:
+        return
+    assert Recipe.from_json(read.to_json()) == read
+
+
+@given(st.text(max_size=20) | any_json.map(json.dumps))
+@settings(max_examples=60, deadline=None)
+def test_any_other_text_is_a_value_error(text):
+    with pytest.raises(ValueError, match=r"the recipe (is not JSON|lacks|holds|has format version)|must be"):
+        Recipe.from_json(text)
 
 
 @pytest.mark.parametrize(

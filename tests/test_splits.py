@@ -1,3 +1,4 @@
+import re
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -100,6 +101,27 @@ class TestByGroup:
         order = np.array(data.draw(strategies.permutations(range(len(clips)))))
         _, other = split_rows_by_group(labels[order], groups[order], test_size=test_size, seed=seed)
         assert sorted(order[other]) == test.tolist()
+
+    @settings(max_examples=50, deadline=None)
+    @given(
+        clips=strategies.lists(
+            strategies.tuples(strategies.integers(0, 4), strategies.integers(0, 12)), min_size=1, max_size=40
+        ),
+        folds=strategies.sampled_from(["groups", 2, 3, 5]),
+        seed=strategies.integers(0, 3),
+    )
+    def test_whatever_the_folds(self, clips, folds, seed):
+        """Each clip is tested once, and its source is not in training; or nothing is split."""
+        labels, groups = np.array(clips).T
+        try:
+            pairs = list_folds(labels, groups, folds=folds, seed=seed)
+        except ValueError as error:
+            assert re.match("folds(='groups' needs| must lie in 2 to)", str(error))  # noqa: PT017
+            return
+        assert sorted(np.concatenate([test for _, test in pairs])) == list(range(len(labels)))
+        for train, test in pairs:
+            assert sorted([*train, *test]) == list(range(len(labels)))
+            assert not set(groups[train]) & set(groups[test])
 
     def test_many_clips_take_little_memory(self):
         """8,000 clips of 101 classes, each a source: no table of sources by classes."""

@@ -11,6 +11,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from keras import layers
 
 from harkeras.inference.decisions import Decider
@@ -19,6 +21,7 @@ from harkeras.inference.streaming import ActionStream, frames_on_screen
 from harkeras.models import create_convlstm_model, create_lrcn_model
 from harkeras.models.saving import save_model
 from harkeras.recipe import Recipe
+from harkeras.video._scans import Scan
 from harkeras.video.reading import VideoInfo, frames_extraction, iter_frames
 
 NTSC = Fraction(30000, 1001)
@@ -242,6 +245,46 @@ class TestWindows:
         windows = stream_all(stream, noise(51, 12, 12, 3), np.arange(51) / 25, 51 / 25)
         assert len(windows) == 53
         assert windows[-1].end_seconds == pytest.approx(51 / 25)
+
+
+# One model for each number of frames, because a model is compiled once.
+COUNTING = {frames: pixels_model(frames, 1) for frames in (1, 2, 5)}
+
+
+class TestSampling:
+    """A window of a stream shows the frames that a reader picks from that part of a file, whatever its "
+    "times."""
+
+    @settings(max_examples=60, deadline=None)
+    @given(
+        steps=st.lists(st.sampled_from([1, 33, 40, 250, 2000]) | st.integers(1, 9000), max_size=60),
+        last=st.integers(1, 3000),
+        delay=st.sampled_from([0, 70]),
+        frames=st.sampled_from(list(COUNTING)),
+        clip_seconds=st.sampled_from([1.0, 0.777]) | st.floats(0.01, 5),
+        stride_seconds=st.sampled_from([None, 0.04, 1.5]) | st.floats(0.05, 4),
+        chunk=st.integers(1, 60),
+        needed_only=st.booleans(),
+    )
+    def test_windows_against_sampling(
+        self, steps, last, delay, frames, clip_seconds, stride_seconds, chunk, needed_only
+    ):
+        ticks = np.cumsum([delay, *steps])
+        scan = Scan(Fraction(1, 1000), ticks, 0, int(ticks[-1]) + last, np.array([0]), False)
+        model, recipe = COUNTING[frames]
+        recipe = replace(recipe, clip_seconds=clip_seconds)
+        stream = ActionStream(model, recipe, stride_seconds=stride_seconds)
+        rows = np.arange(len(ticks))
+        if needed_only:
+            rows = np.flatnonzero(stream.frames_needed(scan.seconds, scan.end_seconds))
+        images = np.repeat(rows, 3).reshape(-1, 1, 1, 3).astype(np.uint8)  # each shows its number
+        windows = stream_all(stream, images, scan.seconds[rows], scan.end_seconds, chunk)
+        assert windows
+        for window in windows:
+            assert window.end_seconds <= scan.end_seconds + 1e-5
+            sampled = scan.spread(frames, window.start_seconds, window.end_seconds)
+            shown = window.probabilities.reshape(frames, 3)[:, 0].astype(int)
+            assert ticks[shown].tolist() == sampled.tolist()
 
 
 class TestPush:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import math
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -113,6 +114,12 @@ def clip_shape(
     return frames, height, width, count_channels(streams, 10 if flow_fields is None else flow_fields)
 
 
-def without_defaults(**options: Any) -> dict[str, Any]:
-    """Drop the options that were not typed."""
-    return {name: value for name, value in options.items() if value is not None}
+def training_settings(learning_rate: float | None, **settings: Any) -> dict[str, Any]:
+    """Return the options that were typed as arguments of a training."""
+    if learning_rate is not None:
+        import keras
+
+        if not 0 < learning_rate < math.inf:
+            raise ValueError(f"learning_rate must be a finite number above 0, got {learning_rate}")
+        settings["optimizer"] = keras.optimizers.Adam(learning_rate)
+    return {name: value for name, value in settings.items() if value is not None}

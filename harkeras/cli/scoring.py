@@ -52,19 +52,19 @@ def compare(
     with quiet():
         from harkeras.evaluation.comparison import Contestant, markdown_table
         from harkeras.evaluation.comparison import compare as compare_models
+        from harkeras.transfer.auto import find_trainer
     contestants = []
     for each in re.split(r",(?![^()]*\))", models):  # commas, but for those of a tuple
         name, *texts = each.strip().split(":")
         contestants.append(Contestant(name, options.read_model_options(texts)))
-    training = options.without_defaults(
-        epochs=epochs, batch_size=batch_size, patience=patience, learning_rate=learning_rate
+    training = options.training_settings(
+        learning_rate, epochs=epochs, batch_size=batch_size, patience=patience
     )
-    shape = None
-    if any(each.model != "auto" for each in contestants):
+    if any(find_trainer(each.model).takes_settings for each in contestants):
         training = {"epochs": 30, "batch_size": 8} | training
+    shape = None
+    if (frames, height, width, flow_fields, streams) != (None, None, None, None, "rgb"):
         shape = options.clip_shape((frames, height, width), streams, flow_fields)
-    elif (frames, height, width, flow_fields, streams) != (None, None, None, None, "rgb"):
-        raise ValueError("frames, height, width, streams and flow_fields mean nothing to auto alone")
     rows = compare_models(
         data_dir,
         contestants,

@@ -21,7 +21,10 @@ Model = Annotated[
     ),
 ]
 OutputDir = Annotated[Path, typer.Option(help="Folder for the model and its report.")]
-FlowMethod = Annotated[Literal["dis", "farneback", "tvl1"], typer.Option(help="How to compute the flow.")]
+FlowMethod = Annotated[
+    Literal["dis", "farneback", "tvl1"] | None,
+    typer.Option(help="How to compute the flow, where there is any; dis."),
+]
 Option = Annotated[
     list[str] | None,
     typer.Option(help="An argument of the model's builder, as NAME=VALUE; may be repeated."),
@@ -81,7 +84,7 @@ def train(
     width: options.Width = None,
     streams: options.Streams = "rgb",
     flow_fields: options.FlowFields = None,
-    flow_method: FlowMethod = "dis",
+    flow_method: FlowMethod = None,
     option: Option = None,
     group_by: options.GroupBy = None,
     split: Split = "group",
@@ -123,11 +126,11 @@ def train(
         cache=cache,
         workers=workers,
         seed=seed,
-        **options.without_defaults(
+        **options.training_settings(
+            learning_rate,
             epochs=epochs,
             batch_size=batch_size,
             patience=patience,
-            learning_rate=learning_rate,
             resume=resume,
             augment=default_augmentation(streams) if augment else None,
         ),
