@@ -184,13 +184,13 @@ class TestTimes:
 
 class TestFlow:
     @pytest.mark.parametrize("make", COLOURS, ids=lambda make: make.__name__)
-    def test_colour_filters_leave_flow_alone_and_refuse_flow_only(self, make):
+    def test_color_filters_leave_flow_alone_and_refuse_flow_only(self, make):
         clips = noise(2, 5, 24, 32, 7)
         changed = make()(clips, 3)
         assert np.array_equal(changed[..., 3:], clips[..., 3:])
         assert np.array_equal(changed[..., :3], make()(np.ascontiguousarray(clips[..., :3]), 3))
         for each in (make(), Augmentation([HorizontalFlip(), make()], "one")):
-            with pytest.raises(ValueError, match=f"{make.__name__} changes colours, and the clips have none"):
+            with pytest.raises(ValueError, match=f"{make.__name__} changes colors, and the clips have none"):
                 each(clips[..., 3:], 3)
 
     @pytest.mark.parametrize("make", [*PLACES, *TIMES], ids=lambda make: make.__name__)
@@ -403,7 +403,7 @@ class TestPlot:
 
     def test_refusals(self):
         for clip in (CLIPS, CLIPS[0, ..., :2]):
-            with pytest.raises(ValueError, match=r"clip must be \(T, H, W, C\) with colours, got"):
+            with pytest.raises(ValueError, match=r"clip must be \(T, H, W, C\) with colors, got"):
                 plot_augmentations(clip)
         with pytest.raises(ValueError, match="count must be at least 1, got 0"):
             plot_augmentations(CLIPS[0], count=0)

@@ -29,7 +29,7 @@ import numpy as np
 from harkeras.data._clip_filter import (
     Augmentation,
     ClipFilter,
-    ColourFilter,
+    ColorFilter,
     interval,
     look_up,
     register,
@@ -40,7 +40,7 @@ from harkeras.recipe import Streams, read_channels
 
 
 @register
-class Add(ColourFilter):
+class Add(ColorFilter):
     """Add one number to all pixels of a clip: brighter, or darker.
 
     Args:
@@ -53,13 +53,13 @@ class Add(ColourFilter):
         super().__init__(**kwargs)
         self.amount = interval("amount", amount, -255, 255)
 
-    def change_colours(self, clip, rng):
+    def change_colors(self, clip, rng):
         """Look every value up in a table of 256."""
         return look_up(clip, np.arange(256) + rng.uniform(*self.amount))
 
 
 @register
-class Multiply(ColourFilter):
+class Multiply(ColorFilter):
     """Multiply all pixels of a clip by one number: another exposure.
 
     Args:
@@ -72,13 +72,13 @@ class Multiply(ColourFilter):
         super().__init__(**kwargs)
         self.factor = interval("factor", factor, 0, 10)
 
-    def change_colours(self, clip, rng):
+    def change_colors(self, clip, rng):
         """Look every value up in a table of 256."""
         return look_up(clip, np.arange(256) * rng.uniform(*self.factor))
 
 
 @register
-class Salt(ColourFilter):
+class Salt(ColorFilter):
     """Turn pixels white, here and there.
 
     Args:
@@ -95,7 +95,7 @@ class Salt(ColourFilter):
         super().__init__(**kwargs)
         self.share, self.same_pixels = interval("share", share, 0, 1), same_pixels
 
-    def change_colours(self, clip, rng):
+    def change_colors(self, clip, rng):
         """Draw the pixels, with repetition: quicker than a draw for each pixel."""
         pixels = clip.reshape(len(clip) if self.same_pixels else 1, -1, 3).copy()  # (T or 1, pixels, RGB)
         count = round(rng.uniform(*self.share) * pixels.shape[1])
@@ -111,7 +111,7 @@ class Pepper(Salt):
 
 
 @register
-class GaussianBlur(ColourFilter):
+class GaussianBlur(ColorFilter):
     """Blur all frames of a clip alike, as a lens out of focus does.
 
     Args:
@@ -124,7 +124,7 @@ class GaussianBlur(ColourFilter):
         super().__init__(**kwargs)
         self.sigma_px = interval("sigma_px", sigma_px, 0, 100)
 
-    def change_colours(self, clip, rng):
+    def change_colors(self, clip, rng):
         """Blur frame after frame."""
         sigma = max(rng.uniform(*self.sigma_px), 1e-3)  # OpenCV takes 0 for a default
         return np.stack([cv2.GaussianBlur(frame, (0, 0), sigma) for frame in clip])
@@ -304,7 +304,7 @@ def plot_augmentations(
     """Draw what filters make of a clip: a row for the clip itself, and one for each filter.
 
     Args:
-        clip: uint8 (T, H, W, 3), or with flow behind the colours, which is not drawn.
+        clip: uint8 (T, H, W, 3), or with flow behind the colors, which is not drawn.
         filters: The filters; all ten, in settings that show well, where none are given.
         count: Number of frames to draw, spread over the clip.
         seed: Seed of the draws.
@@ -313,12 +313,12 @@ def plot_augmentations(
         `matplotlib.figure.Figure`
 
     Raises:
-        ValueError: If the clip has no colours, or `count` is below 1.
+        ValueError: If the clip has no colors, or `count` is below 1.
     """
     from matplotlib.figure import Figure
 
     if clip.ndim != 4 or read_channels(clip.shape[-1])[0] == "flow":
-        raise ValueError(f"clip must be (T, H, W, C) with colours, got {clip.shape}")
+        raise ValueError(f"clip must be (T, H, W, C) with colors, got {clip.shape}")
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     if filters is None:
