@@ -281,16 +281,16 @@ class TestImageNet:
         assert all(map(np.array_equal, model.get_layer("backbone").get_weights(), listed))
 
     def test_says_where_it_looked(self, listed, monkeypatch):
-        from harkeras.models import _backbones
+        from harkeras.models import backbones
 
         def build(input_shape, imagenet):
             raise Exception("URL fetch failure")
 
-        monkeypatch.setitem(_backbones._BACKBONES, "resnet50", build)
+        monkeypatch.setitem(backbones._BACKBONES, "resnet50", build)
         with pytest.raises(
             OSError, match=r"put resnet50_weights.*_notop.h5 into a folder that HARKERAS_ASSETS"
         ):
-            _backbones.create_backbone("resnet50", weights="imagenet")
+            backbones.create_backbone("resnet50", weights="imagenet")
 
     @pytest.mark.real_data
     @pytest.mark.parametrize("backbone", ["mobilenet_v2", "mobilenet_v2_0.35"])
