@@ -323,23 +323,20 @@ def plot_augmentations(
         raise ValueError(f"count must be at least 1, got {count}")
     if filters is None:
         filters = [
-            *(Add((30, 30)), Multiply((0.7, 0.7)), Salt((0.05, 0.05)), Pepper((0.05, 0.05))),
-            *(GaussianBlur((1.5, 1.5)), ElasticDeformation((0.04, 0.04)), HorizontalFlip(1.0)),
-            *(RandomResizedCrop((0.6, 0.6)), TemporalJitter(2), TimeCrop((0.7, 0.7))),
-        ]
+            Add((30, 30)), Multiply((0.7, 0.7)), Salt((0.05, 0.05)), Pepper((0.05, 0.05)),
+            GaussianBlur((1.5, 1.5)), ElasticDeformation((0.04, 0.04)), HorizontalFlip(1.0),
+            RandomResizedCrop((0.6, 0.6)), TemporalJitter(2), TimeCrop((0.7, 0.7)),
+        ]  # fmt: skip
+    titles = ["the clip", *(type(each).__name__ for each in filters)]
+    clips = [clip, *(each(clip[None], [seed, i])[0] for i, each in enumerate(filters))]
     shown = np.unique(np.linspace(0, len(clip) - 1, count).round().astype(int))
-    rows = [
-        ("the clip", clip),
-        *((type(each).__name__, each(clip[None], [seed, i])[0]) for i, each in enumerate(filters)),
-    ]
-    figure = Figure(figsize=(1.5 * len(shown) + 1.8, 1.5 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), len(shown), squeeze=False)
-    for row, (title, changed) in enumerate(rows):
-        for column, frame in enumerate(shown):
-            image = axes[row, column]
+    figure = Figure(figsize=(1.5 * len(shown) + 1.8, 1.5 * len(clips)), layout="constrained")
+    rows = figure.subplots(len(clips), len(shown), squeeze=False)
+    for axes, title, changed in zip(rows, titles, clips, strict=True):
+        for image, frame in zip(axes, shown, strict=True):
             image.imshow(changed[frame, ..., :3])
             image.set(xticks=[], yticks=[])
-            if row == 0:
-                image.set_title(f"frame {frame + 1}", fontsize=9)
-        axes[row, 0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
+        axes[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
+    for image, frame in zip(rows[0], shown, strict=True):
+        image.set_title(f"frame {frame + 1}", fontsize=9)
     return figure
