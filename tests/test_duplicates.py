@@ -3,8 +3,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from harkeras.data.datasets import list_videos
 from harkeras.data.duplicates import _near, find_duplicates, perceptual_hash
+from harkeras.data.folders import list_videos
 from harkeras.data.sources import read_groups
 from harkeras.video.reading import frames_extraction
 from harkeras.video.writing import VideoWriter
