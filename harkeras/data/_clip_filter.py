@@ -162,7 +162,7 @@ class Augmentation(ClipFilter):
         return cls(**config | {"filters": filters})
 
 
-def interval(name: str, values: tuple[float, float], least: float, most: float) -> tuple[float, float]:
+def checked_range(name: str, values: tuple[float, float], least: float, most: float) -> tuple[float, float]:
     """Check what random numbers are drawn from: two numbers in order, within [least, most]."""
     if len(values) != 2 or not least <= values[0] <= values[1] <= most:
         raise ValueError(f"{name} must be two numbers in order, in {least} to {most}, got {values}")

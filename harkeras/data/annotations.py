@@ -25,7 +25,8 @@ from tqdm import tqdm
 
 from harkeras.base.text import printable
 from harkeras.data._annotation_exports import read_activitynet, read_cvat, read_label_studio, read_vott
-from harkeras.data._annotation_formats import Annotation, VideoFolder, find_format, shown, to_label
+from harkeras.data._annotation_files import AnnotationFile, find_format
+from harkeras.data._annotation_formats import Annotation, VideoFolder, shown, to_label
 from harkeras.data._annotation_tables import read_gmdcsa, read_kinetics, read_plain
 from harkeras.data._clip_index import ClipIndex
 from harkeras.data._cut_report import CutReport, list_lines, name_range, report_overlaps
@@ -113,7 +114,7 @@ def read_annotations(
 
 
 def _list_readers(end_tag: str, fps: float | None) -> dict[str, Callable]:
-    """Return for each format a function (file, `VideoFolder`) -> annotations, and sentences on bad rows."""
+    """Return for each format what reads its annotations, from a file and the folder of its videos."""
     return {
         "csv": read_plain,
         "kinetics": read_kinetics,
@@ -140,13 +141,14 @@ def _read_table(
     table: Path, videos: str | os.PathLike | None, format: str, readers: dict[str, Callable]
 ) -> list[Annotation | str]:
     try:
-        format = find_format(table, format)
+        file = AnnotationFile(table)
+        format = find_format(file, format)
         folder = Path(videos) if videos is not None else table.parent
         if videos is None and format == "gmdcsa":  # "Subject 1/Fall/01.mp4" counts from above "Subject 1"
             folder = Path(os.path.normpath(table.parent / ".."))
         if not folder.is_dir():
             raise FileNotFoundError(f"no folder of videos at {folder}")
-        return list(readers[format](table, VideoFolder(folder, search=videos is not None)))
+        return list(readers[format](file, VideoFolder(folder, search=videos is not None)))
     except UnicodeDecodeError as error:
         raise ValueError(f"{table} is not text in UTF-8: {error}") from error
     except (ValueError, csv.Error) as error:

@@ -30,7 +30,7 @@ from harkeras.data._clip_filter import (
     Augmentation,
     ClipFilter,
     ColorFilter,
-    interval,
+    checked_range,
     look_up,
     register,
     scale_flow,
@@ -51,7 +51,7 @@ class Add(ColorFilter):
     def __init__(self, amount: tuple[float, float] = (-30, 30), **kwargs):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.amount = interval("amount", amount, -255, 255)
+        self.amount = checked_range("amount", amount, -255, 255)
 
     def change_colors(self, clip, rng):
         """Look every value up in a table of 256."""
@@ -70,7 +70,7 @@ class Multiply(ColorFilter):
     def __init__(self, factor: tuple[float, float] = (0.7, 1.3), **kwargs):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.factor = interval("factor", factor, 0, 10)
+        self.factor = checked_range("factor", factor, 0, 10)
 
     def change_colors(self, clip, rng):
         """Look every value up in a table of 256."""
@@ -93,7 +93,7 @@ class Salt(ColorFilter):
     def __init__(self, share: tuple[float, float] = (0.0, 0.05), *, same_pixels: bool = False, **kwargs):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.share, self.same_pixels = interval("share", share, 0, 1), same_pixels
+        self.share, self.same_pixels = checked_range("share", share, 0, 1), same_pixels
 
     def change_colors(self, clip, rng):
         """Draw the pixels, with repetition: quicker than a draw for each pixel."""
@@ -122,7 +122,7 @@ class GaussianBlur(ColorFilter):
     def __init__(self, sigma_px: tuple[float, float] = (0.0, 1.0), **kwargs):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.sigma_px = interval("sigma_px", sigma_px, 0, 100)
+        self.sigma_px = checked_range("sigma_px", sigma_px, 0, 100)
 
     def change_colors(self, clip, rng):
         """Blur frame after frame."""
@@ -151,7 +151,7 @@ class ElasticDeformation(ClipFilter):
         super().__init__(**kwargs)
         if not smoothness > 0:
             raise ValueError(f"smoothness must be above 0, got {smoothness}")
-        self.displacement, self.smoothness = interval("displacement", displacement, 0, 0.5), smoothness
+        self.displacement, self.smoothness = checked_range("displacement", displacement, 0, 0.5), smoothness
 
     def change(self, clip, rng):
         """Draw one field and read every frame along it; flow turns by the inverse of its derivative."""
@@ -219,7 +219,10 @@ class RandomResizedCrop(ClipFilter):
     ):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.area, self.aspect = interval("area", area, 0.01, 1), interval("aspect", aspect, 0.1, 10)
+        self.area, self.aspect = (
+            checked_range("area", area, 0.01, 1),
+            checked_range("aspect", aspect, 0.1, 10),
+        )
 
     def change(self, clip, rng):
         """Draw a window and resize it, frame after frame; motion grows with the picture."""
@@ -272,7 +275,7 @@ class TimeCrop(ClipFilter):
     def __init__(self, share: tuple[float, float] = (0.7, 1.0), **kwargs):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.share = interval("share", share, 0.01, 1)
+        self.share = checked_range("share", share, 0.01, 1)
 
     def change(self, clip, rng):
         """Draw where the part starts and ends; take the frames nearest to its moments."""
