@@ -8,8 +8,8 @@ clip.
 
 Every filter is a Keras layer that works in two places, by the same code:
 
-- In the data pipeline: `harkeras.train(..., augment=default_augmentation())` calls `augment(clips, seed)`,
-  uint8 in and out; the same seed gives the same clips, in any process.
+- In the data pipeline: `train(model, dataset.for_training(augment=default_augmentation()))` calls
+  `augment(clips, seed)`, uint8 in and out; the same seed gives the same clips, in any process.
 - In a model, as its first layer, before any rescaling: active in training only, an identity otherwise.
   `load_model` opens the file of such a model, Keras alone only after `import harkeras.data.augment`.
 
