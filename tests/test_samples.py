@@ -17,8 +17,8 @@ from harkeras import (
 )
 from harkeras.data import read_groups, samples
 from harkeras.data._figures import ANGLES, JOINTS, forward_kinematics
-from harkeras.data.datasets import Dataset
 from harkeras.data._motions import MOTIONS, blend, pose_of
+from harkeras.data.datasets import Dataset
 from harkeras.data.samples import SAMPLE_CLASSES, create_sample_dataset, create_sample_video
 from harkeras.video.reading import VideoInfo, iter_frames
 
