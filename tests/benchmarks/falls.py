@@ -32,15 +32,16 @@ from typing import NamedTuple
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from harkeras.transfer.feature_table import read_feature_table
 from tqdm import tqdm
 
-from harkeras.data.annotations import Annotation, cut_clips, read_annotations
+from harkeras.data.annotations import Annotation, read_annotations
+from harkeras.data.cutting import cut_clips
 from harkeras.data.intervals import wilson_interval
 from harkeras.inference.decisions import Decider, Window
 from harkeras.inference.prediction import predict_on_video
 from harkeras.training.calibration import tune_threshold
 from harkeras.transfer.auto import head_features, train_auto
-from harkeras.transfer.feature_table import read_feature_table
 from harkeras.video.reading import VideoInfo
 
 ROOT = Path(__file__).resolve().parents[2]
