@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harkeras import Annotation, read_annotations
-from harkeras.data._annotation_formats import COLUMNS, VideoFolder, find_format, to_label, to_seconds
+from harkeras.data._annotation_files import COLUMNS, AnnotationFile, find_format
+from harkeras.data._annotation_formats import VideoFolder, to_label, to_seconds
 from harkeras.data._clip_index import ClipIndex, class_of
 from harkeras.video import VideoInfo
 
@@ -291,11 +292,11 @@ class TestExports:
                 assert "outside" in lines[0]
 
     def test_content_decides_and_not_the_suffix(self, write, tmp_path):
-        assert find_format(write(ACTIVITYNET, "a.txt"), "auto") == "activitynet"
-        assert find_format(write(CVAT, "b.json"), "auto") == "cvat"
-        assert find_format(write([label_studio("a.mp4")], "c.csv"), "auto") == "label_studio"
-        assert find_format(write("image,label\n", "d.json"), "auto") == "vott"
-        assert find_format(write({"assets": {}}, "e.csv"), "auto") == "vott"
+        assert find_format(AnnotationFile(write(ACTIVITYNET, "a.txt")), "auto") == "activitynet"
+        assert find_format(AnnotationFile(write(CVAT, "b.json")), "auto") == "cvat"
+        assert find_format(AnnotationFile(write([label_studio("a.mp4")], "c.csv")), "auto") == "label_studio"
+        assert find_format(AnnotationFile(write("image,label\n", "d.json")), "auto") == "vott"
+        assert find_format(AnnotationFile(write({"assets": {}}, "e.csv")), "auto") == "vott"
         with pytest.raises(
             ValueError, match=r"a\.txt: it must be of the format 'vott', and looks like 'activ"
         ):

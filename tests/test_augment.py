@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from keras import layers
 
+import harkeras.data
 from harkeras import cli
 from harkeras.data import augment
 from harkeras.data.augment import (
@@ -29,13 +30,14 @@ from harkeras.data.augment import (
 )
 from harkeras.data.batches import Batches
 from harkeras.data.datasets import Dataset
+from harkeras.data.presentation import Presentation
 from harkeras.training.loop import train
 from harkeras.video.flow import optical_flow, to_uint8
 
-COLOURS = (Add, Multiply, Salt, Pepper, GaussianBlur)
+COLORS = (Add, Multiply, Salt, Pepper, GaussianBlur)
 PLACES = (ElasticDeformation, HorizontalFlip, RandomResizedCrop)
 TIMES = (TemporalJitter, TimeCrop)
-ALL = (*COLOURS, *PLACES, *TIMES)
+ALL = (*COLORS, *PLACES, *TIMES)
 EVERY = pytest.mark.parametrize("make", ALL, ids=lambda make: make.__name__)
 
 
@@ -183,14 +185,14 @@ class TestTimes:
 
 
 class TestFlow:
-    @pytest.mark.parametrize("make", COLOURS, ids=lambda make: make.__name__)
-    def test_colour_filters_leave_flow_alone_and_refuse_flow_only(self, make):
+    @pytest.mark.parametrize("make", COLORS, ids=lambda make: make.__name__)
+    def test_color_filters_leave_flow_alone_and_refuse_flow_only(self, make):
         clips = noise(2, 5, 24, 32, 7)
         changed = make()(clips, 3)
         assert np.array_equal(changed[..., 3:], clips[..., 3:])
         assert np.array_equal(changed[..., :3], make()(np.ascontiguousarray(clips[..., :3]), 3))
         for each in (make(), Augmentation([HorizontalFlip(), make()], "one")):
-            with pytest.raises(ValueError, match=f"{make.__name__} changes colours, and the clips have none"):
+            with pytest.raises(ValueError, match=f"{make.__name__} changes colors, and the clips have none"):
                 each(clips[..., 3:], 3)
 
     @pytest.mark.parametrize("make", [*PLACES, *TIMES], ids=lambda make: make.__name__)
@@ -365,7 +367,8 @@ class TestInAModel:
 class TestInThePipeline:
     def test_batches(self):
         labels = np.arange(6)
-        batches = Batches(CLIPS, labels, labels, 4, seed=1, augment=default_augmentation())
+        presentation = Presentation(default_augmentation())
+        batches = Batches(CLIPS, labels, labels, 4, seed=1, presentation=presentation)
         clips, batch_labels = batches[0]
         assert (clips.shape, clips.dtype) == ((4, *CLIPS.shape[1:]), np.uint8)
         assert np.array_equal(batch_labels, batches.order[:4])
@@ -380,9 +383,8 @@ class TestInThePipeline:
             clip = keras.Input(CLIPS.shape[1:])
             x = layers.Flatten()(layers.Rescaling(1 / 255)(clip))
             model = keras.Model(clip, layers.Dense(2, activation="softmax")(x))
-            labels = np.arange(6) % 2
-            options = {"epochs": 2, "validation_split": 0, "verbose": False, "augment": augmentation}
-            return train(model, Dataset(CLIPS, labels, classes=["a", "b"]), **options).history["loss"]
+            dataset = Dataset(CLIPS, np.arange(6) % 2, classes=["a", "b"]).for_training(augment=augmentation)
+            return train(model, dataset, epochs=2, validation_split=0, verbose=False).history["loss"]
 
         assert run(default_augmentation()) == run(default_augmentation())
         assert run(default_augmentation()) != run(None)
@@ -403,18 +405,15 @@ class TestPlot:
 
     def test_refusals(self):
         for clip in (CLIPS, CLIPS[0, ..., :2]):
-            with pytest.raises(ValueError, match=r"clip must be \(T, H, W, C\) with colours, got"):
+            with pytest.raises(ValueError, match=r"clip must be \(T, H, W, C\) with colors, got"):
                 plot_augmentations(clip)
         with pytest.raises(ValueError, match="count must be at least 1, got 0"):
             plot_augmentations(CLIPS[0], count=0)
 
 
-def test_public_names_are_those_of_the_package():
-    import harkeras
-
-    names = [make.__name__ for make in ALL]
-    for name in (*names, "Augmentation", "default_augmentation", "plot_augmentations"):
-        assert getattr(harkeras, name) is getattr(augment, name)
+@pytest.mark.parametrize("name", ["default_augmentation", "plot_augmentations"])
+def test_public_names_are_those_of_the_room(name):
+    assert getattr(harkeras.data, name) is getattr(augment, name)
 
 
 @pytest.mark.parametrize(("options", "count"), [(["--augment"], 5), (["--augment", "--streams", "flow"], 3)])

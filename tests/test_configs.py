@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -12,9 +13,20 @@ import pytest
 from harkeras.base.configs import plain_config
 from harkeras.data.augment import Augmentation, HorizontalFlip, Pepper, default_augmentation
 from harkeras.models import create_lrcn_model
-from harkeras.training.schedules import cosine_schedule, plateau_schedule, step_schedule
 
 SCHEDULES = keras.optimizers.schedules
+
+
+@dataclass
+class Brighter:
+    """An augmentation of one's own."""
+
+    amount: int
+
+    def __call__(self, clips, seed):
+        return clips + self.amount
+
+
 MAKERS = [
     lambda: 3,
     lambda: "3",
@@ -37,10 +49,9 @@ MAKERS = [
     lambda: keras.optimizers.Adam(SCHEDULES.CosineDecay(0.1, 10)),
     lambda: keras.optimizers.Adam(SCHEDULES.CosineDecay(0.1, 20)),
     lambda: SCHEDULES.PiecewiseConstantDecay([1], [0.1, 0.2]),
-    lambda: cosine_schedule(0.1, 5),
-    lambda: cosine_schedule(0.1, 5, warmup_epochs=1),
-    lambda: plateau_schedule(0.1),
-    lambda: step_schedule(0.1, (2, 3)),
+    lambda: SCHEDULES.PiecewiseConstantDecay([2], [0.1, 0.2]),
+    lambda: Brighter(5),
+    lambda: Brighter(6),
 ]
 
 

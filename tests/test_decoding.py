@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 import harkeras.video.decoding
-from harkeras.data.annotations import Annotation, cut_clips
+from harkeras.data.annotations import Annotation
 from harkeras.data.batches import ClipDataset
+from harkeras.data.cutting import cut_clips
 from harkeras.inference.prediction import predict_on_video
 from harkeras.recipe import Recipe
 from harkeras.video.decoding import Source

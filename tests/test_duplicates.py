@@ -3,8 +3,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from harkeras.data.datasets import list_videos
 from harkeras.data.duplicates import _near, find_duplicates, perceptual_hash
+from harkeras.data.folders import list_videos
 from harkeras.data.sources import read_groups
 from harkeras.video.reading import frames_extraction
 from harkeras.video.writing import VideoWriter
@@ -59,12 +59,12 @@ def test_identical_files_need_not_show_anything(tmp_path):
 
 def test_the_most_similar_of_many_in_little_memory():
     rng = np.random.default_rng(0)
-    known = {row: ("", np.stack([rng.random(192) < 0.5, rng.random(192) < 0.9])) for row in range(4000)}
-    copy = known[7][1].copy()
+    hashes = {row: np.stack([rng.random(192) < 0.5, rng.random(192) < 0.9]) for row in range(4000)}
+    copy = hashes[7].copy()
     copy[0, :5] ^= True
-    known[3999] = ("", copy)
+    hashes[3999] = copy
     tracemalloc.start()
-    pairs = _near(list(range(3000)), list(range(3000, 4000)), known, None)
+    pairs = _near(list(range(3000)), list(range(3000, 4000)), hashes, None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert pairs == [(7, 3999)]

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from harkeras.data.datasets import list_videos
+from harkeras.data.folders import list_videos
 from harkeras.data.leakage import leakage_report
 from harkeras.data.splits import list_folds, read_groups, split_at_random, split_by_group
 from harkeras.video.reading import frames_extraction

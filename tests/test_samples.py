@@ -17,6 +17,7 @@ from harkeras import (
 )
 from harkeras.data import read_groups, samples
 from harkeras.data._figures import ANGLES, JOINTS, forward_kinematics
+from harkeras.data._motions import MOTIONS, blend, pose_of
 from harkeras.data.datasets import Dataset
 from harkeras.data.samples import SAMPLE_CLASSES, create_sample_dataset, create_sample_video
 from harkeras.video.reading import VideoInfo, iter_frames
@@ -77,8 +78,7 @@ def test_a_group_shares_its_looks(data_dir):
 @pytest.mark.parametrize("draw", range(5))
 def test_standing_up_is_sitting_down_backwards(draw):
     down, up = (
-        samples._MOTIONS[label](np.random.default_rng(draw), 50, 1.0)
-        for label in ("SittingDown", "StandingUp")
+        MOTIONS[label](np.random.default_rng(draw), 50, 1.0) for label in ("SittingDown", "StandingUp")
     )
     np.testing.assert_array_equal(up, down[::-1])
     # Also what is drawn, up to where the figure starts.
@@ -87,7 +87,7 @@ def test_standing_up_is_sitting_down_backwards(draw):
 
 
 def test_sitting_down_lowers_the_pelvis_and_keeps_the_feet():
-    joints = forward_kinematics(samples._MOTIONS["SittingDown"](np.random.default_rng(0), 60, 1.0))
+    joints = forward_kinematics(MOTIONS["SittingDown"](np.random.default_rng(0), 60, 1.0))
     pelvis, heel = joints[:, JOINTS.index("pelvis")], joints[:, JOINTS.index("heel_near")]
     assert pelvis[-1, 1] < 0.65 * pelvis[0, 1]
     assert np.ptp(heel[:, 0]) < 0.1
@@ -95,7 +95,7 @@ def test_sitting_down_lowers_the_pelvis_and_keeps_the_feet():
 
 def test_runners_are_faster_than_walkers():
     def speed(label, draw):
-        joints = forward_kinematics(samples._MOTIONS[label](np.random.default_rng(draw), 50, 1.0))
+        joints = forward_kinematics(MOTIONS[label](np.random.default_rng(draw), 50, 1.0))
         return (joints[-1, 0, 0] - joints[0, 0, 0]) / 2.0  # body heights per second
 
     walking, running = ([speed(label, draw) for draw in range(10)] for label in ("Walking", "Running"))
@@ -104,7 +104,7 @@ def test_runners_are_faster_than_walkers():
 
 @pytest.mark.parametrize("label", SAMPLE_CLASSES)
 def test_nobody_sinks_into_the_floor(label):
-    joints = forward_kinematics(samples._MOTIONS[label](np.random.default_rng(3), 60, 1.1))
+    joints = forward_kinematics(MOTIONS[label](np.random.default_rng(3), 60, 1.1))
     assert joints.shape == (60, len(JOINTS), 3)
     lowest = joints[:, :, 1].min(axis=1)
     assert lowest.min() > 0.02
@@ -113,7 +113,7 @@ def test_nobody_sinks_into_the_floor(label):
 
 def test_a_fall_ends_flat_on_the_floor():
     for draw in range(6):
-        joints = forward_kinematics(samples._MOTIONS["Falling"](np.random.default_rng(draw), 60, 1.0))
+        joints = forward_kinematics(MOTIONS["Falling"](np.random.default_rng(draw), 60, 1.0))
         assert joints[0, JOINTS.index("head"), 1] > 0.8
         assert joints[-1, JOINTS.index("head"), 1] < 0.3
 
@@ -138,13 +138,13 @@ def test_the_long_video_shows_by_default_every_class(tmp_path, monkeypatch):
 
 def test_actions_pass_into_each_other_without_a_jump():
     pose, motion = np.zeros(len(ANGLES)), np.ones((20, len(ANGLES)))
-    blended = samples._blend(pose, motion)
+    blended = blend(pose, motion)
     assert np.abs(np.diff(blended, axis=0, prepend=pose[None])).max() < 0.2
     np.testing.assert_array_equal(blended[10:], motion[10:])
 
 
 def test_poses_follow_the_order_of_angles():
-    np.testing.assert_array_equal(samples._pose(torso=1.0, lift=[0.0, 2.0])[:, [0, -1]], [[1, 0], [1, 2]])
+    np.testing.assert_array_equal(pose_of(torso=1.0, lift=[0.0, 2.0])[:, [0, -1]], [[1, 0], [1, 2]])
     assert (ANGLES[0], ANGLES[-1]) == ("torso", "lift")
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from harkeras.data.datasets import list_videos
+from harkeras.data.folders import list_videos
 from harkeras.data.shortcuts import class_shortcuts
 from harkeras.data.sources import read_groups
 from harkeras.video.writing import VideoWriter

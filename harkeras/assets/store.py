@@ -54,22 +54,17 @@ def find_asset(name: str, *, download: bool = True, progress: bool = True) -> Pa
         >>> find_asset("kinetics400_labels").read_text().splitlines()[0]
         'abseiling'
     """
-    if name not in ASSETS:
-        raise ValueError(f"name of an asset must be one of {', '.join(ASSETS)}, got {name!r}")
-    asset = ASSETS[name]
-    names = [name] if asset.beside is None else [name, asset.beside]
     found = find_local_asset(name)
-    if found is None:
-        cached = _cache_folder()
-        for each in names:
-            if not (cached / ASSETS[each].file).is_file():
-                if not download or ASSETS[each].url is None:
-                    raise FileNotFoundError(_say_where_to_put(ASSETS[each], cached))
-                _download(ASSETS[each], cached / ASSETS[each].file, progress)
-        found = cached / asset.file
-        for each in names:
-            _check(ASSETS[each], cached / ASSETS[each].file)
-    return found
+    if found is not None:
+        return found
+    cached = _cache_folder()
+    assets = _asset_and_companion(name)
+    for asset in assets:
+        if not (cached / asset.file).is_file():
+            if not download or asset.url is None:
+                raise FileNotFoundError(_say_where_to_put(asset, cached))
+            _download(asset, cached / asset.file, progress)
+    return _checked(assets, cached)
 
 
 def find_local_asset(name: str) -> Path | None:
@@ -79,20 +74,30 @@ def find_local_asset(name: str) -> Path | None:
         ValueError: If there is no asset of that name, the variable names no folder, or the file there has the
             wrong checksum.
     """
-    if name not in ASSETS:
-        raise ValueError(f"name of an asset must be one of {', '.join(ASSETS)}, got {name!r}")
+    assets = _asset_and_companion(name)
     folder = os.environ.get(FOLDER_VARIABLE)
     if not folder:
         return None
     if not Path(folder).is_dir():
         raise ValueError(f"{FOLDER_VARIABLE} must name a folder, got {folder!r}")
-    names = [each for each in (name, ASSETS[name].beside) if each is not None]
-    files = [Path(folder) / ASSETS[each].file for each in names]
-    if not all(file.is_file() for file in files):
+    if not all((Path(folder) / asset.file).is_file() for asset in assets):
         return None
-    for each, file in zip(names, files, strict=True):
-        _check(ASSETS[each], file)
-    return files[0]
+    return _checked(assets, Path(folder))
+
+
+def _asset_and_companion(name: str) -> list[Asset]:
+    """Return the asset of a name, and the one that must lie beside it, if there is one."""
+    if name not in ASSETS:
+        raise ValueError(f"name of an asset must be one of {', '.join(ASSETS)}, got {name!r}")
+    asset = ASSETS[name]
+    return [asset] if asset.beside is None else [asset, ASSETS[asset.beside]]
+
+
+def _checked(assets: list[Asset], folder: Path) -> Path:
+    """Return the file of the first asset in a folder, after a look at the checksums of all."""
+    for asset in assets:
+        _check(asset, folder / asset.file)
+    return folder / assets[0].file
 
 
 def _cache_folder() -> Path:

@@ -11,11 +11,12 @@ import numpy as np
 
 
 def plain_config(name: str, value: Any) -> Any:
-    """Return a setting as what JSON can hold: Keras objects, schedules and augmentations by their arguments.
+    """Return a setting as JSON can hold it: Keras objects, dataclasses and augmentations by their arguments.
 
     Args:
         name: Name of the argument, for messages.
-        value: A number, text, path, array, list or dictionary of them, None, or an object with `get_config`.
+        value: A number, text, path, array, list or dictionary of them, None, a dataclass, or an object with
+            `get_config`.
 
     Raises:
         ValueError: If it is a function, or another object that does not say what it was made of: it could not
@@ -40,6 +41,6 @@ def plain_config(name: str, value: Any) -> Any:
     except (AttributeError, TypeError, NotImplementedError) as error:
         raise ValueError(
             f"{name} must say what it was made of, so that it can be told from another: pass a Keras object, "
-            f"a schedule of harkeras.training.schedules or filters of harkeras.data.augment; got {value!r}"
+            f"a dataclass or filters of harkeras.data.augment; got {value!r}"
         ) from error
     return [f"{type(value).__module__}.{type(value).__qualname__}", plain_config(name, config)]

@@ -65,7 +65,8 @@ def cut(
 
     Bad rows are listed at the end; the others are cut. A second run cuts only what is missing.
     """
-    from harkeras.data.annotations import cut_clips, read_annotations
+    from harkeras.data.annotations import read_annotations
+    from harkeras.data.cutting import cut_clips
 
     ranges = read_annotations(
         annotations, videos, format=file_format, end_tag=end_tag, fps=fps, strict=strict

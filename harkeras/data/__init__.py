@@ -1,4 +1,4 @@
-"""Labelled clips: data sets and their sources, splits, leakage, augmentation, annotations, samples."""
+"""Labeled clips: data sets and their sources, splits, leakage, augmentation, annotations, samples."""
 
 import lazy_loader
 

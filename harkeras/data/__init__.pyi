@@ -1,7 +1,8 @@
 from ._annotation_formats import Annotation
-from .annotations import cut_clips, read_annotations
+from .annotations import read_annotations
 from .augment import default_augmentation, plot_augmentations
 from .batches import ClipDataset
+from .cutting import cut_clips
 from .datasets import Dataset, median_clip_seconds
 from .folders import ClipFolder, list_classes, list_videos, read_folder
 from .images import ImageDataset, create_image_dataset, list_image_classes

@@ -16,16 +16,9 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
-from harkeras.data._annotation_formats import (
-    Annotation,
-    VideoFolder,
-    first_letter,
-    is_web,
-    read_json,
-    to_label,
-    to_seconds,
-)
-from harkeras.data._annotation_tables import each_row, end_of, read_info
+from harkeras.data._annotation_files import AnnotationFile
+from harkeras.data._annotation_formats import Annotation, VideoFolder, is_web, to_label, to_seconds
+from harkeras.data._annotation_tables import end_of, read_info
 from harkeras.video.reading import VideoInfo
 
 
@@ -38,14 +31,14 @@ class _Mark(NamedTuple):
     source: str
 
 
-def read_vott(path: Path, videos: VideoFolder, *, end_tag: str) -> Iterator[Annotation | str]:
+def read_vott(file: AnnotationFile, videos: VideoFolder, *, end_tag: str) -> Iterator[Annotation | str]:
     """Read an export of VoTT 2: a tag on a frame opens a range, `end_tag` on a later frame closes it.
 
     The frame that closes a range is not part of it. A frame may close one range and open the next.
     """
     marks: dict[str, list[_Mark]] = {}
-    read = _vott_json if first_letter(path) == "{" else _vott_csv
-    for mark in read(path):
+    read = _vott_json if file.first_letter == "{" else _vott_csv
+    for mark in read(file):
         if isinstance(mark, str):
             yield mark
         else:
@@ -61,15 +54,11 @@ def read_vott(path: Path, videos: VideoFolder, *, end_tag: str) -> Iterator[Anno
             yield from _pair(of_video, video, end_tag)
 
 
-def _vott_json(path: Path) -> Iterator[_Mark | str]:
-    data = read_json(path)
-    assets = data.get("assets") if isinstance(data, dict) else None
-    if not isinstance(assets, dict):
-        raise ValueError("no 'assets' in it; export the project from VoTT 2 as 'VoTT JSON'")
-    for key, entry in assets.items():
-        source = f"{path.name} {key}"
+def _vott_json(file: AnnotationFile) -> Iterator[_Mark | str]:
+    for key, entry in file.json["assets"].items():
+        source = f"{file.name} {key}"
         try:
-            asset, source = entry["asset"], f"{path.name} {entry['asset']['name']}"
+            asset, source = entry["asset"], f"{file.name} {entry['asset']['name']}"
             tags = dict.fromkeys(tag for region in entry["regions"] for tag in region["tags"])
             if tags:
                 name, seconds = _split_name(asset["name"])
@@ -79,15 +68,15 @@ def _vott_json(path: Path) -> Iterator[_Mark | str]:
         except ValueError as error:
             yield f"{source}: {error}"
         except (KeyError, TypeError, AttributeError):
-            yield f"{path.name} {key}: not an asset with its regions and their tags"
+            yield f"{file.name} {key}: not an asset with its regions and their tags"
 
 
-def _vott_csv(path: Path) -> Iterator[_Mark | str]:
+def _vott_csv(file: AnnotationFile) -> Iterator[_Mark | str]:
     def read_row(source, row):
         name, seconds = _split_name(row["image"])
         yield _Mark(name, seconds, to_label(row["label"]), source)
 
-    return each_row(path, read_row)
+    return file.each_row(read_row)
 
 
 def _split_name(name: str) -> tuple[str, float]:
@@ -116,12 +105,12 @@ def _pair(marks: list[_Mark], video: Path | str, end_tag: str) -> Iterator[Annot
         yield f"{mark.source}: {label} is never closed by {end_tag!r}"
 
 
-def read_activitynet(path: Path, videos: VideoFolder) -> Iterator[Annotation | str]:
+def read_activitynet(file: AnnotationFile, videos: VideoFolder) -> Iterator[Annotation | str]:
     """Read ActivityNet's JSON: `database`, by id of the video, with its `annotations`, `segment` and `label`.
 
     A video is a file `v_<id>` or `<id>`; where there is none, its `url` on the web is taken.
     """
-    for key, entry in read_json(path)["database"].items():
+    for key, entry in file.json["database"].items():
         try:
             video = videos.find_stem(f"v_{key}", key)
             if video is None:
@@ -130,10 +119,10 @@ def read_activitynet(path: Path, videos: VideoFolder) -> Iterator[Annotation | s
             annotations = entry["annotations"]
             annotations = [annotations] if isinstance(annotations, dict) else list(annotations)
         except (KeyError, TypeError, AttributeError, ValueError):
-            yield f"{path.name} {key}: not a video with its annotations"
+            yield f"{file.name} {key}: not a video with its annotations"
             continue
         for number, annotation in enumerate(annotations, start=1):
-            source = f"{path.name} {key} annotation {number}"
+            source = f"{file.name} {key} annotation {number}"
             try:
                 start, end = (to_seconds(value, "segment") for value in annotation["segment"])
                 yield Annotation(video, start, end, to_label(annotation["label"]), source=source)
@@ -141,7 +130,9 @@ def read_activitynet(path: Path, videos: VideoFolder) -> Iterator[Annotation | s
                 yield f"{source}: not a segment [start, end] with its label: {error}"
 
 
-def read_label_studio(path: Path, videos: VideoFolder, *, fps: float | None) -> Iterator[Annotation | str]:
+def read_label_studio(
+    file: AnnotationFile, videos: VideoFolder, *, fps: float | None
+) -> Iterator[Annotation | str]:
     """Read Label Studio's JSON: ranges of frames of `TimelineLabels`, or of seconds of `Labels` on the sound.
 
     Frames count from 1 and the last one is part of the range. They are frames of the rate that the labeling
@@ -149,8 +140,8 @@ def read_label_studio(path: Path, videos: VideoFolder, *, fps: float | None) -> 
     the video.
     """
     info_of = cache(read_info)
-    for task in read_json(path):
-        source = f"{path.name} task {task.get('id') if isinstance(task, dict) else '?'}"
+    for task in file.json:
+        source = f"{file.name} task {task.get('id') if isinstance(task, dict) else '?'}"
         try:
             video = _label_studio_video(task["data"], videos)
             finished = [each for each in task["annotations"] if not each.get("was_cancelled")]
@@ -193,15 +184,12 @@ def _label_studio_ranges(value: dict, fps: float | None) -> Iterator[tuple[float
         yield (to_seconds(frames["start"], "start") - 1) / fps, to_seconds(frames["end"], "end") / fps
 
 
-def read_cvat(path: Path, videos: VideoFolder, *, fps: float | None) -> Iterator[Annotation | str]:
+def read_cvat(file: AnnotationFile, videos: VideoFolder, *, fps: float | None) -> Iterator[Annotation | str]:
     """Read CVAT's "CVAT for video 1.1": a track is an action for as long as it is not outside the picture.
 
     Frames are those of the video, from 0, also where the task has left some out.
     """
-    try:
-        root = ElementTree.parse(path).getroot()
-    except ElementTree.ParseError as error:
-        raise ValueError(f"it is no whole XML: {error}") from error
+    root = file.xml
     if root.find("track") is None:
         raise ValueError("no tracks in it; export the task from CVAT as 'CVAT for video 1.1'")
     names = {source.text or "" for source in root.iterfind("meta//source")}
@@ -211,7 +199,7 @@ def read_cvat(path: Path, videos: VideoFolder, *, fps: float | None) -> Iterator
     step = int(re.sub(r"\D", "", root.findtext("meta//frame_filter") or "") or 1)
     info_of = cache(read_info)
     for track in root.iter("track"):
-        source = f"{path.name} track {track.get('id')}"
+        source = f"{file.name} track {track.get('id')}"
         try:
             label = to_label(track.get("label"))
             for frames in _visible(track, step):

@@ -1,40 +1,17 @@
-"""What a file of time ranges says, where its videos are, and which tool wrote it.
-
-A reader yields, in the order of the file, an `Annotation` for each range and a sentence for each row that
-makes no sense: one bad row must not cost the others.
-"""
+"""What a file of time ranges says: videos, times and labels."""
 
 from __future__ import annotations
 
-import csv
-import json
 import math
 import re
 import unicodedata
 from collections import defaultdict
 from functools import cached_property
 from pathlib import Path, PurePath, PureWindowsPath
-from typing import Any, NamedTuple
-from xml.etree import ElementTree
+from typing import NamedTuple
 
 from harkeras.base.text import printable
 
-_SUPPORTED = (
-    "a table with the columns video, start_seconds, end_seconds, label; Create ML (CSV, JSON); Kinetics CSV; "
-    "VoTT (JSON, CSV); Label Studio JSON; ActivityNet JSON; CVAT for video 1.1 (XML); and GMDCSA-24"
-)
-# The columns by which a table is recognized, in lower case, each with the names that it may have.
-COLUMNS = {
-    "kinetics": (("label",), ("youtube_id",), ("time_start",), ("time_end",)),
-    "gmdcsa": (("file name",), ("classes",)),
-    "vott": (("image",), ("label",)),
-    "csv": (
-        ("video", "file_name", "filename", "file"),
-        ("start_seconds", "start", "start_time"),
-        ("end_seconds", "end", "end_time"),
-        ("label", "class", "action"),
-    ),
-}
 _URL = re.compile(r"https?://", re.IGNORECASE)
 _LONGEST_LABEL = 200  # bytes; a class is a folder, and part of the names of its files
 _LONGEST_NAME = 1000
@@ -127,98 +104,6 @@ class VideoFolder:
             if len(self._by_stem.get(stem, ())) == 1:
                 return self._by_stem[stem][0]
         return None
-
-
-def find_format(path: Path, wanted: str) -> str:
-    """Return the format of a file, told by its content; "auto" wants any of those known.
-
-    Raises:
-        ValueError: If it is not what is wanted, or of no format that can be read.
-    """
-    first = first_letter(path)
-    if first in ("{", "["):
-        kind = _json_format(path)
-    elif first == "<":
-        kind = _xml_format(path)
-    else:
-        kind = _table_format(path, wanted)
-    if wanted not in ("auto", kind):
-        raise ValueError(f"it must be of the format {wanted!r}, and looks like {kind!r}")
-    return kind
-
-
-def first_letter(path: Path) -> str:
-    """Return what tells JSON and XML from a table: the first letter that is no space."""
-    with path.open(encoding="utf-8-sig") as file:
-        return file.read(2000).lstrip()[:1]
-
-
-def _unknown(problem: str) -> ValueError:
-    return ValueError(f"{problem}; read are {_SUPPORTED}")
-
-
-def _json_format(path: Path) -> str:
-    data = read_json(path)
-    if isinstance(data, dict):
-        for key, kind in (("assets", "vott"), ("database", "activitynet")):
-            if isinstance(data.get(key), dict):
-                return kind
-        raise _unknown(f"JSON with the keys {shown(', '.join(data))} is of no known tool")
-    first = data[0] if data and isinstance(data[0], dict) else {}
-    if "data" in first:
-        return "label_studio"
-    if match_columns("csv", [str(key).lower() for key in first]) is not None:
-        return "csv"
-    raise _unknown("this list in JSON is of no known tool")
-
-
-def _xml_format(path: Path) -> str:
-    try:
-        _, root = next(ElementTree.iterparse(path, events=("start",)))
-    except ElementTree.ParseError as error:
-        raise ValueError(f"it is no whole XML: {error}") from error
-    if root.tag != "annotations":
-        raise _unknown(f"XML that begins with <{shown(root.tag)}> is of no known tool")
-    return "cvat"
-
-
-def _table_format(path: Path, wanted: str) -> str:
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        header = [name.strip().lower() for name in next(csv.reader(file, delimiter=delimiter_of(path)), [])]
-    if not header:
-        raise ValueError("it is empty")
-    for name in COLUMNS:
-        if wanted in ("auto", name) and match_columns(name, header) is not None:
-            return name
-    known = {name: ", ".join(names[0] for names in columns) for name, columns in COLUMNS.items()}
-    if wanted in known:
-        raise ValueError(f"the columns must be {known[wanted]} ({wanted}); got {shown(', '.join(header))}")
-    raise _unknown(f"the columns {shown(', '.join(header))} are of no known table")
-
-
-def match_columns(kind: str, header: list[str]) -> dict[str, str] | None:
-    """Return what the header calls each column of a kind of table; None if one is missing."""
-    columns = {names[0]: next((name for name in names if name in header), None) for names in COLUMNS[kind]}
-    return None if None in columns.values() else columns
-
-
-def delimiter_of(path: Path) -> str:
-    """Return what parts the columns: a comma, or what spreadsheets write where a comma is in numbers."""
-    with path.open(encoding="utf-8-sig") as file:
-        header = file.readline(10_000)
-    return max(",;\t", key=header.count)
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file, whatever it holds.
-
-    Raises:
-        ValueError: If it is no JSON, or nested too deeply.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8-sig"))
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
 
 
 def to_label(value: object) -> str:

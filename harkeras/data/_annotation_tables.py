@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from harkeras.base.text import from_cell
-from harkeras.data._annotation_formats import (
-    Annotation,
-    VideoFolder,
-    delimiter_of,
-    first_letter,
-    match_columns,
-    read_json,
-    to_label,
-    to_seconds,
-)
+from harkeras.data._annotation_files import AnnotationFile, match_columns
+from harkeras.data._annotation_formats import Annotation, VideoFolder, to_label, to_seconds
 from harkeras.video.reading import VideoError, VideoInfo
 
 _RANGE = re.compile(r"(\d+\.?\d*|\.\d+)(?:\s*to\s*|\s+)(\d+\.?\d*|\.\d+)")
 
 
-def read_plain(path: Path, videos: VideoFolder) -> Iterator[Annotation | str]:
+def read_plain(file: AnnotationFile, videos: VideoFolder) -> Iterator[Annotation | str]:
     """Read `video, start_seconds, end_seconds, label` and, if there, `person`; Create ML's names also do."""
 
     def read_row(source, row):
@@ -32,14 +23,14 @@ def read_plain(path: Path, videos: VideoFolder) -> Iterator[Annotation | str]:
         video, label = _text(row[columns["video"]]), to_label(_text(row[columns["label"]]))
         yield Annotation(videos.find(video), start, end, label, _text(row.get("person")), source)
 
-    return each_row(path, read_row)
+    return file.each_row(read_row)
 
 
 def _text(cell: object) -> str:
     return from_cell(cell) if isinstance(cell, str) else ""
 
 
-def read_kinetics(path: Path, videos: VideoFolder) -> Iterator[Annotation | str]:
+def read_kinetics(file: AnnotationFile, videos: VideoFolder) -> Iterator[Annotation | str]:
     """Read `label, youtube_id, time_start, time_end`; a file named after the id saves the download.
 
     That file is the whole video, or, as CVDF gives them, the range alone: `ID_000010_000020.mp4`.
@@ -58,20 +49,20 @@ def read_kinetics(path: Path, videos: VideoFolder) -> Iterator[Annotation | str]
             video = videos.find_stem(youtube_id) or f"https://www.youtube.com/watch?v={youtube_id}"
             yield Annotation(video, start, end, label, source=source)
 
-    return each_row(path, read_row)
+    return file.each_row(read_row)
 
 
-def read_gmdcsa(path: Path, videos: VideoFolder) -> Iterator[Annotation | str]:
+def read_gmdcsa(file: AnnotationFile, videos: VideoFolder) -> Iterator[Annotation | str]:
     """Read a table `Subject 1/Fall.csv`, whose videos are `Subject 1/Fall/01.mp4` and so on.
 
     The cell `Falling (SW)[3.4 to 6]; Sitting[0 to 1; 2 to 3.4]` holds three ranges. What stands in
     parentheses, the direction of a fall, is left out, and "Fall" is "Falling". A missing bracket or "to" is
     forgiven.
     """
-    person = path.absolute().parent.name
+    person = file.path.absolute().parent.name
 
     def read_row(source, row):
-        video = videos.find(f"{person}/{path.stem}/{row['file name']}")
+        video = videos.find(f"{person}/{file.path.stem}/{row['file name']}")
         label, had_range = None, True
         # The last cell, because commas in the description would shift the columns.
         for token in re.split(r"[;\[\]]", (row.get(None) or [row["classes"]])[-1]):
@@ -92,53 +83,7 @@ def read_gmdcsa(path: Path, videos: VideoFolder) -> Iterator[Annotation | str]:
         if not had_range:
             yield f"{source}: {label} has no range"
 
-    return each_row(path, read_row)
-
-
-def each_row(path: Path, read_row: Callable[[str, dict], Iterator]) -> Iterator:
-    """Yield what `read_row` makes of each row, and the ValueError of a row as a sentence."""
-    name = "/".join(path.absolute().parts[-2:])
-    rows = _json_rows(path) if first_letter(path) == "[" else _csv_rows(path)
-    for number, row in rows:
-        source = f"{name} row {number}"
-        if isinstance(row, str):
-            yield f"{source}: {row}"
-        elif any(row.values()):
-            try:
-                yield from read_row(source, row)
-            except ValueError as error:
-                yield f"{source}: {error}"
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, dict | str]]:
-    """Yield the number of each entry with its cells by column, in lower case, or with what is wrong."""
-    for number, entry in enumerate(read_json(path), start=1):
-        if isinstance(entry, dict):
-            yield number, {key.lower(): cell for key, cell in entry.items()}
-        else:
-            yield number, "no object"
-
-
-def _csv_rows(path: Path) -> Iterator[tuple[int, dict | str]]:
-    """Yield the line of each row with its cells by column, in lower case, or with what is wrong."""
-    delimiter = delimiter_of(path)
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, skipinitialspace=True, restval="", delimiter=delimiter)
-        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
-        while True:
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:  # a cell beyond all measure; the next row may be sound
-                yield reader.line_num + 1, str(error)
-                continue
-            for column, cell in row.items():
-                if column is not None:
-                    row[column] = cell.strip()
-                    if delimiter == ";" and re.fullmatch(r"[\d:]*,\d+", row[column]):  # a decimal comma
-                        row[column] = row[column].replace(",", ".")
-            yield reader.line_num, row
+    return file.each_row(read_row)
 
 
 def read_info(video: Path | str) -> VideoInfo:

@@ -27,7 +27,7 @@ class ClipFilter(keras.layers.Layer):
         **kwargs: Further arguments of `keras.layers.Layer`, such as `name`.
     """
 
-    changes_colours_only = False
+    changes_colors_only = False
 
     def __init__(self, *, seed: int | None = None, **kwargs):
         """Make a generator of seeds, for use inside a model."""
@@ -66,7 +66,7 @@ class ClipFilter(keras.layers.Layer):
             uint8, a new array of the same shape.
 
         Raises:
-            ValueError: If the clips are not such, or have no colours and the filter changes nothing else.
+            ValueError: If the clips are not such, or have no colors and the filter changes nothing else.
         """
         clips = np.asarray(clips)
         if clips.dtype != np.uint8 or clips.ndim not in (4, 5):
@@ -85,9 +85,9 @@ class ClipFilter(keras.layers.Layer):
 
     def check_streams(self, streams: Streams) -> None:
         """Refuse clips that have nothing to change."""
-        if streams == "flow" and self.changes_colours_only:
+        if streams == "flow" and self.changes_colors_only:
             raise ValueError(
-                f"{type(self).__name__} changes colours, and the clips have none: they are optical flow; "
+                f"{type(self).__name__} changes colors, and the clips have none: they are optical flow; "
                 "default_augmentation('flow') has what makes sense for flow"
             )
 
@@ -96,19 +96,19 @@ class ClipFilter(keras.layers.Layer):
         raise NotImplementedError
 
 
-class ColourFilter(ClipFilter):
+class ColorFilter(ClipFilter):
     """A filter of the RGB channels that leaves optical flow alone."""
 
-    changes_colours_only = True
+    changes_colors_only = True
 
     def change(self, clip, rng):
         if clip.shape[-1] == 3:
-            return self.change_colours(clip, rng)
+            return self.change_colors(clip, rng)
         changed = clip.copy()
-        changed[..., :3] = self.change_colours(np.ascontiguousarray(clip[..., :3]), rng)
+        changed[..., :3] = self.change_colors(np.ascontiguousarray(clip[..., :3]), rng)
         return changed
 
-    def change_colours(self, clip, rng):
+    def change_colors(self, clip, rng):
         raise NotImplementedError
 
 
@@ -162,7 +162,7 @@ class Augmentation(ClipFilter):
         return cls(**config | {"filters": filters})
 
 
-def interval(name: str, values: tuple[float, float], least: float, most: float) -> tuple[float, float]:
+def checked_range(name: str, values: tuple[float, float], least: float, most: float) -> tuple[float, float]:
     """Check what random numbers are drawn from: two numbers in order, within [least, most]."""
     if len(values) != 2 or not least <= values[0] <= values[1] <= most:
         raise ValueError(f"{name} must be two numbers in order, in {least} to {most}, got {values}")

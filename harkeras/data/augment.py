@@ -8,8 +8,8 @@ clip.
 
 Every filter is a Keras layer that works in two places, by the same code:
 
-- In the data pipeline: `harkeras.train(..., augment=default_augmentation())` calls `augment(clips, seed)`,
-  uint8 in and out; the same seed gives the same clips, in any process.
+- In the data pipeline: `train(model, dataset.for_training(augment=default_augmentation()))` calls
+  `augment(clips, seed)`, uint8 in and out; the same seed gives the same clips, in any process.
 - In a model, as its first layer, before any rescaling: active in training only, an identity otherwise.
   `load_model` opens the file of such a model, Keras alone only after `import harkeras.data.augment`.
 
@@ -30,8 +30,8 @@ import numpy as np
 from harkeras.data._clip_filter import (
     Augmentation,
     ClipFilter,
-    ColourFilter,
-    interval,
+    ColorFilter,
+    checked_range,
     look_up,
     register,
     scale_flow,
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 
 @register
-class Add(ColourFilter):
+class Add(ColorFilter):
     """Add one number to all pixels of a clip: brighter, or darker.
 
     Args:
@@ -55,15 +55,15 @@ class Add(ColourFilter):
     def __init__(self, amount: tuple[float, float] = (-30, 30), **kwargs):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.amount = interval("amount", amount, -255, 255)
+        self.amount = checked_range("amount", amount, -255, 255)
 
-    def change_colours(self, clip, rng):
+    def change_colors(self, clip, rng):
         """Look every value up in a table of 256."""
         return look_up(clip, np.arange(256) + rng.uniform(*self.amount))
 
 
 @register
-class Multiply(ColourFilter):
+class Multiply(ColorFilter):
     """Multiply all pixels of a clip by one number: another exposure.
 
     Args:
@@ -74,15 +74,15 @@ class Multiply(ColourFilter):
     def __init__(self, factor: tuple[float, float] = (0.7, 1.3), **kwargs):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.factor = interval("factor", factor, 0, 10)
+        self.factor = checked_range("factor", factor, 0, 10)
 
-    def change_colours(self, clip, rng):
+    def change_colors(self, clip, rng):
         """Look every value up in a table of 256."""
         return look_up(clip, np.arange(256) * rng.uniform(*self.factor))
 
 
 @register
-class Salt(ColourFilter):
+class Salt(ColorFilter):
     """Turn pixels white, here and there.
 
     Args:
@@ -97,9 +97,9 @@ class Salt(ColourFilter):
     def __init__(self, share: tuple[float, float] = (0.0, 0.05), *, same_pixels: bool = False, **kwargs):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.share, self.same_pixels = interval("share", share, 0, 1), same_pixels
+        self.share, self.same_pixels = checked_range("share", share, 0, 1), same_pixels
 
-    def change_colours(self, clip, rng):
+    def change_colors(self, clip, rng):
         """Draw the pixels, with repetition: quicker than a draw for each pixel."""
         pixels = clip.reshape(len(clip) if self.same_pixels else 1, -1, 3).copy()  # (T or 1, pixels, RGB)
         count = round(rng.uniform(*self.share) * pixels.shape[1])
@@ -115,7 +115,7 @@ class Pepper(Salt):
 
 
 @register
-class GaussianBlur(ColourFilter):
+class GaussianBlur(ColorFilter):
     """Blur all frames of a clip alike, as a lens out of focus does.
 
     Args:
@@ -126,9 +126,9 @@ class GaussianBlur(ColourFilter):
     def __init__(self, sigma_px: tuple[float, float] = (0.0, 1.0), **kwargs):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.sigma_px = interval("sigma_px", sigma_px, 0, 100)
+        self.sigma_px = checked_range("sigma_px", sigma_px, 0, 100)
 
-    def change_colours(self, clip, rng):
+    def change_colors(self, clip, rng):
         """Blur frame after frame."""
         sigma = max(rng.uniform(*self.sigma_px), 1e-3)  # OpenCV takes 0 for a default
         return np.stack([cv2.GaussianBlur(frame, (0, 0), sigma) for frame in clip])
@@ -155,7 +155,7 @@ class ElasticDeformation(ClipFilter):
         super().__init__(**kwargs)
         if not smoothness > 0:
             raise ValueError(f"smoothness must be above 0, got {smoothness}")
-        self.displacement, self.smoothness = interval("displacement", displacement, 0, 0.5), smoothness
+        self.displacement, self.smoothness = checked_range("displacement", displacement, 0, 0.5), smoothness
 
     def change(self, clip, rng):
         """Draw one field and read every frame along it; flow turns by the inverse of its derivative."""
@@ -223,7 +223,10 @@ class RandomResizedCrop(ClipFilter):
     ):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.area, self.aspect = interval("area", area, 0.01, 1), interval("aspect", aspect, 0.1, 10)
+        self.area, self.aspect = (
+            checked_range("area", area, 0.01, 1),
+            checked_range("aspect", aspect, 0.1, 10),
+        )
 
     def change(self, clip, rng):
         """Draw a window and resize it, frame after frame; motion grows with the picture."""
@@ -276,7 +279,7 @@ class TimeCrop(ClipFilter):
     def __init__(self, share: tuple[float, float] = (0.7, 1.0), **kwargs):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.share = interval("share", share, 0.01, 1)
+        self.share = checked_range("share", share, 0.01, 1)
 
     def change(self, clip, rng):
         """Draw where the part starts and ends; take the frames nearest to its moments."""
@@ -308,7 +311,7 @@ def plot_augmentations(
     """Draw what filters make of a clip: a row for the clip itself, and one for each filter.
 
     Args:
-        clip: uint8 (T, H, W, 3), or with flow behind the colours, which is not drawn.
+        clip: uint8 (T, H, W, 3), or with flow behind the colors, which is not drawn.
         filters: The filters; all ten, in settings that show well, where none are given.
         count: Number of frames to draw, spread over the clip.
         seed: Seed of the draws.
@@ -317,33 +320,30 @@ def plot_augmentations(
         `matplotlib.figure.Figure`
 
     Raises:
-        ValueError: If the clip has no colours, or `count` is below 1.
+        ValueError: If the clip has no colors, or `count` is below 1.
     """
     from matplotlib.figure import Figure
 
     if clip.ndim != 4 or read_channels(clip.shape[-1])[0] == "flow":
-        raise ValueError(f"clip must be (T, H, W, C) with colours, got {clip.shape}")
+        raise ValueError(f"clip must be (T, H, W, C) with colors, got {clip.shape}")
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     if filters is None:
         filters = [
-            *(Add((30, 30)), Multiply((0.7, 0.7)), Salt((0.05, 0.05)), Pepper((0.05, 0.05))),
-            *(GaussianBlur((1.5, 1.5)), ElasticDeformation((0.04, 0.04)), HorizontalFlip(1.0)),
-            *(RandomResizedCrop((0.6, 0.6)), TemporalJitter(2), TimeCrop((0.7, 0.7))),
-        ]
+            Add((30, 30)), Multiply((0.7, 0.7)), Salt((0.05, 0.05)), Pepper((0.05, 0.05)),
+            GaussianBlur((1.5, 1.5)), ElasticDeformation((0.04, 0.04)), HorizontalFlip(1.0),
+            RandomResizedCrop((0.6, 0.6)), TemporalJitter(2), TimeCrop((0.7, 0.7)),
+        ]  # fmt: skip
+    titles = ["the clip", *(type(each).__name__ for each in filters)]
+    clips = [clip, *(each(clip[None], [seed, i])[0] for i, each in enumerate(filters))]
     shown = np.unique(np.linspace(0, len(clip) - 1, count).round().astype(int))
-    rows = [
-        ("the clip", clip),
-        *((type(each).__name__, each(clip[None], [seed, i])[0]) for i, each in enumerate(filters)),
-    ]
-    figure = Figure(figsize=(1.5 * len(shown) + 1.8, 1.5 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), len(shown), squeeze=False)
-    for row, (title, changed) in enumerate(rows):
-        for column, frame in enumerate(shown):
-            image = axes[row, column]
+    figure = Figure(figsize=(1.5 * len(shown) + 1.8, 1.5 * len(clips)), layout="constrained")
+    rows = figure.subplots(len(clips), len(shown), squeeze=False)
+    for axes, title, changed in zip(rows, titles, clips, strict=True):
+        for image, frame in zip(axes, shown, strict=True):
             image.imshow(changed[frame, ..., :3])
             image.set(xticks=[], yticks=[])
-            if row == 0:
-                image.set_title(f"frame {frame + 1}", fontsize=9)
-        axes[row, 0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
+        axes[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
+    for image, frame in zip(rows[0], shown, strict=True):
+        image.set_title(f"frame {frame + 1}", fontsize=9)
     return figure

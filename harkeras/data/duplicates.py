@@ -72,21 +72,28 @@ def find_duplicates(
         raise ValueError(f"groups must be one per clip, got {len(groups)} and {len(video_paths)} clips")
     rows_a, rows_b = (np.asarray(rows, int) for rows in (rows_a, rows_b))
     rows = np.concatenate([rows_a, rows_b])
-    facts, unreadable = _read([video_paths[row] for row in rows], workers)
-    known = {int(row): fact for row, fact in zip(rows, facts, strict=True) if fact is not None}
-    side_a, side_b = ([int(row) for row in side if int(row) in known] for side in (rows_a, rows_b))
-    first = {known[row][0]: row for row in reversed(side_a)}
-    identical = [(first[known[row][0]], row) for row in side_b if known[row][0] in first]
+    facts = _read_facts([video_paths[row] for row in rows], workers)
+    unreadable = tuple(fact for fact in facts if isinstance(fact, str))
+    digests, hashes = {}, {}  # of the rows that can be read
+    for row, fact in zip(rows.tolist(), facts, strict=True):
+        if not isinstance(fact, str):
+            digests[row], hashes[row] = fact
+    side_a, side_b = ([row for row in side.tolist() if row in digests] for side in (rows_a, rows_b))
+    first = {digests[row]: row for row in reversed(side_a)}
+    identical = [(first[digests[row]], row) for row in side_b if digests[row] in first]
     copies = {row for _, row in identical}
-    near = _near([row for row in side_a], [row for row in side_b if row not in copies], known, groups)
-    return Duplicates(
-        *(tuple((str(video_paths[a]), str(video_paths[b])) for a, b in pairs) for pairs in (identical, near)),
-        unreadable,
-    )
+    near = _near(side_a, [row for row in side_b if row not in copies], hashes, groups)
+
+    def paths(pairs: list[tuple[int, int]]) -> tuple[tuple[str, str], ...]:
+        return tuple((str(video_paths[a]), str(video_paths[b])) for a, b in pairs)
+
+    return Duplicates(paths(identical), paths(near), unreadable)
 
 
-def _read(paths: Sequence[str | os.PathLike], workers: int | None):
-    """Return the digest and the hash of each clip, None for those that cannot be read, and why not."""
+def _read_facts(
+    paths: Sequence[str | os.PathLike], workers: int | None
+) -> list[tuple[str, np.ndarray] | str]:
+    """Return the digest and the hash of each clip, or why it cannot be read."""
 
     def read(path):
         try:
@@ -94,18 +101,16 @@ def _read(paths: Sequence[str | os.PathLike], workers: int | None):
         except (VideoError, OSError) as error:
             return str(error)
 
-    with closing(in_order(read, paths, workers)) as results:
-        facts = list(tqdm(results, "Comparing clips", len(paths), unit="clip"))
-    unreadable = tuple(fact for fact in facts if isinstance(fact, str))
-    return [None if isinstance(fact, str) else fact for fact in facts], unreadable
+    with closing(in_order(read, paths, workers)) as facts:
+        return list(tqdm(facts, "Comparing clips", len(paths), unit="clip"))
 
 
-def _near(side_a: list[int], side_b: list[int], known: dict, groups) -> list[tuple[int, int]]:
+def _near(side_a: list[int], side_b: list[int], hashes: dict, groups) -> list[tuple[int, int]]:
     """Return, for each clip of the second side that looks like one of the first, the most similar pair."""
     if not side_a or not side_b:
         return []
     (bits_a, sure_a), (bits_b, sure_b) = (
-        np.stack([_packed(known[row][1]) for row in side], axis=1) for side in (side_a, side_b)
+        np.stack([_packed(hashes[row]) for row in side], axis=1) for side in (side_a, side_b)
     )  # uint64 (N, 3) each
     pairs = []
     for start in range(0, len(side_b), _BLOCK):

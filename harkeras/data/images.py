@@ -1,4 +1,4 @@
-"""Labelled pictures -> arrays that a model of still images can train on.
+"""Labeled pictures -> arrays that a model of still images can train on.
 
 Two layouts are read: one folder per class with the pictures inside, at any depth; and that of Stanford-40
 (Yao et al., "Human Action Recognition by Learning Bases of Action Attributes and Parts", ICCV 2011), 9,532
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
@@ -91,9 +92,7 @@ def create_image_dataset(
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     data_dir = Path(data_dir)
-    boxes = None
-    if box_margin is not None:
-        boxes = _folder_of_boxes(data_dir, box_margin)
+    boxes = None if box_margin is None else _folder_of_boxes(data_dir, box_margin)
     by_class = _images_by_class(data_dir, split)
     classes = _check_classes(classes, by_class)
     paths = [path for name in classes for path in by_class[name]]
@@ -120,7 +119,7 @@ def _images_by_class(data_dir: Path, split: str | None) -> dict[str, list[Path]]
     if split not in ("train", "test", None):
         raise ValueError(f"split must be 'train', 'test' or None, got {split!r}")
     if (data_dir / "ImageSplits").is_dir():
-        return _read_splits(data_dir, ("train", "test") if split is None else (split,))
+        return _read_lists(data_dir, ("train", "test") if split is None else (split,))
     if split is not None:
         raise ValueError(
             f"split must be None for folders of classes, got {split!r}; {data_dir} has no ImageSplits"
@@ -142,15 +141,15 @@ def _images_by_class(data_dir: Path, split: str | None) -> dict[str, list[Path]]
     return images
 
 
-def _read_splits(data_dir: Path, splits: tuple[str, ...]) -> dict[str, list[Path]]:
-    """Read the lists of Stanford-40, one per class and split."""
-    images: dict[str, set[Path]] = {}
-    for split in splits:
-        for path in (data_dir / "ImageSplits").glob(f"*_{split}.txt"):
+def _read_lists(data_dir: Path, sides: tuple[str, ...]) -> dict[str, list[Path]]:
+    """Read the lists of Stanford-40, one per class and side, "train" or "test"."""
+    images = defaultdict(set)
+    for side in sides:
+        for path in (data_dir / "ImageSplits").glob(f"*_{side}.txt"):
             names = path.read_text(encoding="utf-8").split()
-            images.setdefault(path.name.removesuffix(f"_{split}.txt"), set()).update(
+            images[path.name.removesuffix(f"_{side}.txt")] |= {
                 data_dir / "JPEGImages" / name for name in names
-            )
+            }
     if not images:
         raise ValueError(f"{data_dir / 'ImageSplits'} must hold files named <action>_train.txt, found none")
     return {name: sorted(paths) for name, paths in sorted(images.items())}

@@ -99,11 +99,12 @@ def class_shortcuts(
     if groups is not None:
         sentences += _one_source(labels, classes, np.asarray(groups))
     rows = _sample(labels, np.random.default_rng(seed))
-    facts = _read([video_paths[row] for row in rows], workers)
-    read = [place for place, fact in enumerate(facts) if fact is not None]
-    if not read:
+    with closing(in_order(_read_facts, [video_paths[row] for row in rows], workers)) as results:
+        results = list(tqdm(results, "Looking for shortcuts", len(rows), unit="clip"))
+    facts = [fact for fact in results if fact is not None]
+    if not facts:
         return sentences
-    facts, labels = [facts[place] for place in read], labels[rows[read]]
+    labels = labels[rows[[fact is not None for fact in results]]]
     for name, (words, unit) in _NUMBERS.items():
         values = np.array([getattr(fact, name) for fact in facts])
         sentences += _told_apart(values, labels, classes, words, unit, seed)
@@ -140,11 +141,6 @@ def _sample(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     most = min(_MOST_CLIPS_OF_CLASS, max(_MOST_CLIPS // max(len(present), 1), _FEWEST_OF_CLASS))
     chosen = [rng.permutation(np.flatnonzero(labels == label))[:most] for label in present]
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, int)
-
-
-def _read(paths: Sequence[str | os.PathLike], workers: int | None) -> list[_Facts | None]:
-    with closing(in_order(_read_facts, paths, workers)) as results:
-        return list(tqdm(results, "Looking for shortcuts", len(paths), unit="clip"))
 
 
 def _read_facts(path: str | os.PathLike) -> _Facts | None:

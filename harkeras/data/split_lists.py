@@ -37,6 +37,14 @@ class _Entry(NamedTuple):
     side: str | None
 
 
+class _Match(NamedTuple):
+    """An entry, the rows of the clips that it may mean, and how many parts of their paths it shares."""
+
+    entry: _Entry
+    rows: list[int]
+    shared: int
+
+
 def split_by_files(
     video_paths: Sequence[str | os.PathLike], split_dir: str | os.PathLike, *, split: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -169,7 +177,9 @@ def _read_table(file: Path, text: str, side: str | None, clips: _Clips) -> list[
     columns = [
         [_Entry(file, cell.strip(), side) for cell in column] for column in zip_longest(*rows, fillvalue="")
     ]
-    common = [sum(parts for _, found, parts in clips.match(column) if len(found) == 1) for column in columns]
+    common = [
+        sum(match.shared for match in clips.match(column) if len(match.rows) == 1) for column in columns
+    ]
     if not any(common):
         head = rows[0] if rows else []
         raise ValueError(f"{file} must have a column with the paths of clips, got {head}: none names a clip")
@@ -196,21 +206,20 @@ class _Clips:
         self.parts = [_parts(os.fspath(path)) for path in video_paths]
         self.rows_of = defaultdict(list)
         for row, parts in enumerate(self.parts):
-            for key in {key for name in parts[-1:] for key in (name, PurePath(name).stem)}:
-                self.rows_of[key].append(row)
+            if parts:
+                for key in {parts[-1], PurePath(parts[-1]).stem}:
+                    self.rows_of[key].append(row)
 
-    def match(self, entries: Sequence[_Entry]) -> Iterator[tuple[_Entry, list[int], int]]:
-        """Yield each entry, the rows of the clips that it may mean, and how much of the path they share."""
+    def match(self, entries: Sequence[_Entry]) -> Iterator[_Match]:
+        """Yield what each entry may mean."""
         readings = [list(dict.fromkeys(_parts(text) for text in _readings(entry.text))) for entry in entries]
         uses = Counter(_SUFFIX.sub("", wanted[-1]) for each in readings for wanted in each if wanted)
         for entry, each in zip(entries, readings, strict=True):
-            for wanted in each:
-                rows, shared = self._find(wanted, uses)
-                if rows:
-                    break
-            yield (entry, rows, shared) if rows else (entry, [], 0)
+            found = (self._find(wanted, uses) for wanted in each)
+            yield _Match(entry, *next((match for match in found if match[0]), ([], 0)))
 
     def _find(self, wanted: Sequence[str], uses: Counter) -> tuple[list[int], int]:
+        """Return the rows of the clips that a path may mean, and how many of its parts they share."""
         if not wanted:
             return [], 0
         *folders, name = wanted
@@ -254,9 +263,9 @@ def _shared_end(one: Sequence[str], other: Sequence[str]) -> int:
     return count
 
 
-def _warn_of_missing(clips: _Clips, matches: Sequence[tuple[_Entry, list[int], int]]) -> None:
+def _warn_of_missing(clips: _Clips, matches: Sequence[_Match]) -> None:
     """Warn of entries that name no clip, though the folder that they name has some."""
-    depth = max(shared for _, _, shared in matches) - 1
+    depth = max(match.shared for match in matches) - 1
     if not depth:
         return
     folders = {parts[-1 - depth : -1] for parts in clips.parts}

@@ -1,6 +1,6 @@
 """Honest splits: clips cut from one source video never stand on both sides.
 
-Clips of one source share people, clothes, background and camera. A model that has seen one of them recognises
+Clips of one source share people, clothes, background and camera. A model that has seen one of them recognizes
 the others by these, and a random split then measures memory, not skill.
 """
 
@@ -173,25 +173,19 @@ def check_sources(labels: np.ndarray, groups: np.ndarray, how: str = "") -> None
 
 def describe_split(split: Split, sources: Sources, train: np.ndarray, test: np.ndarray) -> str:
     """Say in words how clips were split, and whether that can be trusted."""
-    groups = sources.groups
-    sides = [set(groups[side].tolist()) for side in (train, test)]
+    groups, unknown = sources.groups, sources.alone == len(sources.groups)
+
+    def count(rows: np.ndarray | slice, noun: str = "") -> str:
+        clips = f"{len(groups[rows])} clips"
+        return clips if unknown else f"{clips} of {len(np.unique(groups[rows]))}{noun}"
+
     kind = {"group": "by source video", "random": "at random", "official": "official"}[split]
-    every, shared = len(set(groups.tolist())), len(sides[0] & sides[1])
-    unknown = sources.alone == len(groups)
     if unknown and split == "group":
         kind = "sources unknown, each clip taken for one of its own"
-    counts = [
-        f"{len(rows)} clips" + ("" if unknown else f" of {len(side)}")
-        for rows, side in zip((train, test), sides, strict=True)
-    ]
-    words = (
-        f"{kind}: {len(groups)} clips"
-        + ("" if unknown else f" of {every} sources")
-        + f", trained on {counts[0]}, tested on {counts[1]}"
-    )
-    if len(train) + len(test) < len(groups):
-        words += f"; {len(groups) - len(train) - len(test)} clips are in none of its lists"
-    if shared:
+    words = f"{kind}: {count(slice(None), ' sources')}, trained on {count(train)}, tested on {count(test)}"
+    if rest := len(groups) - len(train) - len(test):
+        words += f"; {rest} clips are in none of its lists"
+    if shared := len(np.intersect1d(groups[train], groups[test])):
         words += f"; {shared} of these sources are in training too, so accuracy is overstated"
     elif sources.alone:
         words += (
@@ -230,18 +224,20 @@ def list_folds(
     labels, groups = np.asarray(labels), np.asarray(groups)
     if len(labels) != len(groups) or not len(labels):
         raise ValueError(f"groups must be one per clip, got {len(groups)} and {len(labels)} clips")
-    sources = len(np.unique(groups))
+    group_count = len(np.unique(groups))
     if folds == "groups":
-        if split != "group" or sources < 2:
-            raise ValueError(f"folds='groups' needs split='group' and 2 groups, got {split!r} and {sources}")
+        if split != "group" or group_count < 2:
+            raise ValueError(
+                f"folds='groups' needs split='group' and 2 groups, got {split!r} and {group_count}"
+            )
         return list(LeaveOneGroupOut().split(labels, labels, groups))
-    counts = np.bincount(labels)
+    clip_counts = np.unique_counts(labels).counts
     if split == "group":
         splitter = StratifiedGroupKFold
-        most, what = min((sources, "groups"), (int(counts.max()), "clips of the commonest class"))
+        most, what = min((group_count, "groups"), (int(clip_counts.max()), "clips of the commonest class"))
     elif split == "random":
         splitter = StratifiedKFold
-        most, what = int(counts[counts > 0].min()), "clips of the rarest class"
+        most, what = int(clip_counts.min()), "clips of the rarest class"
     else:
         raise ValueError(f"split must be 'group' or 'random', got {split!r}")
     if not 2 <= folds <= most:

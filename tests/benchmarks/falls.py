@@ -34,7 +34,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from tqdm import tqdm
 
-from harkeras.data.annotations import Annotation, cut_clips, read_annotations
+from harkeras.data.annotations import Annotation, read_annotations
+from harkeras.data.cutting import cut_clips
 from harkeras.data.folders import ClipFolder
 from harkeras.data.intervals import wilson_interval
 from harkeras.data.sources import given_sources
