@@ -4,24 +4,26 @@ import shutil
 import signal
 import subprocess
 import sys
-from itertools import chain, repeat
+from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from harkeras.training.schedules import Schedule, cosine_schedule
-from harkeras.transfer.feature_table import read_feature_table
 
-import harkeras.evaluation.cross_validation
+import harkeras.transfer.auto
 from harkeras.data.augment import Pepper
-from harkeras.data.datasets import list_classes, list_videos
+from harkeras.data.folders import list_classes, list_videos
 from harkeras.data.loading import create_dataset
+from harkeras.data.sources import given_sources
 from harkeras.data.splits import list_folds
 from harkeras.evaluation.comparison import COLUMNS, Contestant, compare
-from harkeras.evaluation.cross_validation import cross_validate, cross_validate_auto
+from harkeras.evaluation.cross_validation import cross_validate
 from harkeras.models import create_lrcn_model
+from harkeras.training.trainer import NetworkTrainer
+from harkeras.transfer.auto import AutoTrainer
+from harkeras.transfer.feature_dataset import create_feature_dataset
 
 pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
 
@@ -105,7 +107,7 @@ class TestCrossValidate:
             built.append(create_lrcn_model(2, SHAPE, filters=(2, 2, 2, 2), units=4))
             return built[-1]
 
-        result = cross_validate(build, data, classes=list_classes(sample_dir), folds=2, verbose=False, **FAST)
+        result = cross_validate(build, data, folds=2, verbose=False, **FAST)
         assert len(built) == len(result.evaluations) == 2
         assert sorted(result.labels) == sorted(data.labels)
         assert result.accuracy == pytest.approx(np.mean(result.labels == result.named))
@@ -117,19 +119,31 @@ class TestCrossValidate:
         assert result.leaking_clips == 0
         assert "sibling" not in str(result)
 
+    def test_a_name_or_a_trainer(self, sample_dir, eager):
+        data = create_dataset(sample_dir, frames=4)
+        options = {"folds": 2, "seed": 3}
+        trainer = NetworkTrainer("lrcn", SMALL.options, input_shape=SHAPE, verbose=False, **FAST)
+        result = cross_validate(trainer, data, **options)
+        build = partial(create_lrcn_model, 2, SHAPE, **SMALL.options)
+        assert (
+            cross_validate(build, data, verbose=False, **FAST, **options).named.tolist()
+            == result.named.tolist()
+        )
+        with pytest.raises(ValueError, match="epochs must be given to the trainer"):
+            cross_validate(trainer, data, epochs=2)
+
     def test_auto_chooses_in_each_fold(self, sample_dir):
-        videos, labels = list_videos(sample_dir)
         options = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((3, 32, 32), (4, 32, 32))}
-        table, classes = read_feature_table(videos, **options), list_classes(sample_dir)
-        options = {"classes": classes, "folds": 2, "heads": ("mean_diff",)}
-        result = cross_validate_auto(table, labels, **options)
-        assert sorted(result.labels) == sorted(labels)
+        data = create_feature_dataset(sample_dir, **options)
+        auto = AutoTrainer(options={"heads": ("mean_diff",)})
+        result = cross_validate(auto, data, folds=2)
+        assert sorted(result.labels) == sorted(data.labels)
         assert result.model.input_shape[1] in (3, 4)
         assert result.latency_seconds[0] > 0
-        assert result.accuracy == cross_validate_auto(table, labels, **options).accuracy
-        random = cross_validate_auto(table, labels, **options | {"folds": 4}, split="random")
-        assert random.leaking_clips == len(labels)
-        assert f"{len(labels)} test clips have a sibling in training" in str(random)
+        assert result.accuracy == cross_validate(auto, data, folds=2).accuracy
+        random = cross_validate(auto, data, folds=4, split="random")
+        assert random.leaking_clips == len(data)
+        assert f"{len(data)} test clips have a sibling in training" in str(random)
 
     def test_copies_stand_on_one_side(self, sample_dir, tmp_path, eager):
         """Sources 1 = 2, 3 = 4 and 5 = 6, byte for byte, whoever names them."""
@@ -139,25 +153,20 @@ class TestCrossValidate:
                 path = sample_dir / folder / f"v_{folder}_g{(number + 1) // 2:02}_c01.mp4"
                 shutil.copy(path, tmp_path / folder / f"v_{folder}_g{number:02}_c01.mp4")
         data = create_dataset(tmp_path, frames=4)
-        own = np.arange(12)
+        own = data[:]
+        own.sources = given_sources(np.arange(12), 12)
 
         def build():
             return create_lrcn_model(2, SHAPE, filters=(2, 2, 2, 2), units=4)
 
-        for groups, joined in ((None, 3), (own, 6)):
-            result = cross_validate(build, data, groups=groups, folds=3, verbose=False, **FAST)
+        for clips, joined in ((data, 3), (own, 6)):
+            result = cross_validate(build, clips, folds=3, verbose=False, **FAST)
             assert len(set(result.groups)) == joined
             assert result.leaking_clips == 0
-        random = cross_validate(build, data, groups=own, split="random", folds=6, verbose=False, **FAST)
+        random = cross_validate(build, own, split="random", folds=6, verbose=False, **FAST)
         assert random.leaking_clips > 0
         with pytest.raises(ValueError, match="folds must lie in 2 to 3, the number of groups, got 4"):
             cross_validate(build, data, folds=4)
-
-        table_options = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((3, 32, 32),)}
-        table = read_feature_table(data.video_paths, **table_options)
-        for groups in (None, own):
-            with pytest.raises(ValueError, match=r"folds must lie in 2 to [36], the number of .*, got 7"):
-                cross_validate_auto(table, data.labels, classes=data.classes, groups=groups, folds=7)
 
     @pytest.mark.parametrize(
         ("options", "message"),
@@ -165,9 +174,9 @@ class TestCrossValidate:
             ({"split": "official"}, "split_dir is missing"),
             ({"split_dir": "lists"}, "split_dir must be left out without an official split, got 'lists' and"),
             ({"seed": -1}, "seed must be a whole number in 0 to 4294967295, got -1"),
-            ({"groups": [0, 1]}, "groups must be one per clip, got 2 and 16 clips"),
-            ({"labels": [0, 1]}, "labels must be left out: each fold is a training of its own"),
-            ({"class_weight": "equal"}, "class_weight must be 'balanced' or numbers"),
+            ({"resume": "state"}, "resume must be left out: each fold is a training of its own"),
+            ({"labels": [0, 1]}, "options of train must be among .*, got labels"),
+            ({"class_weight": "equal"}, "class_weight must be 'balanced' or a number"),
         ],
     )
     def test_refusals(self, sample_dir, options, message):
@@ -179,8 +188,9 @@ class TestCrossValidate:
     def test_one_source_in_each_class(self, sample_dir, folds):
         """A model would be tested on a class that it has never seen."""
         data = create_dataset(sample_dir, frames=2)
+        data.sources = given_sources(data.labels, len(data))
         with pytest.raises(ValueError, match="groups must tell apart at least two sources of a class"):
-            cross_validate(lambda: None, data, groups=data.labels, folds=folds)
+            cross_validate(lambda: None, data, folds=folds)
 
 
 def test_memory_mapped_frames_are_not_copied(tmp_path):
@@ -198,7 +208,7 @@ features.flush()
 del features
 features, labels = np.load(sys.argv[1], mmap_mode="r"), np.arange(600) % 2
 sources = Sources(np.array([str(i // 4) for i in range(600)]), "by hand")
-data = Dataset(features, labels, [Path(str(i)) for i in range(600)], classes=("a", "b"), sources=sources)
+data = Dataset(features, labels, classes=("a", "b"), sources=sources, clip_seconds=1)
 
 def build():
     clip = keras.Input(shape[1:])
@@ -218,7 +228,7 @@ class Watch(keras.callbacks.Callback):
 
 build().predict_on_batch(np.zeros((4, *shape[1:]), np.uint8))
 before = anonymous()
-options = {"clip_seconds": 1, "epochs": 1, "batch_size": 4, "verbose": False, "callbacks": [Watch()]}
+options = {"epochs": 1, "batch_size": 4, "verbose": False, "callbacks": [Watch()]}
 cross_validate(build, data, folds=2, **options)
 print(max(most) - before)"""
     command = [sys.executable, "-c", code, str(tmp_path / "frames.npy")]
@@ -248,9 +258,9 @@ class TestCompare:
         auto = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((4, 32, 32),)}
         auto = Contestant("auto", auto | {"heads": ("mean_diff",), "folds": 3})
         inner = []
-        real = harkeras.evaluation.cross_validation.train_auto
+        real = harkeras.transfer.auto.train_auto
         monkeypatch.setattr(
-            harkeras.evaluation.cross_validation,
+            harkeras.transfer.auto,
             "train_auto",
             lambda *args, **options: inner.append(options["folds"]) or real(*args, **options),
         )
@@ -273,12 +283,18 @@ class TestCompare:
             compare(sample_dir, [Contestant("auto", {"weights": "none"})], output_dir=tmp_path)
         assert not list(tmp_path.iterdir())
 
-    def test_a_model_that_cannot_be_trained_does_not_end_the_others(self, sample_dir, tmp_path):
+    def test_a_model_that_cannot_be_trained_does_not_end_the_others(self, sample_dir, tmp_path, monkeypatch):
+        def train(self, dataset, *, seed):
+            if self.options["units"] == 4:
+                raise RuntimeError("loss is nan in the first epoch")
+            return original(self, dataset, seed=seed)
+
+        original = NetworkTrainer.train
+        monkeypatch.setattr(NetworkTrainer, "train", train)
         models = [Contestant("lrcn", {"filters": (2, 2, 2, 2), "units": units}) for units in (4, 5)]
-        rates = chain([np.nan, np.nan], repeat(1e-3))  # once to check, once for the first epoch
         options = {"output_dir": tmp_path, "input_shape": SHAPE, "folds": 2, **FAST}
-        with pytest.raises(RuntimeError, match=r"lacks what .*: lrcn\(.*=4\), group: (val_)?loss is nan"):
-            compare(sample_dir, models, **options, learning_rate=Schedule(lambda *_: next(rates)))
+        with pytest.raises(RuntimeError, match=r"lacks what .*: lrcn\(.*=4\), group: loss is nan"):
+            compare(sample_dir, models, **options)
         table = list(csv.DictReader((tmp_path / "comparison.csv").open()))
         assert [row["model"] for row in table] == ["lrcn(filters=(2, 2, 2, 2), units=5)"]
 
@@ -298,8 +314,9 @@ class TestCompare:
             lambda: {},
             lambda: {"augment": Pepper()},
             lambda: {"augment": Pepper((0, 0.5))},
-            lambda: {"learning_rate": cosine_schedule(0.1, 5)},
-            lambda: {"learning_rate": cosine_schedule(0.1, 6)},
+            lambda: {"optimizer": keras.optimizers.Adam(0.1)},
+            lambda: {"optimizer": keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(0.1, 6))},
+            lambda: {"loss": keras.losses.CategoricalCrossentropy(label_smoothing=0.1)},
             lambda: {"group_by": r"_g\d(\d)_"},
         ]
         assert [is_run_anew(**each()) for each in settings] == [True] * len(settings)
@@ -318,7 +335,6 @@ class TestCompare:
     def test_functions_are_refused_before_the_long_work(self, sample_dir, tmp_path):
         for options in (
             {"augment": lambda clips, seed: clips},
-            {"learning_rate": lambda epoch, logs: 0.1},
             {"callbacks": [keras.callbacks.TerminateOnNaN()]},
         ):
             with pytest.raises(ValueError, match="must say what it was made of"):
@@ -332,18 +348,20 @@ class TestCompare:
             ({"splits": ("group", "official")}, "split_dir is missing"),
             ({"splits": ()}, "splits must name at least one split"),
             ({"folds": 70}, "folds must lie in 2 to 4, the number of groups, got 70"),
-            ({"epochs": 0}, "epochs must be at least 1, got 0"),
+            ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
             ({"epoch": 3}, "options of train must be among .*, got epoch"),
-            ({"loss": "hinge"}, "loss must be 'cross_entropy' or 'focal', got 'hinge'"),
+            ({"loss": "hinge"}, "loss must be a Keras loss, an object, got 'hinge'"),
             ({"resume": "state"}, "resume must be left out"),
-            ({"groups": [0]}, "groups must be left out"),
-            ({"labels": [0]}, "labels must be left out"),
-            ({"streams": "gray", "clip_seconds": 1}, "clip_seconds, streams must be left out"),
+            ({"dataset": [0]}, "dataset must be left out"),
+            ({"labels": [0]}, "options of train must be among .*, got labels"),
             ({"split_dir": "lists"}, "split_dir must be left out without an official split, got 'lists' and"),
             ({"seed": -1}, "seed must be a whole number in 0 to 4294967295, got -1"),
             ({"seed": 2**32}, "seed must be a whole number in 0 to 4294967295, got 4294967296"),
-            ({"flow_method": "lk"}, "flow_method must be 'dis', 'farneback' or 'tvl1', got 'lk'"),
-            ({"flow_method": "farneback"}, "flow_method must be left out for clips without flow"),
+            ({"flow_method": "farneback"}, "flow_method is for clips with optical flow, got 'farneback'"),
+            (
+                {"flow_method": "lk", "input_shape": (4, 64, 64, 2)},
+                "flow_method must be one of dis, farneback, tvl1, got 'lk'",
+            ),
             ({"input_shape": (64, 64, 3)}, r"input_shape must be \(frames, height, width, channels\), got"),
             ({"group_by": r"^[^/]+"}, "group_by must tell apart at least two sources of a class"),
         ],
@@ -360,7 +378,7 @@ class TestCompare:
         "options",
         [
             {"epochs": 77},
-            {"mixup": 0.2, "learning_rate": 5.0},
+            {"mixup": 0.2, "patience": 5},
             {"input_shape": SHAPE},
             {"flow_method": "dis"},
         ],

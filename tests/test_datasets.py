@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import harkeras.data.datasets
-from harkeras.data.datasets import list_classes, list_videos, median_clip_seconds
+from harkeras.data.datasets import median_clip_seconds
+from harkeras.data.folders import list_classes, list_videos
 from harkeras.data.loading import create_dataset
 from harkeras.data.preview import plot_clips
 from harkeras.video.reading import VideoError, read_clip
@@ -450,7 +451,7 @@ class TestCache:
 
     def test_a_killed_process_leaves_no_cache_but_what_it_read(self, data_dir, cache, reads):
         code = f"""
-import os, harkeras.data.datasets as d
+import os, harkeras.data.loading as d
 read = d.read_clip
 d.read_clip = lambda path, *args, **kw: os._exit(9) if path.name == "e.mp4" else read(path, *args, **kw)
 d.in_order = lambda read, paths, workers: (read(path) for path in paths)
@@ -522,11 +523,11 @@ def test_peak_memory(data_dir, tmp_path):
     for count in range(300):
         shutil.copy(data_dir / "Run/a.mp4", data_dir / f"Run/{count}.mp4")
     code = """
-import resource, sys, harkeras.data.datasets
+import resource, sys, harkeras.data.loading
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 harkeras.video.reading.frames_extraction(sys.argv[1] + "/Run/a.mp4")
 before = peak()
-features = harkeras.data.datasets.create_dataset(sys.argv[1], workers=2, cache=sys.argv[2] or None).features
+features = harkeras.data.loading.create_dataset(sys.argv[1], workers=2, cache=sys.argv[2] or None).features
 print(peak() - before, features.nbytes / 2**20)"""
 
     def measure(cache):
