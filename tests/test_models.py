@@ -52,23 +52,32 @@ class Case(NamedTuple):
 
 # A new model is one file, and one line here.
 CASES = {
-    "c3d": Case(create_c3d_model, (16, 112, 112, 3), 487, 79_991_015, (3, 16, 18, 3), {"width": 1 / 16}),
+    "c3d": Case(
+        create_c3d_model, (16, 112, 112, 3), 487, 79_991_015, (3, 16, 18, 3), {"width_multiplier": 1 / 16}
+    ),
     # Published as 9 million.
     "cnn_lstm": Case(create_cnn_lstm_model, (25, 224, 224, 3), 400, 8_947_648, (3, 32, 34, 3), {"units": 8}),
     "convlstm": Case(
         create_convlstm_model, (20, 64, 64, 3), 4, 44_524, (3, 15, 17, 3), {"filters": (2, 3, 2)}
     ),
     "early_fusion": Case(
-        create_early_fusion_model, (10, 170, 170, 3), 487, 74_221_703, (3, 24, 26, 3), {"width": 0.1}
+        create_early_fusion_model,
+        (10, 170, 170, 3),
+        487,
+        74_221_703,
+        (3, 24, 26, 3),
+        {"width_multiplier": 0.1},
     ),
-    "i3d": Case(create_i3d_model, (64, 224, 224, 3), 400, 12_689_984, (6, 40, 44, 3), {"width": 0.1}),
+    "i3d": Case(
+        create_i3d_model, (64, 224, 224, 3), 400, 12_689_984, (6, 40, 44, 3), {"width_multiplier": 0.1}
+    ),
     "late_fusion": Case(
         create_late_fusion_model,
         (16, 170, 170, 3),
         487,
         125_288_295,
         (2, 24, 26, 3),
-        {"width": 0.1, "distance": 1},
+        {"width_multiplier": 0.1, "distance": 1},
     ),
     "lrcn": Case(create_lrcn_model, (20, 64, 64, 3), 4, 73_060, (3, 64, 66, 3), {"filters": (2, 3, 2, 4)}),
     # Without the running means of batch normalization, which make it the published 3,126,071.
@@ -78,38 +87,67 @@ CASES = {
         600,
         3_111_799,
         (3, 24, 26, 3),
-        {"width": 0.1, "stochastic_depth": 0},
+        {"width_multiplier": 0.1, "stochastic_depth": 0},
     ),
     "multiresolution": Case(
-        create_multiresolution_model, (20, 178, 178, 3), 487, 129_035_495, (3, 24, 26, 3), {"width": 0.1}
+        create_multiresolution_model,
+        (20, 178, 178, 3),
+        487,
+        129_035_495,
+        (3, 24, 26, 3),
+        {"width_multiplier": 0.1},
     ),
     # Nothing is published of this mixture: counted once.
     "pose_lstm": Case(
         create_pose_lstm_model, (32, 15, 2), 14, 140_718, (6, 5, 3), {"filters": 4, "units": 4}
     ),
-    "r2plus1d": Case(create_r2plus1d_model, (16, 112, 112, 3), 400, 31_505_325, (5, 34, 36, 3), {"width": 4}),
-    "r3d": Case(create_r3d_model, (16, 112, 112, 3), 400, 33_371_472, (5, 34, 36, 3), {"width": 4}),
-    "resnet3d": Case(create_resnet3d_model, (16, 112, 112, 3), 400, 33_235_280, (5, 34, 36, 3), {"width": 4}),
+    "r2plus1d": Case(
+        create_r2plus1d_model, (16, 112, 112, 3), 400, 31_505_325, (5, 34, 36, 3), {"filters": 4}
+    ),
+    "r3d": Case(create_r3d_model, (16, 112, 112, 3), 400, 33_371_472, (5, 34, 36, 3), {"filters": 4}),
+    "resnet3d": Case(
+        create_resnet3d_model, (16, 112, 112, 3), 400, 33_235_280, (5, 34, 36, 3), {"filters": 4}
+    ),
     "resnext3d": Case(
         create_resnext3d_model,
         (16, 112, 112, 3),
         400,
         48_340_816,
         (5, 34, 36, 3),
-        {"depth": 50, "width": 8, "groups": 4},
+        {"depth": 50, "filters": 8, "groups": 4},
     ),
     "single_frame": Case(
-        create_single_frame_model, (20, 170, 170, 3), 487, 73_908_071, (3, 24, 26, 3), {"width": 0.1}
+        create_single_frame_model,
+        (20, 170, 170, 3),
+        487,
+        73_908_071,
+        (3, 24, 26, 3),
+        {"width_multiplier": 0.1},
     ),
     "slow_fusion": Case(
-        create_slow_fusion_model, (10, 170, 170, 3), 487, 75_511_751, (10, 24, 26, 3), {"width": 0.1}
+        create_slow_fusion_model,
+        (10, 170, 170, 3),
+        487,
+        75_511_751,
+        (10, 24, 26, 3),
+        {"width_multiplier": 0.1},
     ),
     # Nothing is published of both together: the sums of their streams.
     "two_stream": Case(
-        create_two_stream_model, (25, 224, 224, 23), 101, 181_335_594, (3, 48, 50, 7), {"width": 0.05}
+        create_two_stream_model,
+        (25, 224, 224, 23),
+        101,
+        181_335_594,
+        (3, 48, 50, 7),
+        {"width_multiplier": 0.05},
     ),
     "two_stream_i3d": Case(
-        create_two_stream_i3d_model, (64, 224, 224, 5), 400, 25_358_016, (6, 40, 44, 5), {"width": 0.1}
+        create_two_stream_i3d_model,
+        (64, 224, 224, 5),
+        400,
+        25_358_016,
+        (6, 40, 44, 5),
+        {"width_multiplier": 0.1},
     ),
     # The paper's size is tested with the model; this small one was counted once.
     "video_transformer": Case(
@@ -345,7 +383,7 @@ class TestRegistry:
 
     def test_kinds(self):
         assert list_models("images") == ["densenet121", "googlenet", "mobilenet_v2", "resnet50", "vgg16"]
-        assert create_model("googlenet", 3, (32, 32, 3), width=0.05).output_shape == (None, 3)
+        assert create_model("googlenet", 3, (32, 32, 3), width_multiplier=0.05).output_shape == (None, 3)
         with pytest.raises(ValueError, match="kind must be 'clips' or 'images', got 'videos'"):
             list_models("videos")
 

@@ -35,7 +35,7 @@ def test_parameters_are_those_published(classes, parameters):
 def test_takes_any_size(shape):
     """Pools round up, so that no row, column or frame at the end is lost."""
     keras.utils.set_random_seed(27)  # of so few filters, all may be dead
-    model = create_c3d_model(3, shape, width=1 / 32)
+    model = create_c3d_model(3, shape, width_multiplier=1 / 32)
     rounded = [-(-shape[0] // 16), *(-(-size // 32) for size in shape[1:3])]
     assert model.get_layer("pool5").output.shape[1:4] == tuple(rounded)
     clips = np.random.default_rng(0).integers(0, 256, (1, *shape), np.uint8)
@@ -45,13 +45,13 @@ def test_takes_any_size(shape):
 
 
 def test_mean_color_is_zero():
-    rescale = create_c3d_model(2, SHAPE, width=1 / 64).get_layer("rescale")
+    rescale = create_c3d_model(2, SHAPE, width_multiplier=1 / 64).get_layer("rescale")
     assert np.abs(rescale(np.full((1, 1, 1, 1, 3), [102, 98, 90]))).max() < 1e-6
 
 
 def test_learns_to_tell_motions_apart():
     keras.utils.set_random_seed(1)
-    model = create_c3d_model(2, SHAPE, width=0.125, dropout=0)
+    model = create_c3d_model(2, SHAPE, width_multiplier=0.125, dropout=0)
     clips, labels = moving_blocks(8, 16)
     model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(clips, labels, batch_size=8, epochs=15, verbose=0)
@@ -66,11 +66,11 @@ def test_raises():
         create_c3d_model(2, (8, 15, 16, 3))
     with pytest.raises(ValueError, match="input_shape must have 3 channels, got"):
         create_c3d_model(2, (8, 16, 16, 2))
-    with pytest.raises(ValueError, match="width must be positive, got 0"):
-        create_c3d_model(2, SHAPE, width=0)
+    with pytest.raises(ValueError, match="width_multiplier must be positive, got 0"):
+        create_c3d_model(2, SHAPE, width_multiplier=0)
     with pytest.raises(ValueError, match="pools must be 'caffe' or 'pytorch', got 'up'"):
         create_c3d_model(2, SHAPE, pools="up")
     with pytest.raises(ValueError, match="must have at least 16 frames with pools='pytorch'"):
-        create_c3d_model(2, (15, 112, 112, 3), width=1 / 64, pools="pytorch")
+        create_c3d_model(2, (15, 112, 112, 3), width_multiplier=1 / 64, pools="pytorch")
     with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
         create_c3d_model(1)

@@ -38,10 +38,10 @@ FORMS = {
 ORDERLESS = {"single_frame", "single_frame majority", "multires single_frame"}
 
 
-def build(form, *, classes=3, size=SIZE, width=0.1, **options):
+def build(form, *, classes=3, size=SIZE, width_multiplier=0.1, **options):
     builder, frames, more = FORMS[form]
     keras.utils.set_random_seed(27)
-    return builder(classes, (frames, size, size, 3), width=width, **more, **options)
+    return builder(classes, (frames, size, size, 3), width_multiplier=width_multiplier, **more, **options)
 
 
 built = functools.cache(build)  # for tests that leave it as it is
@@ -117,8 +117,8 @@ class TestEveryForm:
             build(form, size=smallest - 1)
 
     def test_refuses(self, form):
-        with pytest.raises(ValueError, match="width must be positive, got 0"):
-            build(form, width=0)
+        with pytest.raises(ValueError, match="width_multiplier must be positive, got 0"):
+            build(form, width_multiplier=0)
         with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
             build(form, classes=1)
 
@@ -227,7 +227,7 @@ class TestPublishedSizes:
 
     @pytest.mark.parametrize(("fusion", "frames"), [("early", 10), ("late", 16), ("slow", 10)])
     def test_multiresolution_with_other_fusions(self, fusion, frames):
-        model = create_multiresolution_model(4, fusion=fusion, width=0.05)
+        model = create_multiresolution_model(4, fusion=fusion, width_multiplier=0.05)
         assert model.input_shape == (None, frames, 178, 178, 3)
 
 
@@ -248,13 +248,13 @@ class TestSingleFrame:
     )
     def test_majority(self, opinions, votes):
         clip = np.zeros((1, 3, SIZE, SIZE, 3))
-        model = create_single_frame_model(3, clip.shape[1:], vote="majority", width=0.05)
+        model = create_single_frame_model(3, clip.shape[1:], vote="majority", width_multiplier=0.05)
         shares = run(model.get_layer("probabilities"), np.array([opinions]))[0]
         assert shares * 4 == pytest.approx(np.array(votes) + np.mean(opinions, axis=0), abs=1e-6)
         assert shares.argmax() == (1 if max(votes) > 1 else np.mean(opinions, axis=0).argmax())
 
     def test_the_average_never_turns_a_vote(self):
-        model = create_single_frame_model(4, (7, SIZE, SIZE, 3), vote="majority", width=0.05)
+        model = create_single_frame_model(4, (7, SIZE, SIZE, 3), vote="majority", width_multiplier=0.05)
         opinions = np.random.default_rng(0).dirichlet(np.full(4, 0.3), (500, 7)).astype(np.float32)
         votes = np.eye(4)[opinions.argmax(axis=-1)].sum(axis=1)
         winners = run(model.get_layer("probabilities"), opinions).argmax(axis=1)
@@ -278,8 +278,8 @@ class TestSingleFrame:
             ({"weights": "imagenet"}, "weights and trainable need a backbone, got 'imagenet' and True"),
             ({"trainable": False}, "weights and trainable need a backbone, got None and False"),
             (
-                {"backbone": "vgg16", "width": 0.5},
-                "width is of the network without a backbone, got 0.5 and 'vg",
+                {"backbone": "vgg16", "width_multiplier": 0.5},
+                "width_multiplier is of the network without a backbone, got 0.5 and 'vg",
             ),
             ({"backbone": "vgg17"}, "name of a backbone must be one of"),
         ],
@@ -318,7 +318,7 @@ class TestSingleFrame:
 
 class TestLateFusion:
     def test_looks_at_two_frames_in_the_middle(self):
-        model = create_late_fusion_model(3, (7, SIZE, SIZE, 3), distance=3, width=0.1)
+        model = create_late_fusion_model(3, (7, SIZE, SIZE, 3), distance=3, width_multiplier=0.1)
         clips = np.random.default_rng(0).integers(0, 256, (1, 7, SIZE, SIZE, 3), np.uint8)
         before, seen = run(model, clips), []
         for frame in range(7):
@@ -329,8 +329,10 @@ class TestLateFusion:
         assert seen == [1, 4]
 
     def test_towers_share_weights(self):
-        model = create_late_fusion_model(3, (2, SIZE, SIZE, 3), distance=1, width=0.1)
-        single = create_single_frame_model(3, (2, SIZE, SIZE, 3), width=0.1).get_layer("frames").layer
+        model = create_late_fusion_model(3, (2, SIZE, SIZE, 3), distance=1, width_multiplier=0.1)
+        single = (
+            create_single_frame_model(3, (2, SIZE, SIZE, 3), width_multiplier=0.1).get_layer("frames").layer
+        )
         assert model.get_layer("towers").count_params() == single.get_layer("cnn").count_params()
         clips = np.random.default_rng(0).random((1, 2, SIZE, SIZE, 3), np.float32)
         maps = run(model.get_layer("towers"), clips)
@@ -397,7 +399,7 @@ class TestMultiresolution:
     @pytest.mark.parametrize("size", [24, 25, 26])
     def test_streams(self, size):
         shape = (5, size, size, 3)
-        model = create_multiresolution_model(3, shape, width=0.05)
+        model = create_multiresolution_model(3, shape, width_multiplier=0.05)
         streams = model.get_layer("frames").layer.get_layer("streams")
         half, edge = size // 2, (size - size // 2) // 2
         frame = np.random.default_rng(0).random((1, size, size, 3), np.float32)

@@ -34,7 +34,7 @@ def test_parameters_are_those_published(channels, parameters):
 def test_learns():
     """Which way does the bar move? The loss falls on eight clips that are seen again and again."""
     keras.utils.set_random_seed(27)
-    model = create_i3d_model(2, SHAPE, width=0.1)
+    model = create_i3d_model(2, SHAPE, width_multiplier=0.1)
     clips = np.zeros((8, *SHAPE), np.uint8)
     labels = np.arange(8) % 2
     for i, label in enumerate(labels):
@@ -47,21 +47,21 @@ def test_learns():
 
 
 def test_uint8_is_taken_and_scaled():
-    model = create_i3d_model(3, SHAPE, width=0.1)
+    model = create_i3d_model(3, SHAPE, width_multiplier=0.1)
     assert np.array_equal(run(model, clips_of()), run(model, clips_of().astype(np.float32)))
     assert run(model.layers[1], np.array([0, 127.5, 255])) == pytest.approx([-1, 0, 1])
 
 
 def test_flow_is_scaled():
-    model = create_i3d_model(3, (*SHAPE[:3], 2), width=0.1)
+    model = create_i3d_model(3, (*SHAPE[:3], 2), width_multiplier=0.1)
     assert run(model.layers[1], np.array([1, 128, 255])) == pytest.approx([-1, 0, 1])
 
 
 def test_streams_add_their_logits():
     """The trained weights of two models, put together."""
     keras.utils.set_random_seed(27)
-    rgb, flow = (create_i3d_model(3, (*SHAPE[:3], n), width=0.1) for n in (3, 2))
-    both = create_two_stream_i3d_model(3, (*SHAPE[:3], 5), width=0.1)
+    rgb, flow = (create_i3d_model(3, (*SHAPE[:3], n), width_multiplier=0.1) for n in (3, 2))
+    both = create_two_stream_i3d_model(3, (*SHAPE[:3], 5), width_multiplier=0.1)
     both.get_layer("rgb").set_weights(rgb.get_weights())
     both.get_layer("flow").set_weights(flow.get_weights())
     logits = 0
@@ -73,7 +73,7 @@ def test_streams_add_their_logits():
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 3), (4, 33, 70, 3), (30, 20, 20, 2)])
 def test_any_size(shape):
-    probabilities = run(create_i3d_model(2, shape, width=0.05), np.zeros((1, *shape), np.float32))
+    probabilities = run(create_i3d_model(2, shape, width_multiplier=0.05), np.zeros((1, *shape), np.float32))
     assert probabilities.sum() == pytest.approx(1)
 
 
@@ -84,6 +84,6 @@ def test_channels():
         create_two_stream_i3d_model(2, (8, 32, 32, 3))
 
 
-def test_width():
-    with pytest.raises(ValueError, match="width must be positive, got 0"):
-        create_i3d_model(2, SHAPE, width=0)
+def test_width_multiplier():
+    with pytest.raises(ValueError, match="width_multiplier must be positive, got 0"):
+        create_i3d_model(2, SHAPE, width_multiplier=0)

@@ -57,12 +57,12 @@ def fill(model):
 
 @pytest.fixture(scope="module")
 def causal():
-    return fill(create_movinet_model(4, SHAPE, causal=True, width=0.25))
+    return fill(create_movinet_model(4, SHAPE, causal=True, width_multiplier=0.25))
 
 
 @pytest.fixture(scope="module")
 def stream(causal):
-    model = create_movinet_stream_model(4, (None, *SHAPE[1:]), width=0.25)
+    model = create_movinet_stream_model(4, (None, *SHAPE[1:]), width_multiplier=0.25)
     model.set_weights(causal.get_weights())
     return model
 
@@ -95,7 +95,7 @@ class TestArchitecture:
         assert run(model, clips_of(1, shape))[0] == pytest.approx(KNOWN[causal], abs=1e-5)
 
     def test_new_blocks_add_nothing(self):
-        model = create_movinet_model(3, SHAPE, width=0.1)
+        model = create_movinet_model(3, SHAPE, width_multiplier=0.1)
         closed = [layer for layer in model.layers if layer.name.endswith("_rezero")]
         assert len(closed) == 15
         assert all(run(layer, np.ones((1, 1), "float32")) == 0 for layer in closed)
@@ -103,20 +103,20 @@ class TestArchitecture:
     @pytest.mark.parametrize("shape", [(1, 1, 1, 3), (2, 17, 5, 3)])
     @pytest.mark.parametrize("causal", [False, True])
     def test_any_size(self, shape, causal):
-        model = create_movinet_model(2, shape, causal=causal, width=0.1)
+        model = create_movinet_model(2, shape, causal=causal, width_multiplier=0.1)
         assert run(model, np.zeros((1, *shape), np.uint8)).sum() == pytest.approx(1)
 
     def test_stochastic_depth_and_dropout(self):
         rates = [
-            layer.rate for layer in create_movinet_model(2, SHAPE, width=0.1).layers
+            layer.rate for layer in create_movinet_model(2, SHAPE, width_multiplier=0.1).layers
             if isinstance(layer, keras.layers.Dropout)
         ]  # fmt: skip
         assert rates == pytest.approx([*(0.2 * i / 15 for i in range(1, 16)), 0.5])
-        plain = create_movinet_model(2, SHAPE, width=0.1, dropout=0, stochastic_depth=0)
+        plain = create_movinet_model(2, SHAPE, width_multiplier=0.1, dropout=0, stochastic_depth=0)
         assert not [layer for layer in plain.layers if isinstance(layer, keras.layers.Dropout)]
 
     def test_stochastic_depth_leaves_out_whole_blocks(self):
-        model = create_movinet_model(2, SHAPE, width=0.1, stochastic_depth=0.5)
+        model = create_movinet_model(2, SHAPE, width_multiplier=0.1, stochastic_depth=0.5)
         kept = run(
             model.get_layer("block4_layer3_stochastic_depth"), np.ones((64, 2, 3, 3, 4)), training=True
         )
@@ -149,7 +149,7 @@ class TestCausal:
         """Which way does the bar move? The loss falls on eight clips that are seen again and again."""
         keras.utils.set_random_seed(3)
         model = create_movinet_model(
-            2, (5, 34, 36, 3), causal=causal, width=0.25, dropout=0, stochastic_depth=0
+            2, (5, 34, 36, 3), causal=causal, width_multiplier=0.25, dropout=0, stochastic_depth=0
         )
         clips, labels = np.zeros((8, 5, 34, 36, 3), np.uint8), np.arange(8) % 2
         for i, label in enumerate(labels):
@@ -177,7 +177,7 @@ class TestStream:
         clips = clips_of(1)
         probabilities, _ = play(stream, clips, [1] * 7)
         for frames in (1, 3, 6):
-            shorter = create_movinet_model(4, (frames, *SHAPE[1:]), causal=True, width=0.25)
+            shorter = create_movinet_model(4, (frames, *SHAPE[1:]), causal=True, width_multiplier=0.25)
             shorter.set_weights(causal.get_weights())
             assert probabilities[frames - 1] == pytest.approx(run(shorter, clips[:, :frames]), abs=1e-5)
 
@@ -213,7 +213,7 @@ class TestStream:
 
     def test_one_frame_at_a_time(self, causal, stream):
         """With a fixed length of chunks, as converters for phones want it."""
-        single = create_movinet_stream_model(4, (1, *SHAPE[1:]), width=0.25)
+        single = create_movinet_stream_model(4, (1, *SHAPE[1:]), width_multiplier=0.25)
         single.set_weights(causal.get_weights())
         assert all(None not in state.shape[1:] for state in single.input.values())
         answers = [play(model, clips_of(1), [1] * 3)[0][-1] for model in (single, stream)]
@@ -291,8 +291,8 @@ class TestRefusals:
             builder(2, variant="a3")
         with pytest.raises(ValueError, match=r"input_shape must be four positive integers \(frames, height"):
             builder(2, (64, 64, 3))
-        with pytest.raises(ValueError, match="width must be positive, got 0"):
-            builder(2, width=0)
+        with pytest.raises(ValueError, match="width_multiplier must be positive, got 0"):
+            builder(2, width_multiplier=0)
 
     def test_only_frames_of_a_stream_may_be_unknown(self):
         with pytest.raises(ValueError, match="input_shape must be four positive integers"):

@@ -23,9 +23,9 @@ PUBLISHED = {
     "r2plus1d": (create_r2plus1d_model, {}, 400, 31_505_325),
 }
 SMALL = {
-    "resnet3d": (create_resnet3d_model, {"width": 4}),
-    "resnext3d": (create_resnext3d_model, {"depth": 50, "width": 8, "groups": 4}),
-    "r2plus1d": (create_r2plus1d_model, {"width": 4}),
+    "resnet3d": (create_resnet3d_model, {"filters": 4}),
+    "resnext3d": (create_resnext3d_model, {"depth": 50, "filters": 8, "groups": 4}),
+    "r2plus1d": (create_r2plus1d_model, {"filters": 4}),
 }
 SHAPE = (5, 34, 36, 3)
 
@@ -144,7 +144,7 @@ def test_pixels_lose_their_mean():
         (create_resnet3d_model, (114.7748, 107.7354, 99.4750), 1),
         (create_r2plus1d_model, (110.2008, 100.63983, 95.99475), (58.14765, 56.46975, 55.332195)),
     ):
-        rescale = builder(2, SHAPE, width=2).layers[1]
+        rescale = builder(2, SHAPE, filters=2).layers[1]
         pixels = np.array([[0.0, 128, 255], [1, 2, 3]])
         assert run(rescale, pixels) == pytest.approx((pixels - mean) / std, abs=1e-4)
 
@@ -206,6 +206,6 @@ class TestRefusals:
         with pytest.raises(ValueError, match="shortcut must be 'A' or 'B', got 'C'"):
             create_resnet3d_model(2, shortcut="C")
 
-    def test_width(self):
-        with pytest.raises(ValueError, match="width must be a multiple of groups, got 48 and 32"):
-            create_resnext3d_model(2, width=48)
+    def test_filters(self):
+        with pytest.raises(ValueError, match="filters must be a multiple of groups, got 48 and 32"):
+            create_resnext3d_model(2, filters=48)
