@@ -1,32 +1,18 @@
 import keras
 import numpy as np
 import pytest
+from learning import fit, moving_blocks
 
 from harkeras.models.c3d import create_c3d_model
+from harkeras.models.registry import no_weights
 
 SHAPE = (8, 16, 16, 3)
 
 
-def moving_blocks(frames, size, count=32):
-    """Clips of a block that moves right (1) or left (0) from anywhere; no frame alone tells which."""
-    rng = np.random.default_rng(27)
-    labels = np.arange(count) % 2
-    picture = np.zeros((size, size, 3), np.uint8)
-    picture[size // 3 : 2 * size // 3, : size // 3] = 255
-    starts = rng.integers(size, size=count)
-    return np.stack(
-        [
-            [np.roll(picture, start + (2 * t if label else -2 * t), axis=1) for t in range(frames)]
-            for start, label in zip(starts, labels, strict=True)
-        ]
-    ), labels
-
-
 @pytest.mark.parametrize(("classes", "parameters"), [(487, 79_991_015), (101, 78_409_573)])
 def test_parameters_are_those_published(classes, parameters):
-    with keras.StatelessScope(initialize_variables=False):  # values for the weights would take their time
+    with no_weights():
         model = create_c3d_model(classes)
-    keras.utils.clear_session()  # else Keras would make the values later
     assert model.count_params() == parameters
     assert model.get_layer("pool5").output.shape[1:] == (1, 4, 4, 512)
 
@@ -52,10 +38,7 @@ def test_mean_color_is_zero():
 def test_learns_to_tell_motions_apart():
     keras.utils.set_random_seed(1)
     model = create_c3d_model(2, SHAPE, width_multiplier=0.125, dropout=0)
-    clips, labels = moving_blocks(8, 16)
-    model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    model.fit(clips, labels, batch_size=8, epochs=15, verbose=0)
-    loss, accuracy = model.evaluate(clips, labels, verbose=0)
+    _, accuracy, loss = fit(model, *moving_blocks(8, 16), epochs=15)
     assert (accuracy, loss) == (1, pytest.approx(0, abs=0.2))
 
 
