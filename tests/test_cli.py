@@ -289,12 +289,13 @@ def test_usage_errors_are_status_2(run):
 
 
 def test_compare(run, sample_dir, tmp_path, eager):
-    command = ("compare", sample_dir, "--models", "lrcn:filters=(2, 2, 2, 2):units=4,single_frame:width=0.05")
+    models = "lrcn:filters=(2, 2, 2, 2):units=4,single_frame:width_multiplier=0.05"
+    command = ("compare", sample_dir, "--models", models)
     options = ("--frames", 4, "--folds", 2, "--epochs", 1, "--output", tmp_path / "out")
     status, out, err = run(*command, *options)
     assert status == 0, err
     assert "| lrcn(filters=(2, 2, 2, 2), units=4) | group | 0." in out
-    assert "| single_frame(width=0.05) | group | 0." in out
+    assert "| single_frame(width_multiplier=0.05) | group | 0." in out
     assert all((tmp_path / "out" / f"comparison.{suffix}").stat().st_size for suffix in ("csv", "md", "html"))
     assert (
         run("compare", sample_dir, "--folds", "few")[2]

@@ -238,7 +238,7 @@ class TestPipeline:
         features, labels, paths = create_dataset(
             moving_dir, frames=2, height=41, width=41, streams="flow", flow_fields=2
         )
-        model = create_two_stream_model(2, features.shape[1:], width=0.05, dropout=0)
+        model = create_two_stream_model(2, features.shape[1:], width_multiplier=0.05, dropout=0)
         settings = {
             "clip_seconds": 1,
             "epochs": 12,
@@ -258,7 +258,7 @@ class TestPipeline:
 
     def test_windows_of_a_long_video_hold_what_extraction_gives(self, video):
         recipe = Recipe(("a", "b"), 3, 48, 56, clip_seconds=0.6, streams="rgb+flow", flow_fields=2)
-        model = create_two_stream_model(2, (3, 48, 56, 7), width=0.05)
+        model = create_two_stream_model(2, (3, 48, 56, 7), width_multiplier=0.05)
         stream = ActionStream(model, recipe)
         info = VideoInfo.read(video)
         bar = type("Bar", (), {"update": lambda self: None})()

@@ -84,7 +84,7 @@ harkeras.cli.main()"""
 
 @pytest.mark.slow
 def test_compare_writes_no_row(sample_dir, tmp_path):
-    models = "lrcn:filters=(2, 2, 2, 2):units=4,single_frame:width=0.05"
+    models = "lrcn:filters=(2, 2, 2, 2):units=4,single_frame:width_multiplier=0.05"
     command = ["-m", "harkeras", "compare", sample_dir, "--models", models, "--frames", 3, "--folds", 2]
     started = tmp_path / "comparison" / "frames.npy"
     process = start(tmp_path, *command, "--epochs", EPOCHS, "--patience", EPOCHS)

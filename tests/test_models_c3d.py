@@ -1,32 +1,18 @@
 import keras
 import numpy as np
 import pytest
+from learning import fit, moving_blocks
 
 from harkeras.models.c3d import create_c3d_model
+from harkeras.models.registry import no_weights
 
 SHAPE = (8, 16, 16, 3)
 
 
-def moving_blocks(frames, size, count=32):
-    """Clips of a block that moves right (1) or left (0) from anywhere; no frame alone tells which."""
-    rng = np.random.default_rng(27)
-    labels = np.arange(count) % 2
-    picture = np.zeros((size, size, 3), np.uint8)
-    picture[size // 3 : 2 * size // 3, : size // 3] = 255
-    starts = rng.integers(size, size=count)
-    return np.stack(
-        [
-            [np.roll(picture, start + (2 * t if label else -2 * t), axis=1) for t in range(frames)]
-            for start, label in zip(starts, labels, strict=True)
-        ]
-    ), labels
-
-
 @pytest.mark.parametrize(("classes", "parameters"), [(487, 79_991_015), (101, 78_409_573)])
 def test_parameters_are_those_published(classes, parameters):
-    with keras.StatelessScope(initialize_variables=False):  # values for the weights would take their time
+    with no_weights():
         model = create_c3d_model(classes)
-    keras.utils.clear_session()  # else Keras would make the values later
     assert model.count_params() == parameters
     assert model.get_layer("pool5").output.shape[1:] == (1, 4, 4, 512)
 
@@ -35,7 +21,7 @@ def test_parameters_are_those_published(classes, parameters):
 def test_takes_any_size(shape):
     """Pools round up, so that no row, column or frame at the end is lost."""
     keras.utils.set_random_seed(27)  # of so few filters, all may be dead
-    model = create_c3d_model(3, shape, width=1 / 32)
+    model = create_c3d_model(3, shape, width_multiplier=1 / 32)
     rounded = [-(-shape[0] // 16), *(-(-size // 32) for size in shape[1:3])]
     assert model.get_layer("pool5").output.shape[1:4] == tuple(rounded)
     clips = np.random.default_rng(0).integers(0, 256, (1, *shape), np.uint8)
@@ -45,17 +31,14 @@ def test_takes_any_size(shape):
 
 
 def test_mean_color_is_zero():
-    rescale = create_c3d_model(2, SHAPE, width=1 / 64).get_layer("rescale")
+    rescale = create_c3d_model(2, SHAPE, width_multiplier=1 / 64).get_layer("rescale")
     assert np.abs(rescale(np.full((1, 1, 1, 1, 3), [102, 98, 90]))).max() < 1e-6
 
 
 def test_learns_to_tell_motions_apart():
     keras.utils.set_random_seed(1)
-    model = create_c3d_model(2, SHAPE, width=0.125, dropout=0)
-    clips, labels = moving_blocks(8, 16)
-    model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    model.fit(clips, labels, batch_size=8, epochs=15, verbose=0)
-    loss, accuracy = model.evaluate(clips, labels, verbose=0)
+    model = create_c3d_model(2, SHAPE, width_multiplier=0.125, dropout=0)
+    _, accuracy, loss = fit(model, *moving_blocks(8, 16), epochs=15)
     assert (accuracy, loss) == (1, pytest.approx(0, abs=0.2))
 
 
@@ -66,11 +49,11 @@ def test_raises():
         create_c3d_model(2, (8, 15, 16, 3))
     with pytest.raises(ValueError, match="input_shape must have 3 channels, got"):
         create_c3d_model(2, (8, 16, 16, 2))
-    with pytest.raises(ValueError, match="width must be positive, got 0"):
-        create_c3d_model(2, SHAPE, width=0)
+    with pytest.raises(ValueError, match="width_multiplier must be positive, got 0"):
+        create_c3d_model(2, SHAPE, width_multiplier=0)
     with pytest.raises(ValueError, match="pools must be 'caffe' or 'pytorch', got 'up'"):
         create_c3d_model(2, SHAPE, pools="up")
     with pytest.raises(ValueError, match="must have at least 16 frames with pools='pytorch'"):
-        create_c3d_model(2, (15, 112, 112, 3), width=1 / 64, pools="pytorch")
+        create_c3d_model(2, (15, 112, 112, 3), width_multiplier=1 / 64, pools="pytorch")
     with pytest.raises(ValueError, match="num_classes must be at least 2, got 1"):
         create_c3d_model(1)

@@ -1,11 +1,12 @@
 import keras
 import numpy as np
 import pytest
+from learning import losses_of, moving_bars
 
 from harkeras.models.i3d import create_i3d_model, create_two_stream_i3d_model
 from harkeras.models.registry import no_weights
 
-SHAPE = (10, 40, 44, 3)
+SHAPE = (6, 33, 40, 3)
 
 
 def clips_of(count=2, seed=0):
@@ -34,34 +35,27 @@ def test_parameters_are_those_published(channels, parameters):
 def test_learns():
     """Which way does the bar move? The loss falls on eight clips that are seen again and again."""
     keras.utils.set_random_seed(27)
-    model = create_i3d_model(2, SHAPE, width=0.1)
-    clips = np.zeros((8, *SHAPE), np.uint8)
-    labels = np.arange(8) % 2
-    for i, label in enumerate(labels):
-        for frame in range(SHAPE[0]):
-            step = 3 * frame if label else 3 * (SHAPE[0] - 1 - frame)
-            clips[i, frame, :, i + step : i + step + 6] = 255
-    model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", run_eagerly=True)
-    losses = [float(model.train_on_batch(clips, labels)) for _ in range(8)]
+    model = create_i3d_model(2, SHAPE, width_multiplier=0.1)
+    losses = losses_of(model, *moving_bars(SHAPE), learning_rate=3e-3, steps=8)
     assert np.mean(losses[-2:]) < 0.7 * losses[0], losses
 
 
-def test_uint8_is_taken_and_scaled():
-    model = create_i3d_model(3, SHAPE, width=0.1)
-    assert np.array_equal(run(model, clips_of()), run(model, clips_of().astype(np.float32)))
-    assert run(model.layers[1], np.array([0, 127.5, 255])) == pytest.approx([-1, 0, 1])
-
-
-def test_flow_is_scaled():
-    model = create_i3d_model(3, (*SHAPE[:3], 2), width=0.1)
-    assert run(model.layers[1], np.array([1, 128, 255])) == pytest.approx([-1, 0, 1])
-
-
-def test_streams_add_their_logits():
-    """The trained weights of two models, put together."""
+@pytest.fixture(scope="module")
+def streams():
+    """The network for RGB, and the one for flow."""
     keras.utils.set_random_seed(27)
-    rgb, flow = (create_i3d_model(3, (*SHAPE[:3], n), width=0.1) for n in (3, 2))
-    both = create_two_stream_i3d_model(3, (*SHAPE[:3], 5), width=0.1)
+    return [create_i3d_model(3, (*SHAPE[:3], channels), width_multiplier=0.1) for channels in (3, 2)]
+
+
+def test_pixels_and_flow_are_scaled(streams):
+    for model, values in zip(streams, ([0, 127.5, 255], [1, 128, 255]), strict=True):
+        assert run(model.layers[1], np.array(values)) == pytest.approx([-1, 0, 1])
+
+
+def test_streams_add_their_logits(streams):
+    """The trained weights of two models, put together."""
+    rgb, flow = streams
+    both = create_two_stream_i3d_model(3, (*SHAPE[:3], 5), width_multiplier=0.1)
     both.get_layer("rgb").set_weights(rgb.get_weights())
     both.get_layer("flow").set_weights(flow.get_weights())
     logits = 0
@@ -71,9 +65,9 @@ def test_streams_add_their_logits():
     assert run(both, np.concatenate([clips_of(), flow_of()], axis=-1)) == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (4, 33, 70, 3), (30, 20, 20, 2)])
+@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (30, 20, 20, 2)])
 def test_any_size(shape):
-    probabilities = run(create_i3d_model(2, shape, width=0.05), np.zeros((1, *shape), np.float32))
+    probabilities = run(create_i3d_model(2, shape, width_multiplier=0.05), np.zeros((1, *shape), np.float32))
     assert probabilities.sum() == pytest.approx(1)
 
 
@@ -84,6 +78,6 @@ def test_channels():
         create_two_stream_i3d_model(2, (8, 32, 32, 3))
 
 
-def test_width():
-    with pytest.raises(ValueError, match="width must be positive, got 0"):
-        create_i3d_model(2, SHAPE, width=0)
+def test_width_multiplier():
+    with pytest.raises(ValueError, match="width_multiplier must be positive, got 0"):
+        create_i3d_model(2, SHAPE, width_multiplier=0)

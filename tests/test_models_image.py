@@ -55,7 +55,7 @@ CASES = {
         create_vgg16_model,
         applications.VGG16,
         applications.vgg16.preprocess_input,
-        {"dense_width": 0.02, "dropout": 0.1},
+        {"width_multiplier": 0.02, "dropout": 0.1},
     ),
 }
 # The smallest network of each way of preprocessing, for what does not depend on the architecture.
@@ -167,18 +167,18 @@ def test_frozen_batch_norm_stays_as_it_is():
     assert all(map(np.array_equal, before, backbone.get_weights()))
 
 
-def test_refusals_of_widths():
+def test_refusals_of_multipliers():
     with pytest.raises(ValueError, match="alpha must be positive, got 0"):
         create_mobilenet_v2_model(2, SIZE, alpha=0)
-    with pytest.raises(ValueError, match="width must be positive, got -1"):
-        create_vgg16_model(2, SIZE, dense_width=-1)
+    with pytest.raises(ValueError, match="width_multiplier must be positive, got -1"):
+        create_vgg16_model(2, SIZE, width_multiplier=-1)
 
 
 @pytest.mark.slow
 def test_saved_models_open_without_harkeras(models, tmp_path):
     """In one process that never imports harkeras, each saved model gives the same output."""
     images, _ = rendered(2)
-    models = models | {"googlenet": create_googlenet_model(2, SIZE, width=0.1)}
+    models = models | {"googlenet": create_googlenet_model(2, SIZE, width_multiplier=0.1)}
     for name, model in models.items():
         save_model(model, tmp_path / f"{name}.keras", recipe=Recipe(("a", "b"), 1, *SIZE[:2], 1))
         np.savez(tmp_path / name, images=images, output=run(model, images))

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
+from learning import losses_of
 
 from harkeras.models.googlenet import create_googlenet_model
 from harkeras.models.i3d import create_i3d_model
@@ -46,7 +47,7 @@ class TestGoogLeNet:
 
     def test_response_normalization_is_that_of_caffe(self):
         """After the first pool and before the second, and not beside batch norm."""
-        model = create_googlenet_model(2, (32, 32, 3), width=0.1)
+        model = create_googlenet_model(2, (32, 32, 3), width_multiplier=0.1)
         names = [layer.name for layer in model.layers]
         found = [i for i, name in enumerate(names) if name.startswith("LocalRespNorm")]
         assert [names[i - 1] for i in found] == ["MaxPool_2a_3x3", "Conv2d_2c_3x3"]
@@ -66,11 +67,10 @@ class TestGoogLeNet:
 
     def test_learns(self):
         keras.utils.set_random_seed(27)
-        model = create_googlenet_model(2, (32, 32, 3), width=0.1, batch_norm=True, dropout=0)
+        model = create_googlenet_model(2, (32, 32, 3), width_multiplier=0.1, batch_norm=True, dropout=0)
         images, labels = images_of(8, (32, 32, 3)) // 4, np.arange(8) % 2
         images[labels == 1, :16] += 150
-        model.compile(keras.optimizers.Adam(3e-3), "sparse_categorical_crossentropy", run_eagerly=True)
-        losses = [float(model.train_on_batch(images, labels)) for _ in range(8)]
+        losses = losses_of(model, images, labels, learning_rate=3e-3, steps=8)
         assert np.mean(losses[-2:]) < 0.7 * losses[0], losses
 
     def test_refusals(self):
@@ -78,15 +78,17 @@ class TestGoogLeNet:
             create_googlenet_model(1)
         with pytest.raises(ValueError, match=r"input_shape must be three positive integers \(height, width"):
             create_googlenet_model(2, (16, 112, 112, 3))
-        with pytest.raises(ValueError, match="width must be positive, got -1"):
-            create_googlenet_model(2, width=-1)
+        with pytest.raises(ValueError, match="width_multiplier must be positive, got -1"):
+            create_googlenet_model(2, width_multiplier=-1)
 
 
 class TestInflate:
     @pytest.mark.parametrize(("frames", "batch_norm"), [(1, True), (6, True), (9, False)])
     def test_a_still_clip_gets_the_answer_of_the_image(self, frames, batch_norm):
         keras.utils.set_random_seed(27)
-        image_model = lively(create_googlenet_model(5, (33, 40, 3), width=0.1, batch_norm=batch_norm))
+        image_model = lively(
+            create_googlenet_model(5, (33, 40, 3), width_multiplier=0.1, batch_norm=batch_norm)
+        )
         model = inflate(image_model, frames, edges="repeat")
         assert model.input_shape == (None, frames, 33, 40, 3)
         expected = run(image_model, images_of())
@@ -96,7 +98,7 @@ class TestInflate:
     def test_with_zeros_the_middle_of_a_long_still_clip_does(self):
         """As I3D pads: where no kernel reaches an end, the features are the image's; at the ends not."""
         keras.utils.set_random_seed(27)
-        image_model = lively(create_googlenet_model(5, (32, 32, 3), width=0.1, batch_norm=True))
+        image_model = lively(create_googlenet_model(5, (32, 32, 3), width_multiplier=0.1, batch_norm=True))
         model = inflate(image_model, 160)
         x = still(images_of(1, (32, 32, 3)), 160)
         image_features = keras.Model(image_model.input, image_model.get_layer("Mixed_4b").output)
@@ -111,8 +113,8 @@ class TestInflate:
         """The inflated network and I3D with the same weights are one, up to the head."""
         keras.utils.set_random_seed(27)
         shape = (9, 33, 40, 3)
-        image_model = lively(create_googlenet_model(5, shape[1:], width=0.1, batch_norm=True))
-        model, i3d = inflate(image_model, shape[0]), create_i3d_model(5, shape, width=0.1)
+        image_model = lively(create_googlenet_model(5, shape[1:], width_multiplier=0.1, batch_norm=True))
+        model, i3d = inflate(image_model, shape[0]), create_i3d_model(5, shape, width_multiplier=0.1)
         for layer in model.layers:
             name = layer.name.replace("Conv2d", "Conv3d").replace("conv_2d", "conv_3d")
             if layer.weights and name != "probabilities":
@@ -151,7 +153,7 @@ class TestInflate:
         np.testing.assert_allclose(run(again, clips), run(model, clips), rtol=1e-6)
 
     def test_refusals(self):
-        model = create_googlenet_model(2, (32, 32, 3), width=0.05)
+        model = create_googlenet_model(2, (32, 32, 3), width_multiplier=0.05)
         with pytest.raises(ValueError, match="edges must be 'zeros' or 'repeat', got 'mirror'"):
             inflate(model, 4, edges="mirror")
         image = keras.Input((8, 8, 3))

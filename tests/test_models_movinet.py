@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from learning import losses_of, moving_bars
 
 from harkeras.models.blocks import speed_up_groups
 from harkeras.models.movinet import create_movinet_model, create_movinet_states, create_movinet_stream_model
@@ -57,24 +58,38 @@ def fill(model):
 
 @pytest.fixture(scope="module")
 def causal():
-    return fill(create_movinet_model(4, SHAPE, causal=True, width=0.25))
+    return fill(create_movinet_model(4, SHAPE, causal=True, width_multiplier=0.25))
+
+
+@pytest.fixture(scope="module")
+def answer(causal):
+    return run(causal, clips_of())
 
 
 @pytest.fixture(scope="module")
 def stream(causal):
-    model = create_movinet_stream_model(4, (None, *SHAPE[1:]), width=0.25)
+    model = create_movinet_stream_model(4, (None, *SHAPE[1:]), width_multiplier=0.25)
     model.set_weights(causal.get_weights())
     return model
 
 
-def play(stream, clips, chunks):
-    """The probabilities after each chunk, and the last states."""
-    states, start, probabilities = create_movinet_states(stream, len(clips)), 0, []
-    for frames in chunks:
-        states = stream.predict_on_batch({"clip": clips[:, start : start + frames], **states})
-        probabilities.append(states.pop("probabilities"))
-        start += frames
-    return probabilities, states
+@pytest.fixture(scope="module")
+def play(stream):
+    """A function that plays clips in chunks: the probabilities after each, and the last states."""
+    # Traced once, for chunks of any length.
+    signature = {name: tf.TensorSpec(x.shape, x.dtype) for name, x in stream.input.items()}
+    step = tf.function(lambda inputs: stream(inputs, training=False), input_signature=[signature])
+
+    def play(clips, chunks, step=step):
+        states, start, probabilities = create_movinet_states(stream, len(clips)), 0, []
+        for frames in chunks:
+            chunk = np.float32(clips[:, start : start + frames])
+            states = {name: np.array(x) for name, x in step({"clip": chunk, **states}).items()}
+            probabilities.append(states.pop("probabilities"))
+            start += frames
+        return probabilities, states
+
+    return play
 
 
 class TestArchitecture:
@@ -86,7 +101,9 @@ class TestArchitecture:
             assert (count_parameters(model), model.count_params()) == (trainable, published)
             assert model.input_shape == (None, 50, *(224 if variant == "a2" else 172,) * 2, 3)
             assert count_parameters(create_movinet_model(600, variant=variant, causal=True)) == causal
-            assert count_parameters(create_movinet_stream_model(600, variant=variant)) == causal
+            stream = create_movinet_stream_model(600, variant=variant)
+            assert count_parameters(stream) == causal
+            assert stream.input["clip"].shape == (None, None, *model.input_shape[2:])
 
     @pytest.mark.parametrize("causal", KNOWN)
     def test_answers_are_those_of_the_authors_code(self, causal):
@@ -95,31 +112,29 @@ class TestArchitecture:
         assert run(model, clips_of(1, shape))[0] == pytest.approx(KNOWN[causal], abs=1e-5)
 
     def test_new_blocks_add_nothing(self):
-        model = create_movinet_model(3, SHAPE, width=0.1)
+        model = create_movinet_model(3, SHAPE, width_multiplier=0.1)
         closed = [layer for layer in model.layers if layer.name.endswith("_rezero")]
         assert len(closed) == 15
         assert all(run(layer, np.ones((1, 1), "float32")) == 0 for layer in closed)
 
-    @pytest.mark.parametrize("shape", [(1, 1, 1, 3), (2, 17, 5, 3)])
-    @pytest.mark.parametrize("causal", [False, True])
+    @pytest.mark.parametrize(
+        ("shape", "causal"), [((1, 1, 1, 3), False), ((1, 1, 1, 3), True), ((2, 17, 5, 3), True)]
+    )
     def test_any_size(self, shape, causal):
-        model = create_movinet_model(2, shape, causal=causal, width=0.1)
+        model = create_movinet_model(2, shape, causal=causal, width_multiplier=0.1)
         assert run(model, np.zeros((1, *shape), np.uint8)).sum() == pytest.approx(1)
 
     def test_stochastic_depth_and_dropout(self):
-        rates = [
-            layer.rate for layer in create_movinet_model(2, SHAPE, width=0.1).layers
-            if isinstance(layer, keras.layers.Dropout)
-        ]  # fmt: skip
-        assert rates == pytest.approx([*(0.2 * i / 15 for i in range(1, 16)), 0.5])
-        plain = create_movinet_model(2, SHAPE, width=0.1, dropout=0, stochastic_depth=0)
+        with no_weights():
+            model = create_movinet_model(2, SHAPE, width_multiplier=0.1)
+            plain = create_movinet_model(2, SHAPE, width_multiplier=0.1, dropout=0, stochastic_depth=0)
+        *depths, last = (layer for layer in model.layers if isinstance(layer, keras.layers.Dropout))
+        assert [layer.rate for layer in depths] == pytest.approx([0.2 * i / 15 for i in range(1, 16)])
+        assert last.rate == 0.5
         assert not [layer for layer in plain.layers if isinstance(layer, keras.layers.Dropout)]
-
-    def test_stochastic_depth_leaves_out_whole_blocks(self):
-        model = create_movinet_model(2, SHAPE, width=0.1, stochastic_depth=0.5)
-        kept = run(
-            model.get_layer("block4_layer3_stochastic_depth"), np.ones((64, 2, 3, 3, 4)), training=True
-        )
+        # Whole blocks are left out, of whole clips.
+        layer = keras.layers.Dropout.from_config(depths[-1].get_config() | {"rate": 0.5})
+        kept = run(layer, np.ones((64, 2, 3, 3, 4)), training=True)
         assert {0.0, 2.0} == set(kept.ravel())
         assert (kept == kept[:, :1, :1, :1, :1]).all()
 
@@ -148,17 +163,10 @@ class TestCausal:
     def test_learns(self, causal):
         """Which way does the bar move? The loss falls on eight clips that are seen again and again."""
         keras.utils.set_random_seed(3)
-        model = create_movinet_model(
-            2, (5, 34, 36, 3), causal=causal, width=0.25, dropout=0, stochastic_depth=0
-        )
-        clips, labels = np.zeros((8, 5, 34, 36, 3), np.uint8), np.arange(8) % 2
-        for i, label in enumerate(labels):
-            for frame in range(5):
-                left = i + 5 * (frame if label else 4 - frame)
-                clips[i, frame, :, left : left + 4] = 255
-        # Eagerly: for a few steps, tracing would take longer than the steps.
-        model.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy", run_eagerly=True)
-        losses = [float(model.train_on_batch(clips, labels)) for _ in range(10)]
+        shape = (5, 34, 36, 3)
+        options = {"width_multiplier": 0.25, "dropout": 0, "stochastic_depth": 0}
+        model = create_movinet_model(2, shape, causal=causal, **options)
+        losses = losses_of(model, *moving_bars(shape), learning_rate=1e-2, steps=5)
         assert np.mean(losses[-2:]) < 0.7 * losses[0], losses
 
 
@@ -167,34 +175,34 @@ class TestStream:
         assert [w.path for w in stream.weights] == [w.path for w in causal.weights]
 
     @pytest.mark.parametrize("chunks", [[7], [1] * 7, [3, 4], [1, 5, 1]])
-    def test_after_the_last_frame_it_gives_the_causal_answer(self, causal, stream, chunks):
-        clips = clips_of()
-        probabilities, states = play(stream, clips, chunks)
-        assert probabilities[-1] == pytest.approx(run(causal, clips), abs=1e-5)
+    def test_after_the_last_frame_it_gives_the_causal_answer(self, answer, play, chunks):
+        probabilities, states = play(clips_of(), chunks)
+        assert probabilities[-1] == pytest.approx(answer, abs=1e-5)
         assert states["frame_count"].tolist() == [[7], [7]]
 
-    def test_after_each_frame_it_gives_the_answer_for_the_clip_so_far(self, causal, stream):
+    def test_after_each_frame_it_gives_the_answer_for_the_clip_so_far(self, causal, play):
         clips = clips_of(1)
-        probabilities, _ = play(stream, clips, [1] * 7)
-        for frames in (1, 3, 6):
-            shorter = create_movinet_model(4, (frames, *SHAPE[1:]), causal=True, width=0.25)
+        probabilities, _ = play(clips, [1] * 7)
+        for frames in (1, 4):
+            shorter = create_movinet_model(4, (frames, *SHAPE[1:]), causal=True, width_multiplier=0.25)
             shorter.set_weights(causal.get_weights())
             assert probabilities[frames - 1] == pytest.approx(run(shorter, clips[:, :frames]), abs=1e-5)
 
-    def test_states_do_not_depend_on_chunks(self, stream):
-        (_, some), (_, others) = (play(stream, clips_of(), chunks) for chunks in ([2, 2, 3], [6, 1]))
+    def test_states_do_not_depend_on_chunks(self, play):
+        (_, some), (_, others) = (play(clips_of(), chunks) for chunks in ([2, 2, 3], [6, 1]))
         assert some.keys() == others.keys()
         for name in some:
             assert some[name] == pytest.approx(others[name], abs=1e-4), name
 
-    def test_videos_side_by_side(self, stream):
+    def test_videos_side_by_side(self, play, stream):
         """Each keeps its own count, so that one may begin while another goes on."""
         clips = clips_of()
-        apart, _ = play(stream, clips[1:], [3])
-        states = play(stream, clips, [4])[1]
+        apart, _ = play(clips[1:], [3])
+        states = play(clips, [4])[1]
         for state in states.values():
             state[1] = 0
         chunk = np.stack([clips[0, 4:], clips[1, :3]])
+        stream.jit_compile = False  # compiling would take longer than predicting
         both = stream.predict_on_batch({"clip": chunk, **states})
         assert both["probabilities"][1:] == pytest.approx(apart[0], abs=1e-5)
         assert both["frame_count"].tolist() == [[7], [3]]
@@ -211,22 +219,17 @@ class TestStream:
         assert states.keys() == {*stream.output} - {"probabilities"}
         assert not any(state.any() for state in states.values())
 
-    def test_one_frame_at_a_time(self, causal, stream):
+    def test_one_frame_at_a_time(self, causal, play):
         """With a fixed length of chunks, as converters for phones want it."""
-        single = create_movinet_stream_model(4, (1, *SHAPE[1:]), width=0.25)
+        single = create_movinet_stream_model(4, (1, *SHAPE[1:]), width_multiplier=0.25)
         single.set_weights(causal.get_weights())
         assert all(None not in state.shape[1:] for state in single.input.values())
-        answers = [play(model, clips_of(1), [1] * 3)[0][-1] for model in (single, stream)]
+        answers = [play(clips_of(1), [1] * 3, **step)[0][-1] for step in ({"step": single}, {})]
         assert answers[0] == pytest.approx(answers[1], abs=1e-6)
-
-    def test_default_shapes(self):
-        with no_weights():
-            shapes = [create_movinet_stream_model(4, variant=v).input["clip"].shape for v in ("a0", "a2")]
-        assert shapes == [(None, None, 172, 172, 3), (None, None, 224, 224, 3)]
 
 
 @pytest.mark.slow
-def test_saved_stream_opens_without_harkeras(causal, stream, tmp_path):
+def test_saved_stream_opens_without_harkeras(causal, stream, play, tmp_path):
     stream.save(tmp_path / "stream.keras")
     clips = clips_of(1)
     np.savez(tmp_path / "clips", clips=clips, output=run(causal, clips))
@@ -243,7 +246,7 @@ assert not any(name.startswith("harkeras") for name in sys.modules)"""
     )
     assert process.returncode == 0, process.stderr
     opened = speed_up_groups(keras.saving.load_model(tmp_path / "stream.keras"))
-    assert play(opened, clips, [3, 4])[0][-1] == pytest.approx(run(causal, clips), abs=1e-5)
+    assert play(clips, [3, 4], step=opened)[0][-1] == pytest.approx(run(causal, clips), abs=1e-5)
 
 
 class TestDepthwise:
@@ -291,8 +294,8 @@ class TestRefusals:
             builder(2, variant="a3")
         with pytest.raises(ValueError, match=r"input_shape must be four positive integers \(frames, height"):
             builder(2, (64, 64, 3))
-        with pytest.raises(ValueError, match="width must be positive, got 0"):
-            builder(2, width=0)
+        with pytest.raises(ValueError, match="width_multiplier must be positive, got 0"):
+            builder(2, width_multiplier=0)
 
     def test_only_frames_of_a_stream_may_be_unknown(self):
         with pytest.raises(ValueError, match="input_shape must be four positive integers"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from learning import fit
 
 from harkeras.models import create_pose_lstm_model
 
@@ -128,6 +129,7 @@ def test_unknown_form():
         create_pose_lstm_model(3, form="gru")
 
 
+@pytest.mark.slow
 def test_saved_files_open_with_keras_alone(tmp_path):
     for form in ("lstm", "conv"):
         for channels in (2, 3):
@@ -158,9 +160,8 @@ def test_learns_which_way_a_hand_goes(form):
     keypoints[:, :, 0, 1] += way
     keypoints = keypoints * 60 + 200
     model = create_pose_lstm_model(2, keypoints.shape[1:], form=form, **SMALL)
-    model.compile(keras.optimizers.Adam(1e-2), "sparse_categorical_crossentropy")
-    model.fit(keypoints[:64], labels[:64], batch_size=16, epochs=15, verbose=0)
-    answers = model.predict(keypoints[64:], verbose=0).argmax(axis=1)
+    fit(model, keypoints[:64], labels[:64], learning_rate=1e-2, epochs=15, batch_size=16)
+    answers = run(model, keypoints[64:]).argmax(axis=1)
     assert np.mean(answers == labels[64:]) > 0.9
 
 

@@ -9,7 +9,7 @@ from keras import applications, layers, ops
 
 import harkeras
 from harkeras.models import count_multiply_adds, create_model, list_models, model_table
-from harkeras.models.registry import no_weights
+from harkeras.models.registry import no_weights, register
 
 
 class TestPublishedNumbers:
@@ -173,8 +173,21 @@ class TestErrors:
             count_multiply_adds(keras.Sequential([layers.Dense(2)], name="plain"))
 
 
+def in_markdown(row):
+    """A row as the table in harkeras/models/README.md has it."""
+    unit, letter = (1e9, "G") if row.multiply_adds >= 1e9 else (1e6, "M")
+    cells = (
+        f"[`{row.name}`]({Path(row.file).name})",
+        " x ".join(map(str, row.input_shape)),
+        f"{row.parameters:,}",
+        f"{row.multiply_adds / unit:,.1f} {letter}",
+        row.paper,
+    )
+    return f"| {' | '.join(cells)} |"
+
+
 def test_the_table_has_a_row_for_every_model():
-    rows = model_table(3)
+    rows = model_table()
     assert [row.name for row in rows] == list_models() + list_models("images")
     root = Path(harkeras.__file__).parents[1]
     for row in rows:
@@ -184,10 +197,10 @@ def test_the_table_has_a_row_for_every_model():
         text = (root / row.file).read_text()
         assert f'@register("{row.name}"' in text
         assert row.paper.split()[0] in text.partition("from __future__")[0], row.name
+    page = (root / "harkeras" / "models" / "README.md").read_text().splitlines()
+    assert [line for line in page if line.startswith("| [`")] == list(map(in_markdown, rows))
 
 
 def test_names_of_papers_are_asked_for():
-    from harkeras.models.registry import register
-
     with pytest.raises(TypeError, match="paper"):
         register("new")

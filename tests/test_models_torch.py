@@ -40,7 +40,7 @@ def copy_weights(network, model):
 
 
 CASES = {
-    "c3d": (create_c3d_model, {"width": 0.125}, lambda: C3D(5), (16, 112, 112, 3)),
+    "c3d": (create_c3d_model, {"width_multiplier": 0.125}, lambda: C3D(5), (16, 112, 112, 3)),
     "i3d": (create_i3d_model, {}, lambda: I3D(5, 3), (17, 65, 48, 3)),
     "i3d flow": (create_i3d_model, {}, lambda: I3D(5, 2), (16, 40, 64, 2)),
     "r2plus1d": (create_r2plus1d_model, {}, lambda: R2Plus1D(5), (8, 40, 47, 3)),

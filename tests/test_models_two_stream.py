@@ -28,7 +28,9 @@ def test_spatial_stream_is_cnn_m_2048():
 def test_two_trained_streams_make_one_model():
     """The average of what each says alone."""
     keras.utils.set_random_seed(27)
-    spatial, temporal, both = (create_two_stream_model(3, (*SHAPE, n), width=0.05) for n in (3, 4, 7))
+    spatial, temporal, both = (
+        create_two_stream_model(3, (*SHAPE, n), width_multiplier=0.05) for n in (3, 4, 7)
+    )
     both.set_weights(spatial.get_weights() + temporal.get_weights())
     clips = clips_of(7)
     expected = (run(spatial, clips[..., :3]) + run(temporal, clips[..., 3:])) / 2
@@ -37,7 +39,7 @@ def test_two_trained_streams_make_one_model():
 
 def test_camera_motion_is_taken_out():
     """The mean of each field makes no difference, what moves against it does."""
-    model = create_two_stream_model(3, (*SHAPE, 4), width=0.05)
+    model = create_two_stream_model(3, (*SHAPE, 4), width_multiplier=0.05)
     flow = clips_of(4) // 2 + 20
     panned = flow + np.array([40, 10, 0, 50], np.uint8)
     assert run(model, panned) == pytest.approx(run(model, flow), abs=1e-5)
@@ -47,7 +49,7 @@ def test_camera_motion_is_taken_out():
 @pytest.mark.parametrize("shape", [(1, 41, 41, 3), (2, 90, 43, 2), (3, 64, 128, 5)])
 def test_any_size(shape):
     assert run(
-        create_two_stream_model(2, shape, width=0.05), np.zeros((1, *shape), np.uint8)
+        create_two_stream_model(2, shape, width_multiplier=0.05), np.zeros((1, *shape), np.uint8)
     ).sum() == pytest.approx(1)
 
 

@@ -25,13 +25,13 @@ CLASSES = ("abseiling", "air drumming", "zumba")
 @pytest.fixture
 def published(tmp_path, monkeypatch):
     """A small network published as "tiny": its weights as torchvision lays them out, and its class names."""
-    model = create_r3d_model(3, (4, 32, 32, 3), width=2)
+    model = create_r3d_model(3, (4, 32, 32, 3), filters=2)
     save_safetensors(tmp_path / "tiny.safetensors", torchvision_state(model))
     (tmp_path / "names.txt").write_text("\n".join(CLASSES) + "\n")
     for name in ("tiny.safetensors", "names.txt"):
         digits = hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
         monkeypatch.setitem(ASSETS, name, Asset(name, None, "MIT", None, f"sha256:{digits}", "a page"))
-    entry = Pretrained("r3d", "tiny.safetensors", "names.txt", 4, 32, 32, 0.8, (("width", 2),))
+    entry = Pretrained("r3d", "tiny.safetensors", "names.txt", 4, 32, 32, 0.8, (("filters", 2),))
     monkeypatch.setitem(PRETRAINED, "tiny", entry)
     monkeypatch.setenv(assets.FOLDER_VARIABLE, str(tmp_path))
     return model

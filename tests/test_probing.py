@@ -286,7 +286,7 @@ class TestGradCam:
             assert np.array_equal(drawn, clip[0, ..., :3])
 
     def test_of_a_network(self):
-        model = create_c3d_model(3, (4, 32, 32, 3), width=1 / 16)
+        model = create_c3d_model(3, (4, 32, 32, 3), width_multiplier=1 / 16)
         clip = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), np.uint8)
         heat = grad_cam(model, clip)
         assert heat.shape == (4, 32, 32)

@@ -188,7 +188,7 @@ def test_one_frame_does_not_tell_sitting_down_from_standing_up(tmp_path):
     features, labels, video_paths = create_dataset(tmp_path, SEATED)
     train_rows, test_rows = split_by_group(video_paths, labels)
     keras.utils.set_random_seed(27)
-    model = create_single_frame_model(2, features.shape[1:], width=0.125)
+    model = create_single_frame_model(2, features.shape[1:], width_multiplier=0.125)
     rows = {"classes": SEATED, "groups": read_groups(video_paths)[train_rows]}
     train(
         model,

@@ -219,7 +219,7 @@ class TestInceptionV1:
 
     def test_into_another_network(self, slim_checkpoint):
         with pytest.raises(ValueError, match=r"the model must be I3D, .*, got r3d"):
-            load_weights(create_r3d_model(2, (2, 32, 32, 3), width=2), slim_checkpoint[0])
+            load_weights(create_r3d_model(2, (2, 32, 32, 3), filters=2), slim_checkpoint[0])
 
     def test_in_an_archive(self, slim_checkpoint, tmp_path):
         prefix = slim_checkpoint[0]
@@ -253,7 +253,7 @@ def c3d_state(model):
 
 @pytest.fixture(scope="module")
 def donor():
-    model = create_r3d_model(3, SHAPE, width=2)
+    model = create_r3d_model(3, SHAPE, filters=2)
     rng = np.random.default_rng(27)
     model.set_weights([rng.uniform(0.5, 1, w.shape) for w in model.get_weights()])
     return model
@@ -267,13 +267,13 @@ class TestStateDict:
         return torchvision_state(donor) | {"stem.1.num_batches_tracked": np.array(7)}
 
     def test_arrives(self, donor, state, tmp_path):
-        model = create_r3d_model(3, SHAPE, width=2)
+        model = create_r3d_model(3, SHAPE, filters=2)
         for source in (None, "torchvision"):
             load_weights(model, save_safetensors(tmp_path / "x.safetensors", state), source=source)
             assert all(map(np.array_equal, model.get_weights(), donor.get_weights()))
 
     def test_says_what_does_not_fit(self, donor, state, tmp_path):
-        model = create_r3d_model(3, SHAPE, width=2)
+        model = create_r3d_model(3, SHAPE, filters=2)
         before = model.get_weights()
         state["layer9.conv.weight"] = state.pop("layer2.0.downsample.1.running_mean")
         state["stem.1.bias"] = np.zeros(3, np.float32)
@@ -308,12 +308,12 @@ class TestStateDict:
     @pytest.mark.parametrize("kind", ["resnet3d", "c3d"])
     def test_asks_where_two_networks_of_equal_names_compute_different_things(self, tmp_path, kind):
         if kind == "c3d":
-            model = create_c3d_model(3, (16, 16, 16, 3), width=1 / 32)
-            other = create_c3d_model(3, (16, 112, 112, 3), width=1 / 32, pools="pytorch")
+            model = create_c3d_model(3, (16, 16, 16, 3), width_multiplier=1 / 32)
+            other = create_c3d_model(3, (16, 112, 112, 3), width_multiplier=1 / 32, pools="pytorch")
             state, argument = c3d_state(model), "pools"
         else:
-            model = create_resnet3d_model(3, (2, 16, 16, 3), width=2)
-            other = create_resnet3d_model(3, (2, 16, 16, 3), width=2, normalization="kinetics")
+            model = create_resnet3d_model(3, (2, 16, 16, 3), filters=2)
+            other = create_resnet3d_model(3, (2, 16, 16, 3), filters=2, normalization="kinetics")
             state, argument = torchvision_state(model), "normalization"
         path = save_safetensors(tmp_path / "x.safetensors", state)
         later = {"c3d": "c3d_pytorch", "resnet3d": "resnet3d_master"}[kind]
@@ -329,14 +329,14 @@ class TestStateDict:
         load_weights(model, path, source=kind)
 
     def test_c3d_of_sports_1m_is_known_by_its_classes(self, tmp_path):
-        model = create_c3d_model(487, (16, 16, 16, 3), width=1 / 32)
+        model = create_c3d_model(487, (16, 16, 16, 3), width_multiplier=1 / 32)
         load_weights(model, save_safetensors(tmp_path / "x.safetensors", c3d_state(model)))
 
     def test_two_streams_are_loaded_one_by_one(self, tmp_path):
         with pytest.raises(
             ValueError, match=r"with rgb inside; .*load_weights\(model.get_layer\('rgb'\), ...\)"
         ):
-            load_weights(create_two_stream_i3d_model(2, (8, 32, 32, 5), width=0.1), tmp_path / "x")
+            load_weights(create_two_stream_i3d_model(2, (8, 32, 32, 5), width_multiplier=0.1), tmp_path / "x")
 
     def test_without_pytorch(self, tmp_path, monkeypatch):
         monkeypatch.setitem(sys.modules, "torch", None)

@@ -85,17 +85,17 @@ SOURCES = {
     "hara resnet 50 of master": "resnet3d_master",
 }
 CASES = {
-    "c3d": (create_c3d_model, {"width": 0.125}, lambda: CaffeC3D(5), (16, 112, 112, 3), plain),
+    "c3d": (create_c3d_model, {"width_multiplier": 0.125}, lambda: CaffeC3D(5), (16, 112, 112, 3), plain),
     "c3d pytorch": (
         create_c3d_model,
-        {"width": 0.125, "pools": "pytorch"},
+        {"width_multiplier": 0.125, "pools": "pytorch"},
         lambda: TorchC3D(5),
         (16, 112, 112, 3),
         plain,
     ),
     "c3d pytorch, other size": (
         create_c3d_model,
-        {"width": 0.125, "pools": "pytorch"},
+        {"width_multiplier": 0.125, "pools": "pytorch"},
         lambda: TorchC3D(5),
         (17, 115, 127, 3),
         plain,
@@ -155,7 +155,7 @@ def test_same_outputs_after_conversion(case, tmp_path):
 def test_c3d_by_numbers_has_no_last_layer(tmp_path):
     network = randomize(CaffeC3D(5))
     torch.save(jfzhang95(network), tmp_path / "c3d-pretrained.pth")
-    model = create_c3d_model(5, width=0.125)
+    model = create_c3d_model(5, width_multiplier=0.125)
     with pytest.raises(ValueError, match=r"missing for the model: probabilities/bias, probabilities/kernel;"):
         load_weights(model, tmp_path / "c3d-pretrained.pth")
     load_weights(model, tmp_path / "c3d-pretrained.pth", head=False)
@@ -169,7 +169,7 @@ def test_c3d_by_numbers_has_no_last_layer(tmp_path):
 )
 def test_c3d_of_the_other_framework_is_refused(source, pools, tmp_path):
     torch.save(randomize(TorchC3D(5)).state_dict(), tmp_path / "x.pth")
-    model = create_c3d_model(5, width=0.125, pools=pools)
+    model = create_c3d_model(5, width_multiplier=0.125, pools=pools)
     with pytest.raises(ValueError, match=rf"model must be built with pools=.*, got one with pools='{pools}'"):
         load_weights(model, tmp_path / "x.pth", source=source)
 
@@ -181,11 +181,11 @@ def test_a_file_that_would_run_code_is_refused(tmp_path):
 
     torch.save({"state_dict": {"conv5b.weight": Trap()}}, tmp_path / "trap.pth")
     with pytest.raises(ValueError, match=r"trap.pth is not a state dict of PyTorch with tensors alone"):
-        load_weights(create_c3d_model(5, (16, 16, 16, 3), width=0.01), tmp_path / "trap.pth")
+        load_weights(create_c3d_model(5, (16, 16, 16, 3), width_multiplier=0.01), tmp_path / "trap.pth")
 
 
 def test_what_is_no_state_dict(tmp_path):
-    model = create_r3d_model(2, (2, 16, 16, 3), width=2)
+    model = create_r3d_model(2, (2, 16, 16, 3), filters=2)
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(ValueError, match=r"list.pth is not a state dict .* it holds no state dict, but list"):
         load_weights(model, tmp_path / "list.pth")

@@ -14,7 +14,8 @@ from harkeras.cli.terminal import print_files, print_text, quiet
 Models = Annotated[
     str,
     typer.Option(
-        help="Names of models, separated by commas, options behind colons: c3d:width=0.25,lrcn,auto. "
+        help="Names of models, separated by commas, options behind colons: "
+        "c3d:width_multiplier=0.25,lrcn,auto. "
         "Only auto finds frames, their size and how to train by itself."
     ),
 ]
@@ -22,7 +23,7 @@ Models = Annotated[
 
 def compare(
     data_dir: options.DataDir,
-    models: Models = "single_frame:width=0.25,late_fusion:width=0.25,lrcn",
+    models: Models = "single_frame:width_multiplier=0.25,late_fusion:width_multiplier=0.25,lrcn",
     output_dir: Annotated[
         Path, typer.Option("--output", help="Folder for the tables, the page and finished rows.")
     ] = Path("comparison"),

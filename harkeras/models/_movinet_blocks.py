@@ -7,10 +7,11 @@ nothing before the clip stands in its place.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import keras
-from keras import Model, layers, ops
+from keras import KerasTensor, Model, layers, ops
 
 
 class Form(NamedTuple):
@@ -24,12 +25,12 @@ class Form(NamedTuple):
     """
 
     causal: bool
-    one: keras.KerasTensor
-    numbers: keras.KerasTensor | None
-    memory: dict | None
+    one: KerasTensor
+    numbers: KerasTensor | None
+    memory: dict[str, tuple[KerasTensor, KerasTensor]] | None
 
 
-def make_form(clip, causal, memory):
+def make_form(clip: KerasTensor, causal: bool, memory: dict | None) -> Form:
     """Count the frames of clips (B, T, H, W, C)."""
     # A one for each frame, made from a corner of it, because a layer of Keras must have an input.
     rest = tuple((0, size - 1) for size in clip.shape[2:])
@@ -49,7 +50,17 @@ def make_form(clip, causal, memory):
     return Form(causal, one, numbers, memory)
 
 
-def add_block(x, filters, expansion, kernel, stride, drop, *, name, form):
+def add_block(
+    x: KerasTensor,
+    filters: int,
+    expansion: int,
+    kernel: Sequence[int],
+    stride: int,
+    drop: float,
+    *,
+    name: str,
+    form: Form,
+) -> KerasTensor:
     """Widen, look around, weigh the channels and narrow; add that to the shortcut.
 
     Args:
@@ -72,14 +83,22 @@ def add_block(x, filters, expansion, kernel, stride, drop, *, name, form):
     if drop:
         y = layers.Dropout(drop, noise_shape=(None, 1, 1, 1, 1), name=f"{name}_stochastic_depth")(y)
     if stride > 1:
-        pool = layers.AveragePooling3D((1, 3, 3), (1, 2, 2), padding="same", name=f"{name}_skip_pool")
-        x = pool(x)
+        x = layers.AveragePooling3D((1, 3, 3), (1, 2, 2), padding="same", name=f"{name}_skip_pool")(x)
     if stride > 1 or x.shape[-1] != filters:
         x = pointwise(x, filters, name=f"{name}_skip_project")
     return layers.Add(name=f"{name}_add")([y, x])
 
 
-def convolve(x, filters, kernel_size, strides=1, *, name, padding="same", groups=1):
+def convolve(
+    x: KerasTensor,
+    filters: int,
+    kernel_size: tuple[int, int, int],
+    strides: int | tuple[int, int, int] = 1,
+    *,
+    name: str,
+    padding: str = "same",
+    groups: int = 1,
+) -> KerasTensor:
     """3-D convolution without bias, and batch normalization."""
     conv = layers.Conv3D(
         filters,
@@ -94,18 +113,18 @@ def convolve(x, filters, kernel_size, strides=1, *, name, padding="same", groups
     return layers.BatchNormalization(name=f"{name}_bn")(conv(x))
 
 
-def pointwise(x, filters, *, name):
+def pointwise(x: KerasTensor, filters: int, *, name: str) -> KerasTensor:
     """Convolution of one point, which is a dense layer over channels, and batch normalization."""
     dense = layers.Dense(filters, use_bias=False, kernel_initializer="he_normal", name=f"{name}_conv")
     return layers.BatchNormalization(name=f"{name}_bn")(dense(x))
 
 
-def activate(x, *, name, form):
+def activate(x: KerasTensor, *, name: str, form: Form) -> KerasTensor:
     """Swish, or its piecewise form, which is cheap on a phone, in the causal network."""
     return layers.Activation("hard_silu" if form.causal else "silu", name=f"{name}_swish")(x)
 
 
-def pool_clip(x, *, name, form):
+def pool_clip(x: KerasTensor, *, name: str, form: Form) -> KerasTensor:
     """Mean (B, C) over all points of all frames (B, T, H, W, C), those of earlier chunks included."""
     if form.memory is None:
         return layers.GlobalAveragePooling3D(name=name)(x)
@@ -147,7 +166,10 @@ def _with_past(x, count, name, form):
 
 def _squeeze_excite(x, name, form):
     """Multiply each channel by a number between 0 and 1 that depends on the means of all."""
-    pooled = _means_so_far(x, f"{name}_pool", form) if form.causal else _mean(x, f"{name}_pool")
+    if form.causal:
+        pooled = _means_so_far(x, f"{name}_pool", form)
+    else:
+        pooled = layers.GlobalAveragePooling3D(keepdims=True, name=f"{name}_pool")(x)  # (B, 1, 1, 1, C)
     hidden = _multiple_of_8(pooled.shape[-1] / 4)
     gate = layers.Dense(hidden, kernel_initializer="he_normal", name=f"{name}_se_reduce")(pooled)
     gate = activate(gate, name=f"{name}_se_reduce", form=form)
@@ -158,10 +180,6 @@ def _squeeze_excite(x, name, form):
         name=f"{name}_se_expand",
     )(gate)
     return layers.Multiply(name=f"{name}_se")([x, gate])
-
-
-def _mean(x, name):
-    return layers.GlobalAveragePooling3D(keepdims=True, name=name)(x)  # (B, 1, 1, 1, C)
 
 
 def _means_so_far(x, name, form):

@@ -14,12 +14,13 @@ Keras's usual first weights and learning rates fit. And nothing is said of dropo
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import keras
-from keras import Model, layers
+from keras import KerasTensor, Model, layers
 
-from harkeras.models.blocks import classify, local_response_normalization, scaled
+from harkeras.models.blocks import classify, dense_layers, local_response_normalization, scaled
 
 # The least height and width that the strides and pools leave a pixel of, for one stream and for two.
 SMALLEST_FRAME = 22
@@ -31,31 +32,33 @@ _NORMALIZED = (1, 2)
 _POOLED = (1, 2, 5)
 
 
-def center_pixels(clip):
+def center_pixels(clip: KerasTensor) -> KerasTensor:
     """RGB 0-255 (B, T, H, W, 3) -> the same in [-0.46, 0.54], with the mean of Sports-1M at 0."""
     return layers.Rescaling(1 / 255, offset=-117 / 255, name="rescale")(clip)
 
 
-def convolutions(pixels_shape, *, width, last_pool=True, name="cnn"):
+def convolutions(
+    pixels_shape: tuple[int, ...], *, width_multiplier: float, last_pool: bool = True, name: str = "cnn"
+) -> Model:
     """Build the five convolutions as one model, so that it can be shared and goes into one `TimeDistributed`.
 
     Args:
         pixels_shape: (H, W, C) for a CNN that sees one picture; (T, H, W, C) for slow fusion.
-        width: Factor on the numbers of filters.
+        width_multiplier: Factor for the numbers of filters.
         last_pool: Whether to pool after the last convolution; streams of half the size do not.
         name: Name of the model.
 
     Returns:
-        `keras.Model`: pixels -> maps (B, H / 24, W / 24, 256 * width), of slow fusion with T' before H.
+        `keras.Model`: pixels -> maps (B, H / 24, W / 24, F), of slow fusion with T' before H.
 
     Raises:
-        ValueError: If `width` is not positive.
+        ValueError: If `width_multiplier` is not positive.
     """
     slow = len(pixels_shape) == 4
     pool = partial(layers.MaxPooling3D, (1, 2, 2)) if slow else partial(layers.MaxPooling2D, 2)
     pixels = x = keras.Input(pixels_shape, name="pixels")
     for i, ((filters, size, stride), (extent, step)) in enumerate(zip(_CONVS, _TIMES, strict=True), start=1):
-        filters = scaled(filters, width)
+        filters = scaled(filters, width_multiplier)
         if slow:  # padded in space, valid in time
             x = layers.ZeroPadding3D((0, size // 2, size // 2), name=f"pad{i}")(x)
             kernel, strides = (extent, size, size), (step, stride, stride)
@@ -69,15 +72,15 @@ def convolutions(pixels_shape, *, width, last_pool=True, name="cnn"):
     return Model(pixels, x, name=name)
 
 
-def two_streams(pixels_shape, *, width, name="streams"):
+def two_streams(pixels_shape: tuple[int, ...], *, width_multiplier: float, name: str = "streams") -> Model:
     """Build a context stream and a fovea stream, each of `convolutions` on half the height and width.
 
-    Takes what `convolutions` takes; the maps of both streams are joined to 512 * width channels.
+    Takes what `convolutions` takes; the maps of both streams are joined along their channels.
     """
-    *time, height, width_px, channels = pixels_shape
-    half = (*time, height // 2, width_px // 2, channels)
-    top, left = (height - half[-3]) // 2, (width_px - half[-2]) // 2
-    edges = ((top, height - half[-3] - top), (left, width_px - half[-2] - left))
+    *time, height, width, channels = pixels_shape
+    half = (*time, height // 2, width // 2, channels)
+    top, left = (height - half[-3]) // 2, (width - half[-2]) // 2
+    edges = ((top, height - half[-3] - top), (left, width - half[-2] - left))
     pixels = keras.Input(pixels_shape, name="pixels")
     if time:
         context = layers.AveragePooling3D((1, 2, 2), name="shrink")(pixels)
@@ -86,23 +89,21 @@ def two_streams(pixels_shape, *, width, name="streams"):
         context = layers.AveragePooling2D(2, name="shrink")(pixels)
         fovea = layers.Cropping2D(edges, name="crop")(pixels)
     streams = [
-        convolutions(half, width=width, last_pool=False, name=stream)(x)
+        convolutions(half, width_multiplier=width_multiplier, last_pool=False, name=stream)(x)
         for stream, x in (("context", context), ("fovea", fovea))
     ]
     return Model(pixels, layers.Concatenate(name="join")(streams), name=name)
 
 
-def dense_layers(x, *, width, dropout):
-    """Maps of any shape -> features (B, 4096 * width), through both dense layers."""
-    x = layers.Flatten(name="flatten")(x)
-    for i in (6, 7):
-        x = layers.Dense(scaled(4096, width), activation="relu", name=f"fc{i}")(x)
-        x = layers.Dropout(dropout, name=f"dropout{i}")(x)
-    return x
-
-
-def frame_classifier(frame_shape, num_classes, cnn, *, width, dropout):
+def frame_classifier(
+    frame_shape: tuple[int, ...],
+    num_classes: int,
+    cnn: Callable[[tuple[int, ...]], Model],
+    *,
+    width_multiplier: float,
+    dropout: float,
+) -> Model:
     """Build the single-frame network: frames (B, H, W, C) -> probabilities (B, num_classes)."""
     frame = keras.Input(frame_shape, name="frame")
-    x = dense_layers(cnn(frame_shape)(frame), width=width, dropout=dropout)
+    x = dense_layers(cnn(frame_shape)(frame), width_multiplier=width_multiplier, dropout=dropout)
     return Model(frame, classify(x, num_classes), name="frame_classifier")

@@ -2,7 +2,7 @@
 
 A network that was trained on the million photographs of ImageNet has learnt edges, textures, limbs and
 things; what it says of a frame before its last layer is a good start for telling actions, where a few hundred
-clips would never teach it to see. Each was trained on pixels normalised in a way of its own: that is part of
+clips would never teach it to see. Each was trained on pixels normalized in a way of its own: that is part of
 the backbone here, so that all of them take RGB 0-255.
 
 A frozen backbone must also leave its batch normalization as it was trained: `backbone.trainable = False` does
@@ -15,11 +15,13 @@ from __future__ import annotations
 import os
 import textwrap
 import warnings
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import keras
-from keras import Model, applications, layers, ops
+from keras import KerasTensor, Model, applications, layers, ops
 
 from harkeras.assets.store import find_local_asset, list_assets
 from harkeras.models.blocks import image_input, standardize
@@ -74,7 +76,7 @@ def _googlenet(input_shape, imagenet):
     return model.input, model.get_layer("Mixed_5c").output
 
 
-_BACKBONES = {
+_BACKBONES: dict[str, Callable[..., tuple[KerasTensor, KerasTensor]]] = {
     "densenet121": partial(_application, applications.DenseNet121, _by_deviation),
     "efficientnet_v2_b0": partial(
         _application, applications.EfficientNetV2B0, _by_deviation, include_preprocessing=False
@@ -92,7 +94,13 @@ def list_backbones() -> list[str]:
     return sorted(_BACKBONES)
 
 
-def image_backbone(name, input_shape=(224, 224, 3), *, weights=None, **options):
+def image_backbone(
+    name: str,
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+    *,
+    weights: str | os.PathLike | None = None,
+    **options: Any,
+) -> Model:
     """Build an image network up to its last feature maps, with its normalization of pixels inside.
 
     Args:
@@ -132,7 +140,12 @@ def image_backbone(name, input_shape=(224, 224, 3), *, weights=None, **options):
     return model
 
 
-def create_backbone(name, input_shape=(224, 224, 3), *, weights=None):
+def create_backbone(
+    name: str,
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+    *,
+    weights: str | os.PathLike | None = None,
+) -> Model:
     """Build an image network up to its features: `image_backbone`, averaged over height and width.
 
     Args:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from numbers import Integral
 
 import keras
 import numpy as np
-from keras import Model, layers, ops
+from keras import KerasTensor, Model, layers, ops
 
 # Of a clip: as float32, 4 GB. What is larger is a slip of the pen, and ends somewhere inside TensorFlow.
 _MOST_NUMBERS = 2**30
 
 
-def clip_input(num_classes: int, input_shape: tuple[int, ...], *, smallest: int) -> keras.KerasTensor:
+def clip_input(num_classes: int, input_shape: Sequence[int], *, smallest: int = 1) -> KerasTensor:
     """Check a builder's first two arguments and make the input of a model that classifies clips.
 
     Args:
@@ -27,22 +28,15 @@ def clip_input(num_classes: int, input_shape: tuple[int, ...], *, smallest: int)
     Raises:
         ValueError: If there are fewer than 2 classes, or the shape is not that of a clip, or too small.
     """
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
-    if len(input_shape) != 4 or not all(isinstance(size, Integral) and size > 0 for size in input_shape):
-        raise ValueError(
-            f"input_shape must be four positive integers (frames, height, width, channels), got {input_shape}"
-        )
+    check_num_classes(num_classes)
+    _check_sizes(input_shape, "four positive integers (frames, height, width, channels)", 4)
     if math.prod(input_shape) > _MOST_NUMBERS:
         raise ValueError(f"input_shape must have at most {_MOST_NUMBERS:,} numbers, got {tuple(input_shape)}")
-    if min(input_shape[1:3]) < smallest:
-        raise ValueError(
-            f"input_shape must be at least {smallest} x {smallest} pixels, got {tuple(input_shape)}"
-        )
+    _check_pixels(input_shape, input_shape[1:3], smallest)
     return keras.Input(input_shape, name="clip")
 
 
-def image_input(input_shape: tuple[int, ...], *, smallest: int = 1) -> keras.KerasTensor:
+def image_input(input_shape: Sequence[int], *, smallest: int = 1) -> KerasTensor:
     """Check the shape of images and make the input of a model that sees one.
 
     Args:
@@ -55,43 +49,79 @@ def image_input(input_shape: tuple[int, ...], *, smallest: int = 1) -> keras.Ker
     Raises:
         ValueError: If the shape is not that of an image, or too small.
     """
-    if len(input_shape) != 3 or not all(isinstance(size, Integral) and size > 0 for size in input_shape):
-        raise ValueError(
-            f"input_shape must be three positive integers (height, width, channels), got {input_shape}"
-        )
-    if min(input_shape[:2]) < smallest:
-        raise ValueError(
-            f"input_shape must be at least {smallest} x {smallest} pixels, got {tuple(input_shape)}"
-        )
+    _check_sizes(input_shape, "three positive integers (height, width, channels)", 3)
+    _check_pixels(input_shape, input_shape[:2], smallest)
     return keras.Input(input_shape, name="image")
 
 
-def classify(x: keras.KerasTensor, num_classes: int) -> keras.KerasTensor:
+def check_num_classes(num_classes: int) -> None:
+    """Raise ValueError if there are fewer than 2 classes."""
+    if num_classes < 2:
+        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+
+
+def _check_sizes(input_shape, expected, count):
+    if len(input_shape) != count or not all(isinstance(size, Integral) and size > 0 for size in input_shape):
+        raise ValueError(f"input_shape must be {expected}, got {input_shape}")
+
+
+def _check_pixels(input_shape, height_width, smallest):
+    if min(height_width) < smallest:
+        raise ValueError(
+            f"input_shape must be at least {smallest} x {smallest} pixels, got {tuple(input_shape)}"
+        )
+
+
+def classify(x: KerasTensor, num_classes: int) -> KerasTensor:
     """Features (B, F) -> float32 probabilities (B, num_classes)."""
     return layers.Dense(num_classes, activation="softmax", dtype="float32", name="probabilities")(x)
 
 
-def standardize(
-    clip: keras.KerasTensor, *, mean: tuple[float, ...], std: tuple[float, ...]
-) -> keras.KerasTensor:
+def dense_layers(
+    x: KerasTensor,
+    *,
+    width_multiplier: float,
+    dropout: float,
+    units: Sequence[int] = (4096, 4096),
+    first: int = 6,
+) -> KerasTensor:
+    """Maps of any shape -> features (B, F), through the dense layers of AlexNet and its kin.
+
+    Args:
+        x: Maps (B, ..., C).
+        width_multiplier: Factor for the numbers of units.
+        dropout: Share of the units dropped after each layer, in training.
+        units: Units of each layer.
+        first: Number of the first layer, in the names of all.
+    """
+    x = layers.Flatten(name="flatten")(x)
+    for i, size in enumerate(units, start=first):
+        x = layers.Dense(scaled(size, width_multiplier), activation="relu", name=f"fc{i}")(x)
+        x = layers.Dropout(dropout, name=f"dropout{i}")(x)
+    return x
+
+
+def standardize(x: KerasTensor, *, mean: Sequence[float], std: Sequence[float]) -> KerasTensor:
     """Pixels 0-255, minus `mean` and divided by `std`, channel by channel.
 
     Args:
-        clip: Clips (B, T, H, W, C).
+        x: Clips (B, T, H, W, C) or images (B, H, W, C).
         mean: What to subtract from each channel, in 0-255.
         std: What to divide each channel by after that, in 0-255.
 
     Raises:
-        ValueError: If the clip has another number of channels.
+        ValueError: If there is another number of channels.
     """
-    if clip.shape[-1] != len(mean):
-        raise ValueError(f"input_shape must have {len(mean)} channels, got {tuple(clip.shape[1:])}")
+    if x.shape[-1] != len(mean):
+        raise ValueError(f"input_shape must have {len(mean)} channels, got {tuple(x.shape[1:])}")
     scale = [1 / s for s in std]
-    return layers.Rescaling(scale, [-m * s for m, s in zip(mean, scale, strict=True)], name="rescale")(clip)
+    return layers.Rescaling(scale, [-m * s for m, s in zip(mean, scale, strict=True)], name="rescale")(x)
 
 
-def local_response_normalization(x, *, name, k=2, n=5, alpha=1e-4, beta=0.5):
-    """Divide each value by (k + alpha * the sum of squares over n neighbouring channels) ** beta.
+def local_response_normalization(
+    x: KerasTensor, *, name: str, k: float = 2, n: int = 5, alpha: float = 1e-4, beta: float = 0.5
+) -> KerasTensor:
+    """Divide each value by (k + alpha * the sum of squares over n neighboring channels) ** beta.
 
     Krizhevsky et al., NIPS 2012. Keras has no such layer; these operations are saved with the model, and
     summing by a convolution is faster than by shifted slices, also backwards. As in that paper, and unlike
@@ -103,7 +133,15 @@ def local_response_normalization(x, *, name, k=2, n=5, alpha=1e-4, beta=0.5):
     return Model(maps, maps * ops.power(k + alpha * sums, -beta), name=name)(x)
 
 
-def padded_conv3d(x, filters, kernel_size, strides=1, *, name, groups=1):
+def padded_conv3d(
+    x: KerasTensor,
+    filters: int,
+    kernel_size: int | tuple[int, int, int],
+    strides: int | tuple[int, int, int] = 1,
+    *,
+    name: str,
+    groups: int = 1,
+) -> KerasTensor:
     """Convolve without bias, with as many zeros on the left as on the right, which is how PyTorch pads.
 
     "same" in Keras does so only for a stride of 1; for a stride of 2 it puts the odd zero on the right, and
@@ -117,7 +155,7 @@ def padded_conv3d(x, filters, kernel_size, strides=1, *, name, groups=1):
         name: Name of the convolution.
         groups: Into how many groups channels are cut; see `speed_up_groups`.
     """
-    kernel_size, strides = ((n,) * 3 if isinstance(n, int) else tuple(n) for n in (kernel_size, strides))
+    kernel_size, strides = ((n,) * 3 if isinstance(n, int) else n for n in (kernel_size, strides))
     same = all(k == 1 or s == 1 for k, s in zip(kernel_size, strides, strict=True))
     if not same:
         x = layers.ZeroPadding3D([k // 2 for k in kernel_size], name=f"{name}_pad")(x)
@@ -136,9 +174,27 @@ def padded_conv3d(x, filters, kernel_size, strides=1, *, name, groups=1):
     return conv(x)
 
 
-def batch_norm(x, *, name):
+def batch_norm(x: KerasTensor, *, name: str) -> KerasTensor:
     """Batch normalization with PyTorch's constants."""
     return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=name)(x)
+
+
+def residual_stages(
+    x: KerasTensor, stages: Sequence[int], filters: int, block: Callable[..., KerasTensor]
+) -> KerasTensor:
+    """Features (B, T, H, W, C) -> features (B, F), through stages of residual blocks.
+
+    Args:
+        x: Features.
+        stages: Blocks of each stage; from the second on, the first block halves time, height and width.
+        filters: Channels of the first stage; each next one has twice as many.
+        block: Builds one, `block(x, filters, strides, name=...)`.
+    """
+    for stage, count in enumerate(stages):
+        for i in range(count):
+            strides = 2 if stage > 0 and i == 0 else 1
+            x = block(x, filters * 2**stage, strides, name=f"layer{stage + 1}_{i}")
+    return layers.GlobalAveragePooling3D(name="avgpool")(x)
 
 
 def set_batch_norm_momentum(model: keras.Model, momentum: float) -> keras.Model:
@@ -246,15 +302,15 @@ def _depthwise(x, kernel, stride, padding):
     return total[:, start : start + frames]
 
 
-def scaled(size: int, width: float) -> int:
-    """Multiply a number of filters or units by the factor `width`; at least 1 is left.
+def scaled(size: int, width_multiplier: float) -> int:
+    """Multiply a number of filters or units by a factor; at least 1 is left.
 
     Raises:
-        ValueError: If `width` is not positive.
+        ValueError: If the factor is not positive.
     """
-    if not width > 0:
-        raise ValueError(f"width must be positive, got {width}")
-    return max(1, round(size * width))
+    if not width_multiplier > 0:
+        raise ValueError(f"width_multiplier must be positive, got {width_multiplier}")
+    return max(1, round(size * width_multiplier))
 
 
 # Filters of each block of GoogLeNet and I3D: 1x1; 1x1 and 3x3; 1x1 and 5x5 (3x3 in I3D); 1x1 after the pool.

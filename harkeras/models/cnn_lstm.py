@@ -20,8 +20,11 @@ Deviation: the paper's LSTM has batch norm inside, between its gates and at each
 
 from __future__ import annotations
 
+import os
+from typing import Literal
+
 import keras
-from keras import Model, layers, ops
+from keras import KerasTensor, Model, layers, ops
 
 from harkeras.models.backbones import create_backbone
 from harkeras.models.blocks import classify, clip_input
@@ -32,16 +35,16 @@ _RNNS = {"lstm": layers.LSTM, "gru": layers.GRU}
 
 @register("cnn_lstm", paper="Carreira & Zisserman, CVPR 2017")
 def create_cnn_lstm_model(
-    num_classes,
-    input_shape=(25, 224, 224, 3),
+    num_classes: int,
+    input_shape: tuple[int, int, int, int] = (25, 224, 224, 3),
     *,
-    backbone="googlenet",
-    weights=None,
-    rnn="lstm",
-    units=512,
-    every_step=False,
-    trainable=True,
-):
+    backbone: str = "googlenet",
+    weights: str | os.PathLike | None = None,
+    rnn: Literal["lstm", "gru"] = "lstm",
+    units: int = 512,
+    every_step: bool = False,
+    trainable: bool = True,
+) -> Model:
     """Build a CNN with an LSTM or GRU on top, uncompiled, with random weights but for those of `weights`.
 
     Args:
@@ -69,7 +72,7 @@ def create_cnn_lstm_model(
     """
     if rnn not in _RNNS:
         raise ValueError(f"rnn must be lstm or gru, got {rnn!r}")
-    clip = clip_input(num_classes, input_shape, smallest=1)
+    clip = clip_input(num_classes, input_shape)
     cnn = create_backbone(backbone, input_shape[1:], weights=weights)
     cnn.trainable = trainable
     x = ops.reshape(clip, (-1, *input_shape[1:]))  # (B * T, H, W, 3): all frames are one batch of images
@@ -93,7 +96,7 @@ class EveryStep(layers.Layer):
     knows nothing of the weights of classes or clips.
     """
 
-    def call(self, logits, training=None):
+    def call(self, logits: KerasTensor, training: bool | None = None) -> KerasTensor:
         """Choose the last step, or in training weigh up all."""
         if not training:
             return ops.softmax(logits[:, -1])
@@ -101,6 +104,6 @@ class EveryStep(layers.Layer):
         self.add_loss(-ops.mean(ops.logsumexp(means, axis=-1)))
         return ops.softmax(means)
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         """(B, T, C) -> (B, C)."""
         return (input_shape[0], input_shape[2])

@@ -12,6 +12,8 @@ The layout is that of the tutorials. Note that Keras ignored `recurrent_dropout`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from keras import Model, layers
 
 from harkeras.models.blocks import classify, clip_input
@@ -20,8 +22,13 @@ from harkeras.models.registry import register
 
 @register("convlstm", paper="Shi et al., NIPS 2015")
 def create_convlstm_model(
-    num_classes, input_shape=(20, 64, 64, 3), *, filters=(4, 8, 14, 16), recurrent_dropout=0.2, dropout=0.2
-):
+    num_classes: int,
+    input_shape: tuple[int, int, int, int] = (20, 64, 64, 3),
+    *,
+    filters: Sequence[int] = (4, 8, 14, 16),
+    recurrent_dropout: float = 0.2,
+    dropout: float = 0.2,
+) -> Model:
     """Build the ConvLSTM network, uncompiled, with random weights.
 
     Args:

@@ -20,49 +20,62 @@ dropout are as described in `_sports1m.py`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
-from keras import Model, layers
+from keras import KerasTensor, Model, layers
 
 from harkeras.models._sports1m import (
     SMALLEST_FRAME,
     center_pixels,
     convolutions,
-    dense_layers,
     frame_classifier,
 )
-from harkeras.models.blocks import classify, clip_input
+from harkeras.models.blocks import classify, clip_input, dense_layers
 from harkeras.models.registry import register
 
 
 @register("early_fusion", paper="Karpathy et al., CVPR 2014")
-def create_early_fusion_model(num_classes, input_shape=(10, 170, 170, 3), *, width=1.0, dropout=0.5):
+def create_early_fusion_model(
+    num_classes: int,
+    input_shape: tuple[int, int, int, int] = (10, 170, 170, 3),
+    *,
+    width_multiplier: float = 1.0,
+    dropout: float = 0.5,
+) -> Model:
     """Build the early fusion network, uncompiled, with random weights.
 
     Args:
         num_classes: Number of actions, at least 2.
         input_shape: Clip shape (frames, height, width, channels), at least 2 frames of 22 x 22 pixels. The
             first filters reach over all frames.
-        width: Factor on all numbers of filters and units; 0.125 trains on a laptop.
+        width_multiplier: Factor for all numbers of filters and units; 0.125 trains on a laptop.
         dropout: Share of the units dropped after each of the two dense layers, in training.
 
     Returns:
         `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
 
     Raises:
-        ValueError: If there are fewer than 2 classes, the clip is too small or of one frame, or `width` is
-            not positive.
+        ValueError: If there are fewer than 2 classes, the clip is too small or of one frame, or
+            `width_multiplier` is not positive.
     """
     clip = clip_input(num_classes, input_shape, smallest=SMALLEST_FRAME)
-    x = fuse_early(center_pixels(clip), partial(convolutions, width=width))
-    x = dense_layers(x, width=width, dropout=dropout)
+    x = fuse_early(center_pixels(clip), partial(convolutions, width_multiplier=width_multiplier))
+    x = dense_layers(x, width_multiplier=width_multiplier, dropout=dropout)
     return Model(clip, classify(x, num_classes), name="early_fusion")
 
 
 @register("late_fusion", paper="Karpathy et al., CVPR 2014")
 def create_late_fusion_model(
-    num_classes, input_shape=(16, 170, 170, 3), *, merge="features", distance=15, width=1.0, dropout=0.5
-):
+    num_classes: int,
+    input_shape: tuple[int, int, int, int] = (16, 170, 170, 3),
+    *,
+    merge: Literal["features", "predictions"] = "features",
+    distance: int = 15,
+    width_multiplier: float = 1.0,
+    dropout: float = 0.5,
+) -> Model:
     """Build the late fusion network, uncompiled, with random weights.
 
     Args:
@@ -73,7 +86,7 @@ def create_late_fusion_model(
         distance: Frames from the first to the second of the two, which stand in the middle of the clip; no
             other is looked at. (2, height, width, 3) with a distance of 1 is the same network shown only
             those two. Ignored if predictions are merged.
-        width: Factor on all numbers of filters and units; 0.125 trains on a laptop.
+        width_multiplier: Factor for all numbers of filters and units; 0.125 trains on a laptop.
         dropout: Share of the units dropped after each of the two dense layers, in training.
 
     Returns:
@@ -81,30 +94,38 @@ def create_late_fusion_model(
 
     Raises:
         ValueError: If there are fewer than 2 classes, the clip is too small, too short for `distance`,
-            `merge` is not one of the two, or `width` or `distance` is not positive.
+            `merge` is not one of the two, or `width_multiplier` or `distance` is not positive.
     """
     if merge not in ("features", "predictions"):
         raise ValueError(f"merge must be features or predictions, got {merge!r}")
     clip = clip_input(num_classes, input_shape, smallest=SMALLEST_FRAME)
-    x, cnn = center_pixels(clip), partial(convolutions, width=width)
+    x, cnn = center_pixels(clip), partial(convolutions, width_multiplier=width_multiplier)
     if merge == "features":
-        x = dense_layers(fuse_late(x, cnn, distance), width=width, dropout=dropout)
+        x = dense_layers(fuse_late(x, cnn, distance), width_multiplier=width_multiplier, dropout=dropout)
     else:
-        classifier = frame_classifier(input_shape[1:], num_classes, cnn, width=width, dropout=dropout)
+        classifier = frame_classifier(
+            input_shape[1:], num_classes, cnn, width_multiplier=width_multiplier, dropout=dropout
+        )
         x = layers.TimeDistributed(classifier, name="frames")(x)  # (B, T, num_classes)
         x = layers.Flatten(name="flatten")(x)  # each class at each time has a weight of its own
     return Model(clip, classify(x, num_classes), name="late_fusion")
 
 
 @register("slow_fusion", paper="Karpathy et al., CVPR 2014")
-def create_slow_fusion_model(num_classes, input_shape=(10, 170, 170, 3), *, width=1.0, dropout=0.5):
+def create_slow_fusion_model(
+    num_classes: int,
+    input_shape: tuple[int, int, int, int] = (10, 170, 170, 3),
+    *,
+    width_multiplier: float = 1.0,
+    dropout: float = 0.5,
+) -> Model:
     """Build the slow fusion network, uncompiled, with random weights.
 
     Args:
         num_classes: Number of actions, at least 2.
         input_shape: Clip shape (frames, height, width, channels), at least 22 x 22 pixels, of 10 frames, or
             18, 26 and so on: these leave 2, 3, ... steps in time to the dense layers.
-        width: Factor on all numbers of filters and units; 0.125 trains on a laptop.
+        width_multiplier: Factor for all numbers of filters and units; 0.125 trains on a laptop.
         dropout: Share of the units dropped after each of the two dense layers, in training.
 
     Returns:
@@ -112,26 +133,26 @@ def create_slow_fusion_model(num_classes, input_shape=(10, 170, 170, 3), *, widt
 
     Raises:
         ValueError: If there are fewer than 2 classes, the clip is too small or of another number of frames,
-            or `width` is not positive.
+            or `width_multiplier` is not positive.
     """
     clip = clip_input(num_classes, input_shape, smallest=SMALLEST_FRAME)
-    x = fuse_slow(center_pixels(clip), partial(convolutions, width=width))
-    x = dense_layers(x, width=width, dropout=dropout)
+    x = fuse_slow(center_pixels(clip), partial(convolutions, width_multiplier=width_multiplier))
+    x = dense_layers(x, width_multiplier=width_multiplier, dropout=dropout)
     return Model(clip, classify(x, num_classes), name="slow_fusion")
 
 
-def fuse_early(x, cnn):
+def fuse_early(x: KerasTensor, cnn: Callable[[tuple[int, ...]], Model]) -> KerasTensor:
     """Clips (B, T, H, W, C) -> maps (B, H', W', F), through the model that `cnn` builds for a shape."""
-    frames, height, width_px, channels = x.shape[1:]
+    frames, height, width, channels = x.shape[1:]
     if frames < 2:
         raise ValueError(f"input_shape must have at least 2 frames for early fusion, got {frames}")
     x = layers.Permute((2, 3, 1, 4), name="time_last")(x)  # (B, H, W, T, C)
     # As channels: a 2-D convolution of T * C channels is the 3-D one over T frames, and faster.
-    x = layers.Reshape((height, width_px, frames * channels), name="stack")(x)
+    x = layers.Reshape((height, width, frames * channels), name="stack")(x)
     return cnn(x.shape[1:])(x)
 
 
-def fuse_late(x, cnn, distance):
+def fuse_late(x: KerasTensor, cnn: Callable[[tuple[int, ...]], Model], distance: int) -> KerasTensor:
     """Clips (B, T, H, W, C) -> maps (B, 2, H', W', F) of two frames, through the same weights."""
     frames = x.shape[1]
     if distance < 1:
@@ -146,7 +167,7 @@ def fuse_late(x, cnn, distance):
     return layers.TimeDistributed(cnn(x.shape[2:]), name="towers")(x)
 
 
-def fuse_slow(x, cnn):
+def fuse_slow(x: KerasTensor, cnn: Callable[[tuple[int, ...]], Model]) -> KerasTensor:
     """Clips (B, T, H, W, C) -> maps (B, T', H', W', F), T' = 1 of 10 frames."""
     frames = x.shape[1]
     if frames < 10 or frames % 8 != 2:  # else the strides in time would leave out the last frames

@@ -12,30 +12,32 @@ layers before it, and needs a third of the weights; MobileNetV2 is the one for s
 is never their size but the number of pictures: a few thousand do not teach seven million weights to see. With
 `weights="imagenet"` the network sees already and learns only what it has to tell apart.
 
-The networks are those of `keras.applications`, with the pixels' normalization inside (`_backbones.py`). Their
+The networks are those of `keras.applications`, with the pixels' normalization inside (`backbones.py`). Their
 layers lie in one layer, `backbone`; `freeze=True` trains the classifier on top alone. Later, and with a small
 learning rate, `model.get_layer("backbone").trainable = True` tunes the rest. GoogLeNet has a file of its own.
 """
 
 from __future__ import annotations
 
+import os
+
 from keras import Model, layers
 
 from harkeras.models.backbones import image_backbone
-from harkeras.models.blocks import classify, image_input, scaled
+from harkeras.models.blocks import check_num_classes, classify, dense_layers, image_input
 from harkeras.models.registry import register
 
 
 @register("vgg16", paper="Simonyan & Zisserman, ICLR 2015", images=True)
 def create_vgg16_model(
-    num_classes,
-    input_shape=(224, 224, 3),
+    num_classes: int,
+    input_shape: tuple[int, int, int] = (224, 224, 3),
     *,
-    weights=None,
-    freeze=False,
-    dropout=0.5,
-    dense_width=1.0,
-):
+    weights: str | os.PathLike | None = None,
+    freeze: bool = False,
+    dropout: float = 0.5,
+    width_multiplier: float = 1.0,
+) -> Model:
     """Build VGG-16, uncompiled.
 
     Args:
@@ -46,27 +48,31 @@ def create_vgg16_model(
             random in any case.
         freeze: Train the dense layers alone.
         dropout: Share of the units dropped after each of the two dense layers, in training.
-        dense_width: Factor for their 4096 units: most of the network's weights.
+        width_multiplier: Factor for their 4096 units, most of the network's weights.
 
     Returns:
         `keras.Model`: images (B, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
 
     Raises:
         ValueError: If there are fewer than 2 classes, the shape is not that of an image or too small, the
-            file does not hold weights for this network, or `dense_width` is not positive.
+            file does not hold weights for this network, or `width_multiplier` is not positive.
         FileNotFoundError: If there is no such file.
         OSError: If the weights of ImageNet are not in the cache and cannot be downloaded.
     """
     image, x = _maps("vgg16", num_classes, input_shape, weights, freeze)
-    x = layers.Flatten(name="flatten")(x)
-    for i in (1, 2):
-        x = layers.Dense(scaled(4096, dense_width), activation="relu", name=f"fc{i}")(x)
-        x = layers.Dropout(dropout, name=f"dropout{i}")(x)
+    x = dense_layers(x, width_multiplier=width_multiplier, dropout=dropout, first=1)
     return Model(image, classify(x, num_classes), name="vgg16")
 
 
 @register("resnet50", paper="He et al., CVPR 2016", images=True)
-def create_resnet50_model(num_classes, input_shape=(224, 224, 3), *, weights=None, freeze=False, dropout=0.0):
+def create_resnet50_model(
+    num_classes: int,
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+    *,
+    weights: str | os.PathLike | None = None,
+    freeze: bool = False,
+    dropout: float = 0.0,
+) -> Model:
     """Build ResNet-50, uncompiled.
 
     Args:
@@ -93,8 +99,13 @@ def create_resnet50_model(num_classes, input_shape=(224, 224, 3), *, weights=Non
 
 @register("densenet121", paper="Huang et al., CVPR 2017", images=True)
 def create_densenet121_model(
-    num_classes, input_shape=(224, 224, 3), *, weights=None, freeze=False, dropout=0.0
-):
+    num_classes: int,
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+    *,
+    weights: str | os.PathLike | None = None,
+    freeze: bool = False,
+    dropout: float = 0.0,
+) -> Model:
     """Build DenseNet-121, uncompiled.
 
     Args:
@@ -121,8 +132,14 @@ def create_densenet121_model(
 
 @register("mobilenet_v2", paper="Sandler et al., CVPR 2018", images=True)
 def create_mobilenet_v2_model(
-    num_classes, input_shape=(224, 224, 3), *, weights=None, freeze=False, dropout=0.2, alpha=1.0
-):
+    num_classes: int,
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+    *,
+    weights: str | os.PathLike | None = None,
+    freeze: bool = False,
+    dropout: float = 0.2,
+    alpha: float = 1.0,
+) -> Model:
     """Build MobileNetV2, uncompiled.
 
     Args:
@@ -153,8 +170,7 @@ def create_mobilenet_v2_model(
 
 def _maps(backbone, num_classes, input_shape, weights, freeze, **options):
     """Return the input and the last feature maps (B, H / 32, W / 32, F)."""
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+    check_num_classes(num_classes)
     image = image_input(input_shape)
     network = image_backbone(backbone, input_shape, weights=weights, **options)
     network.name = "backbone"

@@ -15,9 +15,11 @@ in time whose kernels, through all layers, never reach an end.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import keras
 import numpy as np
-from keras import layers
+from keras import Model, layers
 
 _TWINS = {
     layers.Conv2D: layers.Conv3D,
@@ -41,7 +43,9 @@ _UNCHANGED = (
 )
 
 
-def inflate(image_model, frames, *, flat_pools=2, edges="zeros"):
+def inflate(
+    image_model: Model, frames: int, *, flat_pools: int = 2, edges: Literal["zeros", "repeat"] = "zeros"
+) -> Model:
     """Turn a model of images into a model of clips that gives the same answer where nothing moves.
 
     Args:
@@ -100,9 +104,7 @@ def _twin(layer, *, flat, edges):
         if config.get("axis") in (3, [3]):
             config["axis"] = -1
         return type(layer).from_config(config)
-    if (
-        isinstance(layer, keras.Model) and not layer.weights
-    ):  # operations, such as a normalization over channels
+    if isinstance(layer, Model) and not layer.weights:  # operations, such as a normalization over channels
         return layers.TimeDistributed(layer, name=layer.name)
     raise ValueError(
         f"image_model has a layer that cannot be inflated: {layer.name} ({type(layer).__name__})"

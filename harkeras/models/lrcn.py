@@ -28,8 +28,13 @@ _POOLS = (4, 4, 2, 2)
 
 @register("lrcn", paper="Donahue et al., CVPR 2015")
 def create_lrcn_model(
-    num_classes, input_shape=(20, 64, 64, 3), *, filters=(16, 32, 64, 64), units=32, dropout=0.25
-):
+    num_classes: int,
+    input_shape: tuple[int, int, int, int] = (20, 64, 64, 3),
+    *,
+    filters: tuple[int, int, int, int] = (16, 32, 64, 64),
+    units: int = 32,
+    dropout: float = 0.25,
+) -> Model:
     """Build LRCN, uncompiled, with random weights.
 
     Args:

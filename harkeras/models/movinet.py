@@ -23,6 +23,8 @@ probabilities, and one count of frames serves all blocks. Layers are named after
 
 from __future__ import annotations
 
+from typing import Literal, NamedTuple
+
 import keras
 import numpy as np
 from keras import Model, layers
@@ -34,10 +36,27 @@ from harkeras.models.registry import register
 _FRAMES = 50
 _HEAD = 2048
 _STRIDES = (2, 2, 2, 1, 2)  # of the first layer of each block
-# Variant: pixels, filters of the stem, five blocks of (filters, layers), filters after the last block.
-# A layer: channels inside, frames and pixels of its kernel.
+
+
+class _Variant(NamedTuple):
+    """One row of the authors' tables.
+
+    Attributes:
+        pixels: Height and width of a frame.
+        stem: Filters of the stem.
+        blocks: Filters of each block, and for each of its layers the channels inside and the frames and
+            pixels of its kernel.
+        project: Filters after the last block.
+    """
+
+    pixels: int
+    stem: int
+    blocks: tuple
+    project: int
+
+
 _VARIANTS = {
-    "a0": (
+    "a0": _Variant(
         172,
         8,
         (
@@ -49,7 +68,7 @@ _VARIANTS = {
         ),
         480,
     ),
-    "a1": (
+    "a1": _Variant(
         172,
         16,
         (
@@ -61,7 +80,7 @@ _VARIANTS = {
         ),
         600,
     ),
-    "a2": (
+    "a2": _Variant(
         224,
         16,
         (
@@ -78,8 +97,15 @@ _VARIANTS = {
 
 @register("movinet", paper="Kondratyuk et al., CVPR 2021")
 def create_movinet_model(
-    num_classes, input_shape=None, *, variant="a0", causal=False, width=1.0, dropout=0.5, stochastic_depth=0.2
-):
+    num_classes: int,
+    input_shape: tuple[int, int, int, int] | None = None,
+    *,
+    variant: Literal["a0", "a1", "a2"] = "a0",
+    causal: bool = False,
+    width_multiplier: float = 1.0,
+    dropout: float = 0.5,
+    stochastic_depth: float = 0.2,
+) -> Model:
     """Build MoViNet for whole clips, uncompiled, with random weights.
 
     Args:
@@ -90,7 +116,7 @@ def create_movinet_model(
         causal: Whether no frame looks at later ones. These are the weights that a stream can use, and the
             layers of the source's stream: convolutions split into space and time, piecewise linear
             activations, and squeeze-excite that also sees the frame itself.
-        width: Factor on all numbers of filters.
+        width_multiplier: Factor for all numbers of filters.
         dropout: Share of features dropped before the last layer, in training; the source has 0.2 for A0.
         stochastic_depth: Share of clips for which the last block adds nothing, in training; proportionally
             less in the blocks before it.
@@ -100,15 +126,21 @@ def create_movinet_model(
 
     Raises:
         ValueError: If there are fewer than 2 classes or no such variant, `input_shape` is not that of a clip,
-            or `width` is not positive.
+            or `width_multiplier` is not positive.
     """
     spec = _spec(variant)
-    clip = clip_input(num_classes, input_shape or (_FRAMES, spec[0], spec[0], 3), smallest=1)
-    output = _network(clip, num_classes, spec, width, causal, None, dropout, stochastic_depth)
+    clip = clip_input(num_classes, input_shape or (_FRAMES, spec.pixels, spec.pixels, 3))
+    output = _network(clip, num_classes, spec, width_multiplier, causal, None, dropout, stochastic_depth)
     return speed_up_groups(Model(clip, output, name="movinet"))
 
 
-def create_movinet_stream_model(num_classes, input_shape=None, *, variant="a0", width=1.0):
+def create_movinet_stream_model(
+    num_classes: int,
+    input_shape: tuple[int | None, int, int, int] | None = None,
+    *,
+    variant: Literal["a0", "a1", "a2"] = "a0",
+    width_multiplier: float = 1.0,
+) -> Model:
     """Build the causal MoViNet that takes a video chunk by chunk and hands its memory on; for prediction.
 
     Its weights are those of `create_movinet_model(..., causal=True)`, in the same order.
@@ -118,7 +150,7 @@ def create_movinet_stream_model(num_classes, input_shape=None, *, variant="a0", 
         input_shape: Chunk shape (frames, height, width, channels); frames may be None, for chunks of any
             length, and is by default.
         variant: "a0", "a1" or "a2".
-        width: Factor on all numbers of filters.
+        width_multiplier: Factor for all numbers of filters.
 
     Returns:
         `keras.Model`: a dictionary of "clip", frames (B, T, H, W, 3), RGB 0-255, and the states ->
@@ -126,7 +158,7 @@ def create_movinet_stream_model(num_classes, input_shape=None, *, variant="a0", 
 
     Raises:
         ValueError: If there are fewer than 2 classes or no such variant, `input_shape` is not that of a clip,
-            or `width` is not positive.
+            or `width_multiplier` is not positive.
 
     Example:
         >>> stream = create_movinet_stream_model(5)
@@ -137,20 +169,21 @@ def create_movinet_stream_model(num_classes, input_shape=None, *, variant="a0", 
         ...     print(states.pop("probabilities"))  # (1, 5), of the video so far
     """
     spec = _spec(variant)
-    shape = tuple(input_shape or (None, spec[0], spec[0], 3))
-    # The check wants numbers everywhere.
-    clip = clip_input(num_classes, (1 if shape[0] is None else shape[0], *shape[1:]), smallest=1)
-    if shape[0] is None:
-        clip = keras.Input(shape, name="clip")
-    memory = {}
-    output = _network(clip, num_classes, spec, width, True, memory, 0, 0)
+    frames, *frame = input_shape or (None, spec.pixels, spec.pixels, 3)
+    clip = clip_input(
+        num_classes, (1 if frames is None else frames, *frame)
+    )  # which wants numbers everywhere
+    if frames is None:
+        clip = keras.Input((None, *frame), name="clip")
+    memory: dict[str, tuple] = {}
+    output = _network(clip, num_classes, spec, width_multiplier, True, memory, 0, 0)
     before = {name: state for name, (state, _) in memory.items()}
     after = {name: state for name, (_, state) in memory.items()}
     model = Model({"clip": clip, **before}, {"probabilities": output, **after}, name="movinet_stream")
     return speed_up_groups(model)
 
 
-def create_movinet_states(model: keras.Model, batch_size: int = 1) -> dict[str, np.ndarray]:
+def create_movinet_states(model: Model, batch_size: int = 1) -> dict[str, np.ndarray]:
     """Make the states of a stream that has seen nothing yet.
 
     Args:
@@ -170,31 +203,30 @@ def _spec(variant):
     return _VARIANTS[variant]
 
 
-def _network(clip, num_classes, spec, width, causal, memory, dropout, stochastic_depth):
+def _network(clip, num_classes, spec, width_multiplier, causal, memory, dropout, stochastic_depth):
     """Clips (B, T, H, W, 3) -> probabilities (B, num_classes); `memory` is filled with a stream's states."""
-    _, stem, blocks, project = spec
     x = layers.Rescaling(1 / 255, name="rescale")(clip)  # (B, T, H, W, 3) in [0, 1]
     form = make_form(x, causal, memory)
-    x = convolve(x, scaled(stem, width), (1, 3, 3), (1, 2, 2), name="stem")
+    x = convolve(x, scaled(spec.stem, width_multiplier), (1, 3, 3), (1, 2, 2), name="stem")
     x = activate(x, name="stem", form=form)  # (B, T, H/2, W/2, stem)
-    depth, count = 0, sum(len(inner) for _, inner in blocks)
-    for i, (filters, inner) in enumerate(blocks):  # the last one gives (B, T, H/32, W/32, filters)
+    depth, count = 0, sum(len(inner) for _, inner in spec.blocks)
+    for i, (filters, inner) in enumerate(spec.blocks):  # the last one gives (B, T, H/32, W/32, filters)
         for j, (expansion, *kernel) in enumerate(inner):
             depth += 1
             x = add_block(
                 x,
-                scaled(filters, width),
-                scaled(expansion, width),
+                scaled(filters, width_multiplier),
+                scaled(expansion, width_multiplier),
                 kernel,
                 _STRIDES[i] if j == 0 else 1,
                 stochastic_depth * depth / count,
                 name=f"block{i}_layer{j}",
                 form=form,
             )
-    x = pointwise(x, scaled(project, width), name="head_project")
+    x = pointwise(x, scaled(spec.project, width_multiplier), name="head_project")
     x = pool_clip(activate(x, name="head_project", form=form), name="head_pool", form=form)  # (B, project)
     head = layers.Dense(
-        scaled(_HEAD, width), activation="silu", kernel_initializer="he_normal", name="head_dense"
+        scaled(_HEAD, width_multiplier), activation="silu", kernel_initializer="he_normal", name="head_dense"
     )
     x = head(x)
     if dropout:

@@ -14,18 +14,14 @@ with it. The frame is halved by averaging 2 x 2 pixels; an odd row or column at 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Literal
 
 from keras import Model, layers
 
-from harkeras.models._sports1m import (
-    SMALLEST_STREAMS,
-    center_pixels,
-    dense_layers,
-    frame_classifier,
-    two_streams,
-)
-from harkeras.models.blocks import classify, clip_input
+from harkeras.models._sports1m import SMALLEST_STREAMS, center_pixels, frame_classifier, two_streams
+from harkeras.models.blocks import classify, clip_input, dense_layers
 from harkeras.models.fusion import fuse_early, fuse_late, fuse_slow
 from harkeras.models.registry import register
 
@@ -34,8 +30,14 @@ _FRAMES = {"single_frame": 20, "early": 10, "late": 16, "slow": 10}  # as the ne
 
 @register("multiresolution", paper="Karpathy et al., CVPR 2014")
 def create_multiresolution_model(
-    num_classes, input_shape=None, *, fusion="single_frame", distance=15, width=1.0, dropout=0.5
-):
+    num_classes: int,
+    input_shape: tuple[int, int, int, int] | None = None,
+    *,
+    fusion: Literal["single_frame", "early", "late", "slow"] = "single_frame",
+    distance: int = 15,
+    width_multiplier: float = 1.0,
+    dropout: float = 0.5,
+) -> Model:
     """Build the network of two streams, uncompiled, with random weights.
 
     Args:
@@ -44,7 +46,7 @@ def create_multiresolution_model(
             178 RGB pixels and 20 frames, of early and slow fusion 10, of late fusion 16.
         fusion: "single_frame" averages the frames' probabilities; "early", "late" and "slow" are the fusions.
         distance: Frames between the two that late fusion looks at.
-        width: Factor on all numbers of filters and units; 0.125 trains on a laptop.
+        width_multiplier: Factor for all numbers of filters and units; 0.125 trains on a laptop.
         dropout: Share of the units dropped after each of the two dense layers, in training.
 
     Returns:
@@ -52,19 +54,24 @@ def create_multiresolution_model(
 
     Raises:
         ValueError: If there are fewer than 2 classes, the clip is too small or does not have the frames
-            that the fusion needs, `fusion` is none of the four, or `width` or `distance` is not positive.
+            that the fusion needs, `fusion` is none of the four, or `width_multiplier` or `distance` is not
+            positive.
     """
     if fusion not in _FRAMES:
         raise ValueError(f"fusion must be one of {', '.join(_FRAMES)}, got {fusion!r}")
     if input_shape is None:
         input_shape = (_FRAMES[fusion], 178, 178, 3)
     clip = clip_input(num_classes, input_shape, smallest=SMALLEST_STREAMS)
-    x, cnn = center_pixels(clip), partial(two_streams, width=width)
+    x, cnn = center_pixels(clip), partial(two_streams, width_multiplier=width_multiplier)
     if fusion == "single_frame":
-        classifier = frame_classifier(input_shape[1:], num_classes, cnn, width=width, dropout=dropout)
+        classifier = frame_classifier(
+            input_shape[1:], num_classes, cnn, width_multiplier=width_multiplier, dropout=dropout
+        )
         x = layers.TimeDistributed(classifier, name="frames")(x)  # (B, T, num_classes)
         probabilities = layers.GlobalAveragePooling1D(dtype="float32", name="probabilities")(x)
     else:
-        fuse = {"early": fuse_early, "late": partial(fuse_late, distance=distance), "slow": fuse_slow}[fusion]
-        probabilities = classify(dense_layers(fuse(x, cnn), width=width, dropout=dropout), num_classes)
+        late = partial(fuse_late, distance=distance)
+        fusions: dict[str, Callable] = {"early": fuse_early, "late": late, "slow": fuse_slow}
+        x = dense_layers(fusions[fusion](x, cnn), width_multiplier=width_multiplier, dropout=dropout)
+        probabilities = classify(x, num_classes)
     return Model(clip, probabilities, name="multiresolution")

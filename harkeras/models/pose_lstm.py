@@ -8,11 +8,11 @@ room can betray the action. What it gains in data it loses in sight: the glass b
 it is no better than the program that finds the joints.
 
 Where the person stands and how near to the camera says nothing, so the model first subtracts the body's
-centre and divides by its size. Both are measured inside the model: it takes joints in pixels or in metres
+center and divides by its size. Both are measured inside the model: it takes joints in pixels or in metres
 alike. (Shares of a picture's width and height will do too, but squeeze the body, so then all videos should
 have one shape.) Four views of the same body follow:
 
-- pose: each joint as seen from the body's centre in its frame, and the way of that centre through the clip;
+- pose: each joint as seen from the body's center in its frame, and the way of that center through the clip;
 - distances between all pairs of joints, which do not change when the camera is tilted;
 - slow motion: how far each joint moves until the next frame;
 - fast motion: how far it moves in two frames.
@@ -23,32 +23,33 @@ Each view is embedded by a few convolutions; then `form="lstm"` reads their sequ
 Distances, motion and embeddings are DD-Net's. Here pose is a view of its own, "fast" is measured at every
 frame and not at every other, two pairs of convolutions follow and not three, the summary is the average over
 time and not the maximum, and goes through one dense layer and not two. The LSTM is ours. A joint that is
-missing stands in the body's centre, at no distance from others and without motion.
+missing stands in the body's center, at no distance from others and without motion.
 """
 
 from __future__ import annotations
 
 from numbers import Integral
+from typing import Literal
 
 import keras
 import numpy as np
 from keras import Model, layers, ops
 
-from harkeras.models.blocks import classify
+from harkeras.models.blocks import check_num_classes, classify
 from harkeras.models.registry import register
 
 
 @register("pose_lstm", paper="Yang et al., MMAsia 2019")
 def create_pose_lstm_model(
-    num_classes,
-    input_shape=(32, 15, 2),
+    num_classes: int,
+    input_shape: tuple[int, int, int] = (32, 15, 2),
     *,
-    form="lstm",
-    filters=32,
-    units=64,
-    dropout=0.5,
-    spatial_dropout=0.1,
-):
+    form: Literal["lstm", "conv"] = "lstm",
+    filters: int = 32,
+    units: int = 64,
+    dropout: float = 0.5,
+    spatial_dropout: float = 0.1,
+) -> Model:
     """Build a classifier of moving joints, uncompiled, with random weights.
 
     Args:
@@ -88,8 +89,7 @@ def create_pose_lstm_model(
 
 def _keypoints_input(num_classes, input_shape):
     """Check a builder's first two arguments and make its input."""
-    if num_classes < 2:
-        raise ValueError(f"num_classes must be at least 2, got {num_classes}")
+    check_num_classes(num_classes)
     if (
         len(input_shape) != 3
         or not all(isinstance(size, Integral) for size in input_shape)
@@ -110,13 +110,13 @@ def _views(keypoints):
     present = scores > 0 if channels == 3 else ops.any(xy != 0, axis=-1, keepdims=True)
     present = ops.cast(present, xy.dtype)  # (B, T, K, 1)
     seen = ops.max(present, axis=2, keepdims=True)  # (B, T, 1, 1): 0 where nobody is in the frame
-    centre = _mean(xy, present, axis=2)  # (B, T, 1, 2)
-    pose = (xy - centre) * present  # (B, T, K, 2)
+    center = _mean(xy, present, axis=2)  # (B, T, 1, 2)
+    pose = (xy - center) * present  # (B, T, K, 2)
     area = _mean(ops.sum(pose**2, axis=-1, keepdims=True), present, axis=(1, 2))  # (B, 1, 1, 1)
-    size = ops.sqrt(area + 1e-12)  # root mean square distance of joints from the centre, one for a clip
+    size = ops.sqrt(area + 1e-12)  # root mean square distance of joints from the center, one for a clip
     pose = pose / size
-    way = (centre - _mean(centre, seen, axis=1)) * seen / size  # (B, T, 1, 2)
-    whole = (pose + way) * present  # (B, T, K, 2): from the centre of the clip, not of the frame
+    way = (center - _mean(center, seen, axis=1)) * seen / size  # (B, T, 1, 2)
+    whole = (pose + way) * present  # (B, T, K, 2): from the center of the clip, not of the frame
 
     i, j = np.triu_indices(joints, 1)
     between = ops.take(pose, i, axis=2) - ops.take(pose, j, axis=2)  # (B, T, K * (K - 1) / 2, 2)
@@ -151,8 +151,8 @@ def _flatten(x):
 
 def _embed(x, filters, dropout, *, name):
     """One view (B, T, F) -> (B, T / 2, filters)."""
-    for i, width in enumerate((1, 3, 1), start=1):
-        x = _convolution(x, filters, width, name=f"{name}{i}")
+    for i, kernel_size in enumerate((1, 3, 1), start=1):
+        x = _convolution(x, filters, kernel_size, name=f"{name}{i}")
         if i == 3:
             x = layers.MaxPooling1D(2, padding="same", name=f"{name}_pool")(x)
         x = layers.SpatialDropout1D(dropout, name=f"{name}{i}_dropout")(x)
@@ -169,9 +169,9 @@ def _convolve(x, filters, dropout):
     return x
 
 
-def _convolution(x, filters, width, *, name):
+def _convolution(x, filters, kernel_size, *, name):
     """Convolve along time, without bias because the normalization has one."""
-    x = layers.Conv1D(filters, width, padding="same", use_bias=False, name=name)(x)
+    x = layers.Conv1D(filters, kernel_size, padding="same", use_bias=False, name=name)(x)
     return _activate(x, name=name)
 
 

@@ -18,24 +18,35 @@ computes it for each. Layers are named as there, with "_" for ".". Convolutions 
 
 from __future__ import annotations
 
+from functools import partial
+
 from keras import Model, layers
 
-from harkeras.models.blocks import batch_norm, classify, clip_input, padded_conv3d, standardize
+from harkeras.models.blocks import (
+    batch_norm,
+    classify,
+    clip_input,
+    padded_conv3d,
+    residual_stages,
+    standardize,
+)
 from harkeras.models.registry import register
 
-_BLOCKS = (2, 2, 2, 2)
+_BLOCKS = (2, 2, 2, 2)  # of each stage
 _MEAN = tuple(255 * mean for mean in (0.43216, 0.394666, 0.37645))  # of Kinetics
 _STD = tuple(255 * std for std in (0.22803, 0.22145, 0.216989))
 
 
 @register("r2plus1d", paper="Tran et al., CVPR 2018")
-def create_r2plus1d_model(num_classes, input_shape=(16, 112, 112, 3), *, width=64):
+def create_r2plus1d_model(
+    num_classes: int, input_shape: tuple[int, int, int, int] = (16, 112, 112, 3), *, filters: int = 64
+) -> Model:
     """Build R(2+1)D with 18 layers, uncompiled, with random weights.
 
     Args:
         num_classes: Number of actions, at least 2.
         input_shape: Clip shape (frames, height, width, 3), of any size.
-        width: Channels of the first stage; each next one has twice as many.
+        filters: Channels of the first stage; each next one has twice as many.
 
     Returns:
         `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
@@ -43,23 +54,26 @@ def create_r2plus1d_model(num_classes, input_shape=(16, 112, 112, 3), *, width=6
     Raises:
         ValueError: If there are fewer than 2 classes or the input is not a clip with 3 channels.
     """
-    clip = clip_input(num_classes, input_shape, smallest=1)
+    clip = clip_input(num_classes, input_shape)
     x = standardize(clip, mean=_MEAN, std=_STD)
     x = padded_conv3d(x, 45, (1, 7, 7), (1, 2, 2), name="stem_0")  # (B, T, H/2, W/2, 45)
     x = layers.ReLU(name="stem_2")(batch_norm(x, name="stem_1"))
-    x = padded_conv3d(x, width, (3, 1, 1), name="stem_3")  # (B, T, H/2, W/2, width)
+    x = padded_conv3d(x, filters, (3, 1, 1), name="stem_3")  # (B, T, H/2, W/2, filters)
     x = layers.ReLU(name="stem_5")(batch_norm(x, name="stem_4"))
-    return Model(clip, classify(_stages(x, width, _conv2plus1d), num_classes), name="r2plus1d")
+    x = residual_stages(x, _BLOCKS, filters, partial(_block, convolve=_conv2plus1d))
+    return Model(clip, classify(x, num_classes), name="r2plus1d")
 
 
 @register("r3d", paper="Tran et al., CVPR 2018")
-def create_r3d_model(num_classes, input_shape=(16, 112, 112, 3), *, width=64):
+def create_r3d_model(
+    num_classes: int, input_shape: tuple[int, int, int, int] = (16, 112, 112, 3), *, filters: int = 64
+) -> Model:
     """Build R3D with 18 layers, uncompiled, with random weights.
 
     Args:
         num_classes: Number of actions, at least 2.
         input_shape: Clip shape (frames, height, width, 3), of any size.
-        width: Channels of the first stage; each next one has twice as many.
+        filters: Channels of the first stage; each next one has twice as many.
 
     Returns:
         `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
@@ -67,23 +81,15 @@ def create_r3d_model(num_classes, input_shape=(16, 112, 112, 3), *, width=64):
     Raises:
         ValueError: If there are fewer than 2 classes or the input is not a clip with 3 channels.
     """
-    clip = clip_input(num_classes, input_shape, smallest=1)
+    clip = clip_input(num_classes, input_shape)
     x = standardize(clip, mean=_MEAN, std=_STD)
-    x = padded_conv3d(x, width, (3, 7, 7), (1, 2, 2), name="stem_0")  # (B, T, H/2, W/2, width)
+    x = padded_conv3d(x, filters, (3, 7, 7), (1, 2, 2), name="stem_0")  # (B, T, H/2, W/2, filters)
     x = layers.ReLU(name="stem_2")(batch_norm(x, name="stem_1"))
-    return Model(clip, classify(_stages(x, width, _conv3d), num_classes), name="r3d")
+    x = residual_stages(x, _BLOCKS, filters, partial(_block, convolve=_conv3d))
+    return Model(clip, classify(x, num_classes), name="r3d")
 
 
-def _stages(x, width, convolve):
-    """Four stages of blocks: features (B, T, H/2, W/2, width) -> (B, 8 * width)."""
-    for stage, blocks in enumerate(_BLOCKS):  # the last one gives (B, T/8, H/16, W/16, 8 * width)
-        for i in range(blocks):
-            strides = 2 if stage > 0 and i == 0 else 1
-            x = _block(x, width * 2**stage, strides, convolve, name=f"layer{stage + 1}_{i}")
-    return layers.GlobalAveragePooling3D(name="avgpool")(x)
-
-
-def _block(x, filters, strides, convolve, *, name):
+def _block(x, filters, strides, *, name, convolve):
     """Two convolutions, whole or each in its two halves, and a shortcut."""
     channels = x.shape[-1]
     # As many as give the two halves together the weights of one 3x3x3 convolution.

@@ -9,18 +9,27 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import keras
 
 from harkeras.base.keras_state import untouched
 
-_BUILDERS: dict[str, Callable] = {}
-_PAPERS: dict[str, str] = {}
-_IMAGE_MODELS: set[str] = set()
+Builder = TypeVar("Builder", bound=Callable[..., keras.Model])
 
 
-def register(name: str, *, paper: str, images: bool = False) -> Callable:
+class _Entry(NamedTuple):
+    """A builder, the source of its model in short, and whether that takes images instead of clips."""
+
+    builder: Callable[..., keras.Model]
+    paper: str
+    images: bool
+
+
+_ENTRIES: dict[str, _Entry] = {}
+
+
+def register(name: str, *, paper: str, images: bool = False) -> Callable[[Builder], Builder]:
     """Register a builder under `name`; used as a decorator.
 
     Args:
@@ -29,12 +38,10 @@ def register(name: str, *, paper: str, images: bool = False) -> Callable:
         images: Whether its models take images instead of clips.
     """
 
-    def add(builder: Callable) -> Callable:
-        if name in _BUILDERS:
+    def add(builder: Builder) -> Builder:
+        if name in _ENTRIES:
             raise ValueError(f"a model named {name!r} is registered already")
-        _BUILDERS[name], _PAPERS[name] = builder, paper
-        if images:
-            _IMAGE_MODELS.add(name)
+        _ENTRIES[name] = _Entry(builder, paper, images)
         return builder
 
     return add
@@ -48,10 +55,12 @@ def list_models(kind: Literal["clips", "images"] = "clips") -> list[str]:
     """
     if kind not in ("clips", "images"):
         raise ValueError(f"kind must be 'clips' or 'images', got {kind!r}")
-    return sorted(name for name in _BUILDERS if (name in _IMAGE_MODELS) == (kind == "images"))
+    return sorted(name for name, entry in _ENTRIES.items() if entry.images == (kind == "images"))
 
 
-def create_model(name: str, num_classes: int, input_shape: tuple[int, ...] | None = None, **options):
+def create_model(
+    name: str, num_classes: int, input_shape: Sequence[int] | None = None, **options: Any
+) -> keras.Model:
     """Build a model by its registered name, uncompiled, with random weights.
 
     Args:
@@ -62,19 +71,19 @@ def create_model(name: str, num_classes: int, input_shape: tuple[int, ...] | Non
         **options: Further arguments of the builder.
 
     Returns:
-        `keras.Model`: clips (B, T, H, W, 3) or images (B, H, W, 3), RGB 0-255 -> float32 probabilities (B,
-        num_classes).
+        `keras.Model`: clips (B, T, H, W, 3) or images (B, H, W, 3), RGB 0-255 -> float32 probabilities
+        (B, num_classes).
 
     Raises:
         ValueError: If there is no model of that name, the builder has no such option, or it refuses its
             arguments.
     """
-    if name not in _BUILDERS:
+    if name not in _ENTRIES:
         raise ValueError(describe_unknown(name, list_models() + list_models("images")))
     check_options(name, options)
     if input_shape is not None:
         options["input_shape"] = tuple(input_shape)
-    return _BUILDERS[name](num_classes, **options)
+    return _ENTRIES[name].builder(num_classes, **options)
 
 
 def describe_unknown(name: str, names: Sequence[str]) -> str:
@@ -86,7 +95,7 @@ def describe_unknown(name: str, names: Sequence[str]) -> str:
 
 def check_options(name: str, options: dict[str, Any]) -> None:
     """Raise ValueError if the builder of a model has no such options, or values of another type."""
-    parameters = list(inspect.signature(_BUILDERS[name]).parameters.values())[2:]
+    parameters = list(inspect.signature(_ENTRIES[name].builder).parameters.values())[2:]
     known = {parameter.name: parameter.default for parameter in parameters}
     unknown = sorted(options.keys() - known.keys())
     if unknown:
@@ -111,8 +120,8 @@ def _is_like(value: Any, default: Any) -> bool:
 
 def source_of(name: str) -> tuple[str, str]:
     """Return the paper of a registered model, and the file that builds it, from the top of the repository."""
-    file = Path(inspect.getfile(_BUILDERS[name]))
-    return _PAPERS[name], file.relative_to(Path(__file__).parents[2]).as_posix()
+    file = Path(inspect.getfile(_ENTRIES[name].builder))
+    return _ENTRIES[name].paper, file.relative_to(Path(__file__).parents[2]).as_posix()
 
 
 @contextmanager

@@ -9,7 +9,7 @@ not enough from depth 18 on), so they are meant to start from weights learnt on 
 
 ResNeXt cuts the channels of each 3x3x3 convolution into 32 groups that do not see each other. For the same
 cost the layer can be twice as wide: 101 layers weigh 48 million parameters, and this was the best network of
-the paper. TensorFlow computes grouped convolutions badly on a CPU: see `_blocks.speed_up_groups`.
+the paper. TensorFlow computes grouped convolutions badly on a CPU: see `speed_up_groups`.
 
 Layers are named as in the authors' code (branch CVPR2018), with "_" for ".", and pad as PyTorch does.
 Deviations: the last average pool takes whatever is left of the clip, so that any size goes in; shortcuts are
@@ -18,9 +18,19 @@ chosen per depth as in the published weights ("A" for 18 and 34 layers, "B" for 
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Literal
+
 from keras import Model, layers
 
-from harkeras.models.blocks import batch_norm, classify, clip_input, padded_conv3d, standardize
+from harkeras.models.blocks import (
+    batch_norm,
+    classify,
+    clip_input,
+    padded_conv3d,
+    residual_stages,
+    standardize,
+)
 from harkeras.models.registry import register
 
 _BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
@@ -34,21 +44,21 @@ NORMALIZATIONS = {
 
 @register("resnet3d", paper="Hara et al., CVPR 2018")
 def create_resnet3d_model(
-    num_classes,
-    input_shape=(16, 112, 112, 3),
+    num_classes: int,
+    input_shape: tuple[int, int, int, int] = (16, 112, 112, 3),
     *,
-    depth=18,
-    width=64,
-    shortcut=None,
-    normalization="activitynet",
-):
+    depth: Literal[18, 34, 50] = 18,
+    filters: int = 64,
+    shortcut: Literal["A", "B"] | None = None,
+    normalization: Literal["activitynet", "kinetics"] = "activitynet",
+) -> Model:
     """Build 3D-ResNet, uncompiled, with random weights.
 
     Args:
         num_classes: Number of actions, at least 2.
         input_shape: Clip shape (frames, height, width, 3), of any size.
         depth: Number of layers: 18 or 34 (blocks of two convolutions), or 50 (1x1x1, 3x3x3, 1x1x1).
-        width: Channels of the stem and the first stage; each next one has twice as many.
+        filters: Channels of the stem and the first stage; each next one has twice as many.
         shortcut: How a block that changes the shape passes its input on: "A" by leaving out points and
             appending channels of zeros, "B" by a 1x1x1 convolution; by default "A" for 18 and 34 layers.
         normalization: "activitynet", as for the published networks of the paper (branch CVPR2018), or
@@ -63,33 +73,33 @@ def create_resnet3d_model(
     """
     if depth not in (18, 34, 50):
         raise ValueError(f"depth must be 18, 34 or 50, got {depth!r}")
-    block = _bottleneck if depth == 50 else _basic
     shortcut = shortcut or ("B" if depth == 50 else "A")
     if shortcut not in ("A", "B"):
         raise ValueError(f"shortcut must be 'A' or 'B', got {shortcut!r}")
-    options = {"shortcut": shortcut} | ({"expansion": 4} if depth == 50 else {})
-    x = clip = clip_input(num_classes, input_shape, smallest=1)
-    x = _residual(x, _BLOCKS[depth], (width, width), normalization, block, options)
+    block = partial(_bottleneck, expansion=4) if depth == 50 else _basic
+    clip = clip_input(num_classes, input_shape)
+    x = _stem(clip, filters, normalization)
+    x = residual_stages(x, _BLOCKS[depth], filters, partial(block, shortcut=shortcut))
     return Model(clip, classify(x, num_classes), name="resnet3d")
 
 
 @register("resnext3d", paper="Hara et al., CVPR 2018")
 def create_resnext3d_model(
-    num_classes,
-    input_shape=(16, 112, 112, 3),
+    num_classes: int,
+    input_shape: tuple[int, int, int, int] = (16, 112, 112, 3),
     *,
-    depth=101,
-    width=128,
-    groups=32,
-    normalization="activitynet",
-):
+    depth: Literal[50, 101] = 101,
+    filters: int = 128,
+    groups: int = 32,
+    normalization: Literal["activitynet", "kinetics"] = "activitynet",
+) -> Model:
     """Build 3D-ResNeXt, uncompiled, with random weights.
 
     Args:
         num_classes: Number of actions, at least 2.
         input_shape: Clip shape (frames, height, width, 3), of any size.
         depth: Number of layers, 50 or 101.
-        width: Channels of the grouped convolutions of the first stage; each next one has twice as many.
+        filters: Channels of the grouped convolutions of the first stage; each next one has twice as many.
         groups: Into how many groups these convolutions cut their channels.
         normalization: "activitynet", as for the published networks of the paper (branch CVPR2018), or
             "kinetics", as in the branch "master" of the authors' code. Weights need the one they learnt with.
@@ -99,34 +109,29 @@ def create_resnext3d_model(
 
     Raises:
         ValueError: If there are fewer than 2 classes, the input is not a clip with 3 channels, `depth` is not
-            50 or 101, `width` is not a multiple of `groups`, or there is no such `normalization`.
+            50 or 101, `filters` is not a multiple of `groups`, or there is no such `normalization`.
     """
     if depth not in (50, 101):
         raise ValueError(f"depth must be 50 or 101, got {depth!r}")
-    if width % groups:
-        raise ValueError(f"width must be a multiple of groups, got {width} and {groups}")
-    options = {"shortcut": "B", "expansion": 2, "groups": groups}
-    x = clip = clip_input(num_classes, input_shape, smallest=1)
-    x = _residual(x, _BLOCKS[depth], (width // 2, width), normalization, _bottleneck, options)
+    if filters % groups:
+        raise ValueError(f"filters must be a multiple of groups, got {filters} and {groups}")
+    clip = clip_input(num_classes, input_shape)
+    x = _stem(clip, filters // 2, normalization)
+    block = partial(_bottleneck, shortcut="B", expansion=2, groups=groups)
+    x = residual_stages(x, _BLOCKS[depth], filters, block)
     return Model(clip, classify(x, num_classes), name="resnext3d")
 
 
-def _residual(clip, stages, widths, normalization, block, options):
-    """What both share: a stem and four stages of blocks. Clips (B, T, H, W, 3) -> features (B, C)."""
+def _stem(clip, filters, normalization):
+    """Clips (B, T, H, W, 3) -> features (B, T / 2, H / 4, W / 4, filters)."""
     if normalization not in NORMALIZATIONS:
         raise ValueError(f"normalization must be one of {', '.join(NORMALIZATIONS)}, got {normalization!r}")
     mean, std = NORMALIZATIONS[normalization]
-    stem, width = widths
     x = standardize(clip, mean=mean, std=std)
-    x = padded_conv3d(x, stem, 7, (1, 2, 2), name="conv1")  # (B, T, H/2, W/2, 64)
+    x = padded_conv3d(x, filters, 7, (1, 2, 2), name="conv1")  # (B, T, H/2, W/2, filters)
     x = layers.ReLU(name="relu")(batch_norm(x, name="bn1"))
     # Nothing is below zero after ReLU: zeros around are as good as PyTorch's minus infinity.
-    x = layers.MaxPooling3D(3, 2, name="maxpool")(layers.ZeroPadding3D(1, name="maxpool_pad")(x))
-    for stage, blocks in enumerate(stages):  # (B, T/2, H/4, W/4, 64) to (B, T/16, H/32, W/32, C)
-        for i in range(blocks):
-            strides = 2 if stage > 0 and i == 0 else 1
-            x = block(x, width * 2**stage, strides, name=f"layer{stage + 1}_{i}", **options)
-    return layers.GlobalAveragePooling3D(name="avgpool")(x)
+    return layers.MaxPooling3D(3, 2, name="maxpool")(layers.ZeroPadding3D(1, name="maxpool_pad")(x))
 
 
 def _basic(x, filters, strides, *, name, shortcut):

@@ -20,7 +20,9 @@ with one dense layer on top: then a few hundred clips suffice.
 
 from __future__ import annotations
 
+import os
 from functools import partial
+from typing import Literal
 
 import keras
 from keras import Model, layers, ops
@@ -33,16 +35,16 @@ from harkeras.models.registry import register
 
 @register("single_frame", paper="Karpathy et al., CVPR 2014")
 def create_single_frame_model(
-    num_classes,
-    input_shape=(20, 170, 170, 3),
+    num_classes: int,
+    input_shape: tuple[int, int, int, int] = (20, 170, 170, 3),
     *,
-    vote="average",
-    width=1.0,
-    dropout=0.5,
-    backbone=None,
-    weights=None,
-    trainable=True,
-):
+    vote: Literal["average", "majority"] = "average",
+    width_multiplier: float = 1.0,
+    dropout: float = 0.5,
+    backbone: str | None = None,
+    weights: str | os.PathLike | None = None,
+    trainable: bool = True,
+) -> Model:
     """Build the single-frame network, uncompiled, with random weights but for those of `weights`.
 
     Args:
@@ -51,7 +53,8 @@ def create_single_frame_model(
             backbone, which takes RGB.
         vote: "average" of the frames' probabilities, or "majority" of their first choices. Both have the same
             weights: `majority.set_weights(average.get_weights())` compares them after one training.
-        width: Factor on all numbers of filters and units of the paper's network; 0.125 trains on a laptop.
+        width_multiplier: Factor for all numbers of filters and units of the paper's network; 0.125 trains on
+            a laptop.
         dropout: Share of the units dropped in training: after each of the two dense layers, or of the
             features of a backbone.
         backbone: None for the paper's network, or the name of one that has learnt to see, such as
@@ -64,8 +67,8 @@ def create_single_frame_model(
 
     Raises:
         ValueError: If there are fewer than 2 classes, the clip is too small, `vote` is not one of the two,
-            `width` is not positive, there is no such backbone or the file is not for it, or an argument goes
-            with the other kind of network.
+            `width_multiplier` is not positive, there is no such backbone or the file is not for it, or an
+            argument goes with the other kind of network.
         FileNotFoundError: If there is no such file of weights.
         OSError: If the weights of ImageNet are not in Keras's cache and cannot be downloaded.
     """
@@ -73,12 +76,16 @@ def create_single_frame_model(
         raise ValueError(f"vote must be average or majority, got {vote!r}")
     if backbone is None and (weights is not None or not trainable):
         raise ValueError(f"weights and trainable need a backbone, got {weights!r} and {trainable} without")
-    if backbone is not None and width != 1:
-        raise ValueError(f"width is of the network without a backbone, got {width} and {backbone!r}")
+    if backbone is not None and width_multiplier != 1:
+        raise ValueError(
+            f"width_multiplier is of the network without a backbone, got {width_multiplier} and {backbone!r}"
+        )
     clip = clip_input(num_classes, input_shape, smallest=SMALLEST_FRAME if backbone is None else 1)
     if backbone is None:
-        cnn = partial(convolutions, width=width)
-        classifier = frame_classifier(input_shape[1:], num_classes, cnn, width=width, dropout=dropout)
+        cnn = partial(convolutions, width_multiplier=width_multiplier)
+        classifier = frame_classifier(
+            input_shape[1:], num_classes, cnn, width_multiplier=width_multiplier, dropout=dropout
+        )
         x = layers.TimeDistributed(classifier, name="frames")(center_pixels(clip))  # (B, T, num_classes)
     else:
         cnn = create_backbone(backbone, input_shape[1:], weights=weights)

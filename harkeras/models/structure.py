@@ -38,7 +38,7 @@ def plot_model_structure(model: keras.Model, path: str | os.PathLike) -> Path:
     if missing:
         path = path.with_suffix(".txt")
         warnings.warn(f"{path} lists the layers; to draw them, {missing}", stacklevel=2)
-        lines = []
+        lines: list[str] = []
         model.summary(line_length=180, expand_nested=True, print_fn=lines.append)
         write_text(path, "\n".join(lines) + f"\n\nTo draw this model, {missing}.\n")
         return path

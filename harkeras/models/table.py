@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import NamedTuple
 
 import keras
 from keras import layers
 
+from harkeras.models.graph import list_calls
 from harkeras.models.registry import count_parameters, create_model, list_models, no_weights, source_of
 
 
@@ -68,146 +68,113 @@ def count_multiply_adds(model: keras.Model) -> int:
     Raises:
         ValueError: If a shape is unknown, or there is a layer or operation of unknown cost.
     """
-    model = getattr(model, "_functional", None) or model  # of a Sequential
-    nodes = getattr(model, "_nodes_by_depth", None)
-    if nodes is None:
+    calls = list_calls(model)
+    if not calls:
         raise ValueError(f"model must be functional or sequential, and built, got {model.name}")
-    clips: dict[int, float] = {}  # what part of a clip one item of the batch is, where not 1
-    total = 0
-    # A layer that is called twice, as shared towers are, has two nodes here.
-    for node in (node for depth in sorted(nodes, reverse=True) for node in nodes[depth] if not node.is_input):
-        inputs, outputs = node.input_tensors, node.outputs
+    clips: dict[int, float] = {}  # how many items of the batch one clip has become, where not 1
+    total = 0.0
+    for operation, arguments, inputs, outputs in calls:
         items = max(clips.get(id(x), 1) for x in inputs)
-        total += items * _cost(node.operation, node.arguments, inputs, outputs)
-        if type(node.operation).__name__ == "Reshape":  # may make one batch of all frames
+        if isinstance(operation, layers.Layer):
+            total += items * _cost_of_layer(operation, inputs, outputs)
+        else:
+            total += items * _cost_of_operation(operation, arguments, inputs, outputs)
+        if type(operation).__name__ == "Reshape":  # may make one batch of all frames
             items = items * _size(inputs[0]) / _size(outputs[0])
         clips |= {id(x): items for x in outputs}
     return round(total)
 
 
-def _cost(operation, arguments, inputs, outputs) -> int:
-    """Multiply-adds of one call of a layer or operation, for a batch of one."""
-    if isinstance(operation, keras.Model):
-        return count_multiply_adds(operation)
-    if isinstance(operation, layers.TimeDistributed):
+_CONVOLUTIONS = (
+    layers.Conv1D,
+    layers.Conv2D,
+    layers.Conv3D,
+    layers.DepthwiseConv1D,
+    layers.DepthwiseConv2D,
+    layers.SeparableConv1D,
+    layers.SeparableConv2D,
+)
+_TRANSPOSED = (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose)
+_CONV_LSTMS = (layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D)
+_CELLS = (layers.SimpleRNNCell, layers.GRUCell, layers.LSTMCell)
+# What works on each number by itself, or looks it up.
+_FREE = (layers.BatchNormalization, layers.LayerNormalization, layers.PReLU, layers.Embedding)
+_UNKNOWN = (layers.Dot, layers.Attention, layers.AdditiveAttention, layers.Lambda)
+
+
+def _cost_of_layer(layer, inputs, outputs) -> int:
+    """Multiply-adds of one call of a layer, for a batch of one."""
+    if isinstance(layer, keras.Model):
+        return count_multiply_adds(layer)
+    if isinstance(layer, layers.TimeDistributed):
         frame, out = (keras.KerasTensor((x.shape[0], *x.shape[2:])) for x in (inputs[0], outputs[0]))
-        return inputs[0].shape[1] * _cost(operation.layer, None, [frame], [out])
-    if isinstance(operation, layers.Bidirectional):
-        both = operation.forward_layer, operation.backward_layer
-        return sum(_cost(layer, None, inputs, outputs) for layer in both)
-    if not isinstance(operation, layers.Layer):
-        return _cost_of_operation(operation, arguments, inputs, outputs)
-    for kind, count in _COSTS.items():
-        if isinstance(operation, kind):
-            return count(operation, inputs, outputs)
-    if isinstance(operation, _UNKNOWN) or any(len(weight.shape) > 1 for weight in operation.weights):
-        raise ValueError(f"cannot count the multiply-adds of the {_name(operation)} {operation.name}")
+        return inputs[0].shape[1] * _cost_of_layer(layer.layer, [frame], [out])
+    if isinstance(layer, layers.Bidirectional):
+        both = layer.forward_layer, layer.backward_layer
+        return sum(_cost_of_layer(each, inputs, outputs) for each in both)
+    if isinstance(layer, layers.EinsumDense):
+        return _einsum(layer.equation, [inputs[0].shape, layer.kernel.shape])
+    if isinstance(layer, layers.MultiHeadAttention):
+        return _attention(layer, inputs, outputs)
+    if isinstance(layer, _FREE):
+        return 0
+    places = _kernel_uses(layer, inputs[0], outputs[0])
+    if places is not None:
+        return places * sum(math.prod(w.shape) for w in layer.weights if w.name.endswith("kernel"))
+    if isinstance(layer, _UNKNOWN) or any(len(weight.shape) > 1 for weight in layer.weights):
+        raise ValueError(f"cannot count the multiply-adds of the layer {type(layer).__name__} {layer.name}")
     return 0
 
 
-def _conv(layer, inputs, outputs):
-    """Every point of the result takes the whole kernel (..., channels of a group, filters) once."""
-    return _points(outputs[0], layer.data_format) * _weights(layer.kernel)
+def _kernel_uses(layer, x, output) -> int | None:
+    """How many times a layer multiplies by each number of its kernels; None if it is of another kind."""
+    if isinstance(layer, _TRANSPOSED):
+        return _points(x, layer.data_format)
+    if isinstance(layer, _CONVOLUTIONS):
+        return _points(output, layer.data_format)
+    if isinstance(layer, layers.Dense):
+        return _points(x, "channels_last")
+    if isinstance(layer, _CONV_LSTMS):  # the same at each step, which gives one of the maps
+        shape = (None, *output.shape[2:]) if layer.return_sequences else output.shape
+        return x.shape[1] * _points(keras.KerasTensor(shape), layer.data_format)
+    if isinstance(layer, layers.RNN):
+        if not all(isinstance(cell, _CELLS) for cell in getattr(layer.cell, "cells", [layer.cell])):
+            raise ValueError(f"cannot count the multiply-adds of the cells of {layer.name}")
+        return x.shape[1]
+    return None
 
 
-def _conv_transpose(layer, inputs, outputs):
-    return _points(inputs[0], layer.data_format) * _weights(layer.kernel)
-
-
-def _separable_conv(layer, inputs, outputs):
-    kernels = _weights(layer.depthwise_kernel) + _weights(layer.pointwise_kernel)
-    return _points(outputs[0], layer.data_format) * kernels
-
-
-def _dense(layer, inputs, outputs):
-    return _size(inputs[0]) * layer.units
-
-
-def _einsum_dense(layer, inputs, outputs):
-    return _einsum(layer.equation, [inputs[0].shape, layer.kernel.shape])
-
-
-def _attention(layer, inputs, outputs):
+def _attention(layer, inputs, outputs) -> int:
     """Four projections; each query times each key; each of the products times each value."""
-    query, value = inputs[0], inputs[1]
+    query, value = inputs[:2]
     key = inputs[2] if len(inputs) > 2 else value
     heads, key_dim, value_dim = layer.num_heads, layer.key_dim, layer.value_dim or layer.key_dim
     projected = heads * (_size(query) * key_dim + _size(key) * key_dim + _size(value) * value_dim)
     projected += _size(outputs[0]) * heads * value_dim
-    axes = getattr(layer, "_attention_axes", None) or range(1, len(query.shape) - 1)
+    axes = layer.get_config()["attention_axes"] or range(1, len(query.shape) - 1)
     keys = math.prod(value.shape[axis] for axis in axes)
-    return projected + _size(query) // query.shape[-1] * keys * heads * (key_dim + value_dim)
+    return projected + _points(query, "channels_last") * keys * heads * (key_dim + value_dim)
 
 
-def _recurrent(layer, inputs, outputs):
-    """At each step, the cell's kernels take the input and the state."""
-    cells = getattr(layer.cell, "cells", [layer.cell])
-    if not all(isinstance(cell, _CELLS) for cell in cells):
-        raise ValueError(f"cannot count the multiply-adds of the cells of {layer.name}")
-    return inputs[0].shape[1] * sum(_weights(c.kernel) + _weights(c.recurrent_kernel) for c in cells)
-
-
-def _conv_lstm(layer, inputs, outputs):
-    """As `_recurrent`, with kernels that go over all points."""
-    last = -1 if layer.return_sequences else None
-    shape = outputs[0].shape[:1] + outputs[0].shape[2:] if last else outputs[0].shape
-    kernels = _weights(layer.cell.kernel) + _weights(layer.cell.recurrent_kernel)
-    return inputs[0].shape[1] * _points(keras.KerasTensor(shape), layer.data_format) * kernels
-
-
-def _nothing(layer, inputs, outputs):
-    """What works on each number by itself, or looks it up."""
-    return 0
-
-
-# The first that fits counts.
-_COSTS: dict[type | tuple[type, ...], Callable] = {
-    (layers.Conv1DTranspose, layers.Conv2DTranspose, layers.Conv3DTranspose): _conv_transpose,
-    (layers.SeparableConv1D, layers.SeparableConv2D): _separable_conv,
-    (layers.DepthwiseConv1D, layers.DepthwiseConv2D): _conv,
-    (layers.Conv1D, layers.Conv2D, layers.Conv3D): _conv,
-    layers.Dense: _dense,
-    layers.EinsumDense: _einsum_dense,
-    layers.MultiHeadAttention: _attention,
-    (layers.ConvLSTM1D, layers.ConvLSTM2D, layers.ConvLSTM3D): _conv_lstm,
-    layers.RNN: _recurrent,
-    (layers.BatchNormalization, layers.LayerNormalization, layers.PReLU, layers.Embedding): _nothing,
-}
-_CELLS = (layers.SimpleRNNCell, layers.GRUCell, layers.LSTMCell)
-_UNKNOWN = (layers.Dot, layers.Attention, layers.AdditiveAttention, layers.Lambda)
+_UNKNOWN_OPERATIONS = frozenset(
+    "ConvTranspose Correlate Dot DotProductAttention FFT FFT2 Inner IRFFT RFFT SeparableConv STFT Tensordot "
+    "Vdot".split()
+)
 
 
 def _cost_of_operation(operation, arguments, inputs, outputs) -> int:
     """Multiply-adds of an operation of `keras.ops`; its weights, if any, are among its arguments."""
-    kind, operands = type(operation).__name__, [x for x in arguments.args if hasattr(x, "shape")]
-    operands += [x for x in arguments.kwargs.values() if hasattr(x, "shape")]
+    kind, shapes = type(operation).__name__, [x.shape for x in arguments if hasattr(x, "shape")]
     if kind in ("Conv", "DepthwiseConv"):
         data_format = operation.data_format or keras.config.image_data_format()
-        return _points(outputs[0], data_format) * math.prod(operands[1].shape)
+        return _points(outputs[0], data_format) * math.prod(shapes[1])
     if kind == "Matmul":
         return _size(outputs[0]) * inputs[0].shape[-1]
     if kind == "Einsum":
-        return _einsum(operation.subscripts, [x.shape for x in operands])
+        return _einsum(operation.subscripts, shapes)
     if kind in _UNKNOWN_OPERATIONS:
         raise ValueError(f"cannot count the multiply-adds of the operation {kind}")
     return 0
-
-
-_UNKNOWN_OPERATIONS = (
-    "ConvTranspose",
-    "Correlate",
-    "Dot",
-    "DotProductAttention",
-    "FFT",
-    "FFT2",
-    "Inner",
-    "IRFFT",
-    "RFFT",
-    "SeparableConv",
-    "STFT",
-    "Tensordot",
-    "Vdot",
-)
 
 
 def _einsum(equation: str, shapes) -> int:
@@ -216,7 +183,7 @@ def _einsum(equation: str, shapes) -> int:
     sizes: dict[str, int] = {}
     for term, shape in zip(terms, shapes, strict=True):
         before, _, after = term.partition("...")
-        rest = [f"...{i}" for i in range(len(term.replace("...", "")), len(shape))]
+        rest = [f"...{i}" for i in range(len(before + after), len(shape))]
         for index, size in zip([*before, *rest, *after], shape, strict=True):
             sizes[index] = max(sizes.get(index, 1), size or 1)
     return math.prod(sizes.values())
@@ -232,11 +199,3 @@ def _size(tensor) -> int:
     if None in tensor.shape[1:]:
         raise ValueError(f"shapes must be known but for the batch, got {tuple(tensor.shape)}")
     return math.prod(tensor.shape[1:])
-
-
-def _weights(variable) -> int:
-    return math.prod(variable.shape)
-
-
-def _name(operation) -> str:
-    return f"layer {type(operation).__name__}"

@@ -24,21 +24,27 @@ from __future__ import annotations
 import keras
 from keras import Model, layers, ops
 
-from harkeras.models.blocks import clip_input, local_response_normalization, scaled
+from harkeras.models.blocks import clip_input, dense_layers, local_response_normalization, scaled
 from harkeras.models.registry import register
 
 _SMALLEST = 41  # what strides and pools leave a pixel of
 
 
 @register("two_stream", paper="Simonyan & Zisserman, NIPS 2014")
-def create_two_stream_model(num_classes, input_shape=(25, 224, 224, 23), *, width=1.0, dropout=0.5):
+def create_two_stream_model(
+    num_classes: int,
+    input_shape: tuple[int, int, int, int] = (25, 224, 224, 23),
+    *,
+    width_multiplier: float = 1.0,
+    dropout: float = 0.5,
+) -> Model:
     """Build the two-stream network, or one of its streams, uncompiled, with random weights.
 
     Args:
         num_classes: Number of actions, at least 2.
         input_shape: Clip shape (frames, height, width, channels), at least 41 x 41 pixels. 3 + 2L channels
             are RGB and L fields of flow; 3 build the spatial stream alone, 2L the temporal stream.
-        width: Factor on all numbers of filters and units; 0.125 trains on a laptop.
+        width_multiplier: Factor for all numbers of filters and units; 0.125 trains on a laptop.
         dropout: Share of the units dropped after each of the two dense layers, in training; the paper takes
             0.9 where it trains on little data.
 
@@ -47,25 +53,26 @@ def create_two_stream_model(num_classes, input_shape=(25, 224, 224, 23), *, widt
 
     Raises:
         ValueError: If there are fewer than 2 classes, the clip is too small or its channels are neither RGB
-            nor flow, or `width` is not positive.
+            nor flow, or `width_multiplier` is not positive.
     """
     clip = clip_input(num_classes, input_shape, smallest=_SMALLEST)
     channels = input_shape[-1]
-    colours = 3 * (channels % 2)  # fields of flow have two channels each
     if channels < 2:
         raise ValueError(f"input_shape must have 3, 2L or 3 + 2L channels, got {tuple(input_shape)}")
+    colors = 3 * (channels % 2)  # fields of flow have two channels each
     # RGB minus 117; flow, where 128 is no motion, to [-1, 1].
-    scale = [1 / 255] * colours + [1 / 127] * (channels - colours)
-    offset = [-117 / 255] * colours + [-128 / 127] * (channels - colours)
+    scale = [1 / 255] * colors + [1 / 127] * (channels - colors)
+    offset = [-117 / 255] * colors + [-128 / 127] * (channels - colors)
     x = layers.Rescaling(scale, offset, name="rescale")(clip)
     frame = keras.Input(input_shape[1:], name="frame")  # (B, H, W, C)
     scores = []
-    if colours:
-        spatial = _stream(frame.shape[1:3], 3, num_classes, width, dropout, name="spatial")
-        scores.append(spatial(frame[..., :3]))
-    if channels > colours:
-        flow = frame[..., colours:]
-        temporal = _stream(frame.shape[1:3], flow.shape[-1], num_classes, width, dropout, name="temporal")
+    if colors:
+        rgb = frame[..., :3]
+        spatial = _stream(rgb.shape[1:], num_classes, width_multiplier, dropout, name="spatial")
+        scores.append(spatial(rgb))
+    if channels > colors:
+        flow = frame[..., colors:]
+        temporal = _stream(flow.shape[1:], num_classes, width_multiplier, dropout, name="temporal")
         scores.append(temporal(flow - ops.mean(flow, axis=(1, 2), keepdims=True)))
     average = layers.Average(name="average")(scores) if len(scores) > 1 else scores[0]
     x = layers.TimeDistributed(Model(frame, average, name="streams"), name="frames")(x)  # (B, T, num_classes)
@@ -73,24 +80,23 @@ def create_two_stream_model(num_classes, input_shape=(25, 224, 224, 23), *, widt
     return Model(clip, probabilities, name="two_stream")
 
 
-def _stream(size, channels, num_classes, width, dropout, *, name):
+def _stream(shape, num_classes, width_multiplier, dropout, *, name):
     """CNN-M-2048: pictures (B, H, W, C) -> probabilities (B, num_classes)."""
-    picture = x = keras.Input((*size, channels), name="picture")
-    x = layers.Conv2D(scaled(96, width), 7, 2, activation="relu", name="conv1")(x)
-    x = _pool(
-        local_response_normalization(x, alpha=1e-4, beta=0.75, name="norm1"), name="pool1"
-    )  # (B, 54, 54, 96)
+    picture = x = keras.Input(shape, name="picture")
+    x = layers.Conv2D(scaled(96, width_multiplier), 7, 2, activation="relu", name="conv1")(x)
+    x = local_response_normalization(x, beta=0.75, name="norm1")
+    x = _pool(x, name="pool1")  # (B, 54, 54, 96)
     x = layers.ZeroPadding2D(1, name="pad2")(x)
-    x = layers.Conv2D(scaled(256, width), 5, 2, activation="relu", name="conv2")(x)
+    x = layers.Conv2D(scaled(256, width_multiplier), 5, 2, activation="relu", name="conv2")(x)
     if name == "spatial":
-        x = local_response_normalization(x, alpha=1e-4, beta=0.75, name="norm2")
+        x = local_response_normalization(x, beta=0.75, name="norm2")
     x = _pool(x, name="pool2")  # (B, 13, 13, 256)
     for i in (3, 4, 5):
-        x = layers.Conv2D(scaled(512, width), 3, padding="same", activation="relu", name=f"conv{i}")(x)
-    x = layers.Flatten(name="flatten")(_pool(x, name="pool5"))  # (B, 6 * 6 * 512)
-    for i, units in ((6, 4096), (7, 2048)):
-        x = layers.Dense(scaled(units, width), activation="relu", name=f"fc{i}")(x)
-        x = layers.Dropout(dropout, name=f"dropout{i}")(x)
+        x = layers.Conv2D(
+            scaled(512, width_multiplier), 3, padding="same", activation="relu", name=f"conv{i}"
+        )(x)
+    x = _pool(x, name="pool5")  # (B, 6, 6, 512)
+    x = dense_layers(x, units=(4096, 2048), width_multiplier=width_multiplier, dropout=dropout)
     return Model(picture, layers.Dense(num_classes, activation="softmax", name="scores")(x), name=name)
 
 

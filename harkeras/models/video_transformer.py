@@ -1,6 +1,6 @@
 """Video transformer: no convolution looks for edges; tokens look at each other, first in space, then in time.
 
-Arnab et al., "ViViT: A Video Vision Transformer", ICCV 2021: its second form, the factorised encoder.
+Arnab et al., "ViViT: A Video Vision Transformer", ICCV 2021: its second form, the factorized encoder.
 
 The clip is cut into tubelets, small boxes of a few frames, and each becomes a token: a vector, by one linear
 projection (a convolution that strides as far as its kernel reaches). In attention each token asks all others
@@ -36,16 +36,16 @@ from harkeras.models.registry import register
 
 @register("video_transformer", paper="Arnab et al., ICCV 2021")
 def create_video_transformer_model(
-    num_classes,
-    input_shape=(16, 64, 64, 3),
+    num_classes: int,
+    input_shape: tuple[int, int, int, int] = (16, 64, 64, 3),
     *,
-    tubelet=(2, 8, 8),
-    units=64,
-    heads=4,
-    depths=(2, 2),
-    convolutions=2,
-    dropout=0.1,
-):
+    tubelet: tuple[int, int, int] = (2, 8, 8),
+    units: int = 64,
+    heads: int = 4,
+    depths: tuple[int, int] = (2, 2),
+    convolutions: int = 2,
+    dropout: float = 0.1,
+) -> Model:
     """Build the video transformer, uncompiled, with random weights.
 
     Args:

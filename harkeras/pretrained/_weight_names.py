@@ -57,14 +57,14 @@ class Source(NamedTuple):
     built: tuple[str, str] | None = None
 
 
-def _deepmind_i3d(name):
+def _deepmind_i3d(name: str) -> str:
     """RGB/inception_i3d/Mixed_3b/Branch_0/Conv3d_0a_1x1 -> Mixed_3b_Branch_0_Conv3d_0a_1x1."""
     name = re.sub(r"^(RGB|Flow)/inception_i3d/", "", name)
     name = name.replace("Mixed_5b/Branch_2/Conv3d_0a_3x3", "Mixed_5b/Branch_2/Conv3d_0b_3x3")
     return name.replace("Logits/Conv3d_0c_1x1/conv_3d", "Logits/Conv3d_0c_1x1").replace("/", "_")
 
 
-def _pytorch_i3d(name):
+def _pytorch_i3d(name: str) -> str:
     """Mixed_3b.b1a.conv3d -> Mixed_3b_Branch_1_Conv3d_0a_1x1_conv_3d."""
     units = {"0": "0a_1x1", "1a": "0a_1x1", "1b": "0b_3x3", "2a": "0a_1x1", "2b": "0b_3x3", "3b": "0b_1x1"}
     if name == "logits.conv3d":
@@ -73,17 +73,17 @@ def _pytorch_i3d(name):
     return re.sub(r"bn$", "batch_norm", re.sub(r"conv3d$", "conv_3d", name)).replace(".", "_")
 
 
-def _dotted(name):
+def _dotted(name: str) -> str:
     """layer1.0.conv1 -> layer1_0_conv1."""
     return "probabilities" if name == "fc" else name.replace(".", "_")
 
 
-def _c3d(name):
+def _c3d(name: str) -> str:
     """conv1 or features.0 -> conv1a; fc8 -> probabilities."""
     return _C3D_NAMES.get(name, name)
 
 
-def _slim_inception(name):
+def _slim_inception(name: str) -> str:
     """InceptionV1/Mixed_3b/Branch_0/Conv2d_0a_1x1 -> Mixed_3b_Branch_0_Conv2d_0a_1x1_conv_2d."""
     name = name.removeprefix("InceptionV1/")
     name = name.replace("Mixed_5b/Branch_2/Conv2d_0a_3x3", "Mixed_5b/Branch_2/Conv2d_0b_3x3")
@@ -122,7 +122,7 @@ _MOVINET_TORCH = {
 _MOVINET_WITHOUT_NORM = ("head_dense", "probabilities", "se_reduce", "se_expand", "rezero")
 
 
-def _movinet(name, units):
+def _movinet(name: str, units: dict[str, str]) -> str:
     """b0/l1/bneck/feature/bn or blocks.b0_l1.deep.conv_1.norm -> block0_layer1_feature_bn."""
     block = re.search(r"\bb(\d+)[/_]l(\d+)", name)
     prefix = f"block{block[1]}_layer{block[2]}_" if block else ""

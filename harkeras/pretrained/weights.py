@@ -79,11 +79,8 @@ def load_weights(
 
 
 def _recognize(variables, path):
-    names = [
-        name
-        for name, source in SOURCES.items()
-        if any(re.search(source.sign, variable) for variable in variables)
-    ]
+    """Return the name of the one source whose names these are."""
+    names = [name for name, source in SOURCES.items() if any(re.search(source.sign, v) for v in variables)]
     if not names:
         known = ", ".join(source.about for source in SOURCES.values())
         raise ValueError(f"{path} must have the names of one of {known}; got {_some(variables)}")
@@ -136,34 +133,27 @@ def _check_build(model, source, path):
 
 def _assign(model, variables, source, head, path):
     """Give each weight of the model the one variable that belongs there, after checking them all."""
-    wanted = {
-        (layer.name, weight.name): weight
-        for layer in model.layers
-        for weight in layer.weights
-        if layer.weights
-    }
-    given = _translate(model, variables, source)
+    weights = {(layer.name, weight.name): weight for layer in model.layers for weight in layer.weights}
+    arrays = _translate(model, variables, source)
     if not head:
-        wanted, given = ({k: v for k, v in d.items() if k[0] not in _HEADS} for d in (wanted, given))
-    problems = []
-    if missing := [f"{layer}/{part}" for layer, part in wanted.keys() - given.keys()]:
-        problems.append(f"missing for the model: {_some(sorted(missing))}")
-    if left := [given[key][0] for key in given.keys() - wanted.keys()]:
-        problems.append(f"left over in the file: {_some(sorted(left))}")
-    shapes = [
-        f"{given[key][0]} is {given[key][1].shape} where {key[0]} has {tuple(weight.shape)}"
-        for key, weight in wanted.items()
-        if key in given and given[key][1].shape != tuple(weight.shape)
-    ]
-    if shapes:
-        problems.append(f"of another shape: {_some(shapes)}")
+        weights, arrays = ({k: v for k, v in d.items() if k[0] not in _HEADS} for d in (weights, arrays))
+    problems = {
+        "missing for the model": sorted(f"{layer}/{part}" for layer, part in weights.keys() - arrays.keys()),
+        "left over in the file": [arrays[key][0] for key in arrays.keys() - weights.keys()],
+        "of another shape": [
+            f"{arrays[key][0]} is {arrays[key][1].shape} where {key[0]} has {tuple(weights[key].shape)}"
+            for key in weights
+            if key in arrays and arrays[key][1].shape != tuple(weights[key].shape)
+        ],
+    }
+    problems = [f"{problem}: {_some(names)}" for problem, names in problems.items() if names]
     if problems:
         hint = "; head=False leaves the last layer out" if head else ""
         raise ValueError(
             f"{path} ({SOURCES[source].about}) must fit the model {model.name}: {'; '.join(problems)}{hint}"
         )
-    for key, weight in wanted.items():
-        weight.assign(given[key][1])
+    for key, weight in weights.items():
+        weight.assign(arrays[key][1])
 
 
 def _some(names):
@@ -176,7 +166,7 @@ def _translate(model, variables, source):
     """Return (layer, weight) -> (name in the file, array laid out as the layer's weight)."""
     rule = SOURCES[source]
     ours = {layer.name: layer for layer in model.layers}
-    given = {}
+    arrays = {}
     for name, array in variables.items():
         path, _, part = name.replace("/", ".").rpartition(".")
         path, part = name[: len(path)], PARTS.get(part, part)
@@ -185,14 +175,14 @@ def _translate(model, variables, source):
             part, array = _NORM_PARTS.get(part, part), array.reshape(-1)
         elif part == "kernel":
             array = _kernel(array, ours.get(layer), rule.torch)
-        if (layer, part) in given:
-            raise ValueError(f"{name} and {given[layer, part][0]} are both for {layer}/{part}")
-        given[layer, part] = name, array
+        if (layer, part) in arrays:
+            raise ValueError(f"{name} and {arrays[layer, part][0]} are both for {layer}/{part}")
+        arrays[layer, part] = name, array
     if source == "i3d_pytorch":
-        _fold_scales(given, ours)
+        _fold_scales(arrays, ours)
     elif source in ("c3d", "c3d_pytorch"):
-        _undo_caffe(given, ours)
-    return given
+        _undo_caffe(arrays, ours)
+    return arrays
 
 
 def _kernel(array, layer, torch):
@@ -205,30 +195,30 @@ def _kernel(array, layer, torch):
     return array.reshape(ours) if ours and same else array
 
 
-def _fold_scales(given, ours):
+def _fold_scales(arrays, ours):
     """I3D's batch norm has no scale, PyTorch's has: multiply the kernel before it, and its mean, instead."""
-    for layer, part in list(given):
+    for layer, part in list(arrays):
         norm = ours.get(layer)
         if part != "gamma" or getattr(norm, "scale", True):
             continue
         conv = layer.replace("_batch_norm", "_conv_3d")
-        _, scale = given.pop((layer, part))
+        _, scale = arrays.pop((layer, part))
         for key in ((conv, "kernel"), (layer, "moving_mean")):
-            if key in given:
-                given[key] = given[key][0], given[key][1] * scale
+            if key in arrays:
+                arrays[key] = arrays[key][0], arrays[key][1] * scale
 
 
-def _undo_caffe(given, ours):
+def _undo_caffe(arrays, ours):
     """C3D sees blue first and 0-255, in PyTorch too, and flattens channels before time, height and width."""
-    name, kernel = given.get(("conv1a", "kernel"), (None, None))
+    name, kernel = arrays.get(("conv1a", "kernel"), (None, None))
     if name is not None:
-        given["conv1a", "kernel"] = name, kernel[..., ::-1, :] * 255
-    name, kernel = given.get(("fc6", "kernel"), (None, None))
+        arrays["conv1a", "kernel"] = name, kernel[..., ::-1, :] * 255
+    name, kernel = arrays.get(("fc6", "kernel"), (None, None))
     if name is not None and "flatten" in ours:
         *block, channels = ours["flatten"].input.shape[1:]
         if kernel.shape[0] == channels * np.prod(block):
             kernel = kernel.reshape(channels, *block, -1)
-            given["fc6", "kernel"] = name, np.moveaxis(kernel, 0, -2).reshape(-1, kernel.shape[-1])
+            arrays["fc6", "kernel"] = name, np.moveaxis(kernel, 0, -2).reshape(-1, kernel.shape[-1])
 
 
 def _inflate_into(model, variables, path):
@@ -241,8 +231,8 @@ def _inflate_into(model, variables, path):
         for layer in inflate(flat, frames).layers
         if layer.weights and layer.name not in _HEADS
     }
-    wanted = {layer.name for layer in model.layers if layer.weights and layer.name not in _HEADS}
-    if wanted != inflated.keys():
+    own = {layer.name for layer in model.layers if layer.weights and layer.name not in _HEADS}
+    if own != inflated.keys():
         raise ValueError(f"the model must be I3D, whose layers Inception-v1 has for images, got {model.name}")
     for name, weights in inflated.items():
         model.get_layer(name).set_weights(weights)

@@ -118,12 +118,12 @@ class TwoRates(keras.optimizers.Adam):
     def __init__(self, slow: list[keras.Variable], factor: float, learning_rate):
         """Remember which weights are slow."""
         super().__init__(learning_rate)
-        self.slow, self.factor = {id(weight) for weight in slow}, factor
+        self.slow, self.factor = {id(weight.value) for weight in slow}, factor
 
     def update_step(self, gradient, variable, learning_rate):
         """Make a step of Adam for one weight."""
-        weight = self._trainable_variables[self._get_variable_index(variable)]
-        share = self.factor if id(weight) in self.slow else 1.0
+        value = variable.value if isinstance(variable, keras.Variable) else variable  # TensorFlow's own
+        share = self.factor if id(value) in self.slow else 1.0
         super().update_step(gradient, variable, learning_rate * share)
 
     def get_config(self):

@@ -154,8 +154,8 @@ def _train(head, features, labels):
     head.get_layer("standardize").set_weights([features.mean((0, 1)), features.var((0, 1))])
     if head.compiled:  # fitted before: as new, and nothing has to be traced again
         for variable in head.optimizer.variables:
-            if variable is not head.optimizer._learning_rate:
-                variable.assign(np.zeros(variable.shape, variable.dtype))
+            variable.assign(np.zeros(variable.shape, variable.dtype))
+        head.optimizer.learning_rate = _LEARNING_RATE
     else:
         head.compile(
             keras.optimizers.AdamW(_LEARNING_RATE, weight_decay=_WEIGHT_DECAY),

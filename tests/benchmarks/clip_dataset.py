@@ -31,7 +31,7 @@ SEED, BATCH_SIZE = 27, 8
 MODELS = (
     ("lrcn", (20, 64, 64, 3), {}),
     ("convlstm", (20, 64, 64, 3), {}),
-    ("c3d", (16, 112, 112, 3), {"width": 0.125}),
+    ("c3d", (16, 112, 112, 3), {"width_multiplier": 0.125}),
 )
 HEAD = """\
                         in memory from files  decoding   ratio   waits   cores clips per
