@@ -15,9 +15,13 @@ class DecodedFrame:
 
     def __init__(self, tick: int, frame: av.VideoFrame, source: Source):
         """Keep the frame; nothing is converted yet."""
-        self.seconds = source.scan.to_seconds(tick)
-        self._frame = frame
-        self._source = source
+        self._tick, self._scan = tick, source.scan
+        self._frame, self._source = frame, source
+
+    @property
+    def seconds(self) -> float:
+        """When the frame appears on the file's clock."""
+        return self._scan.to_seconds(self._tick)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -243,11 +243,12 @@ def read_clip(
 
 def _read_at(ticks: np.ndarray, source: Source, view: ModelView) -> dict[int, np.ndarray]:
     """Return what a model sees at some ticks, (H, W, C) each, as far as they decode."""
-    wanted, images = set(ticks.tolist()), {}
-    needed = view.frames_needed(np.isin(source.ticks, ticks))
-    for tick, frame in source.decode(source.ticks[needed]):
-        index = int(np.searchsorted(source.ticks, tick))
-        image = view.read(DecodedFrame(tick, frame, source), index, tick in wanted)
+    chosen, images = set(ticks.tolist()), {}
+    wanted = np.zeros(len(source.ticks), bool)
+    wanted[source.ticks.searchsorted(ticks)] = True
+    for tick, frame in source.decode(source.ticks[view.frames_needed(wanted)]):
+        index = int(source.ticks.searchsorted(tick))
+        image = view.read(DecodedFrame(tick, frame, source), index, tick in chosen)
         if image is not None:
             images[tick] = image
     return images
