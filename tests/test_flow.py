@@ -3,7 +3,6 @@ import keras
 import numpy as np
 import pytest
 
-from harkeras.data.datasets import Dataset
 from harkeras.data.loading import create_dataset
 from harkeras.inference._video_windows import blocks as blocks_of
 from harkeras.inference.prediction import predict_on_video, predict_single_action
@@ -235,18 +234,10 @@ class TestPipeline:
 
     def test_temporal_stream_tells_left_from_right(self, moving_dir, tmp_path):
         keras.utils.set_random_seed(27)
-        features, labels, paths = create_dataset(
-            moving_dir, frames=2, height=41, width=41, streams="flow", flow_fields=2
-        )
+        dataset = create_dataset(moving_dir, frames=2, height=41, width=41, streams="flow", flow_fields=2)
+        features, labels, paths = dataset
         model = create_two_stream_model(2, features.shape[1:], width_multiplier=0.05, dropout=0)
-        settings = {
-            "clip_seconds": 1,
-            "epochs": 12,
-            "validation_split": 0,
-            "streams": "flow",
-            "verbose": False,
-        }
-        train(model, Dataset(features, labels, classes=["Left", "Right"]), **settings)
+        train(model, dataset, epochs=12, validation_split=0, verbose=False)
         assert (model.predict(features, verbose=0).argmax(1) == labels).all()
         assert (model.recipe.channels, model.recipe.streams, model.recipe.flow_fields) == (4, "flow", 2)
         path = save_model(model, tmp_path / "model.keras")

@@ -15,7 +15,6 @@ from keras import layers
 
 import harkeras.inference.prediction
 from harkeras.data.batches import ClipDataset
-from harkeras.data.datasets import Dataset
 from harkeras.evaluation.scores import evaluate
 from harkeras.inference.decisions import UNSURE
 from harkeras.inference.prediction import (
@@ -552,9 +551,7 @@ def test_temperature_works_before_the_mean_everywhere(colour_video):
     clips = ClipDataset([video], np.array([0]), **options)
     raw = model.predict(clips.read_all(0), verbose=0)
     expected = model.recipe.sharpen(raw).mean(axis=0)
-    np.testing.assert_allclose(
-        evaluate(model, Dataset(clips, classes=RGB)).probabilities[0], expected, atol=1e-5
-    )
+    np.testing.assert_allclose(evaluate(model, clips).probabilities[0], expected, atol=1e-5)
     assert np.abs(model.recipe.sharpen(raw.mean(axis=0)) - expected).max() > 1e-3  # the other way round
     windows = predict_on_video(video, plain, stride_seconds=1.0, **QUIET).probabilities
     expected = model.recipe.sharpen(windows)

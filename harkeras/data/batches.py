@@ -18,8 +18,7 @@ from joblib import cpu_count
 from harkeras.base.workers import in_order
 from harkeras.data.presentation import Presentation, Presented
 from harkeras.data.sources import find_sources, given_sources
-from harkeras.recipe import ClipFormat, Streams
-from harkeras.video.flow import FlowMethod
+from harkeras.recipe import ClipFormat, FlowMethod, Streams
 from harkeras.video.reading import VideoError, VideoInfo, read_clip
 
 

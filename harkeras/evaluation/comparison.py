@@ -30,9 +30,9 @@ from harkeras.evaluation.cross_validation import (
 )
 from harkeras.models import count_multiply_adds
 from harkeras.models.registry import count_parameters
+from harkeras.recipe import FlowMethod
 from harkeras.training.trainer import Trainer
 from harkeras.transfer.auto import find_trainer
-from harkeras.video.flow import FlowMethod
 
 _logger = logging.getLogger("harkeras")
 

@@ -65,14 +65,14 @@ class VideoPrediction:
 def decide(decider: Decider, windows: list[Window], duration_seconds: float) -> VideoPrediction:
     """Decide on the windows of a whole video."""
     return VideoPrediction(
-        segments=_join_windows(decider, windows, duration_seconds),
+        segments=join_windows(decider, windows, duration_seconds),
         classes=decider.classes,
         windows=np.array([window[:2] for window in windows]),
         probabilities=np.stack([window.probabilities for window in windows]),
     )
 
 
-def _join_windows(decider: Decider, windows: list[Window], duration_seconds: float) -> list[Segment]:
+def join_windows(decider: Decider, windows: list[Window], duration_seconds: float) -> list[Segment]:
     """Join the windows of one label; borders lie midway between their middles."""
     runs: list[tuple[int, str]] = []  # number of the first window of each label
     smoothed, middles = [], []

@@ -68,7 +68,7 @@ def blocks(
     appear[0] = start_seconds
     needed = np.zeros(info.frame_count, bool)
     needed[first:stop] = stream.frames_needed(appear, end_seconds)
-    view = ModelView.of(stream.recipe)
+    view = ModelView(stream.recipe.clip_format)
     looked_at = view.frames_needed(needed)
     index = int(looked_at.argmax())
     images, seconds = [], []

@@ -19,17 +19,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from harkeras.recipe import read_channels
+from harkeras.recipe import FlowMethod, read_channels
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-FlowMethod = Literal["dis", "farneback", "tvl1"]
 
 LIMIT_PX = 20  # of a picture whose shorter side is 256
 _REFERENCE_SIDE = 256

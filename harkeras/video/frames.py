@@ -5,9 +5,9 @@ from __future__ import annotations
 import av
 import numpy as np
 
-from harkeras.recipe import Interpolation, Recipe, Streams
+from harkeras.recipe import ClipFormat, Interpolation
 from harkeras.video.decoding import Source
-from harkeras.video.flow import FlowMethod, FlowStack, flow_size, to_gray
+from harkeras.video.flow import FlowStack, flow_size, to_gray
 
 
 class DecodedFrame:
@@ -15,9 +15,13 @@ class DecodedFrame:
 
     def __init__(self, tick: int, frame: av.VideoFrame, source: Source):
         """Keep the frame; nothing is converted yet."""
-        self.seconds = source.scan.to_seconds(tick)
-        self._frame = frame
-        self._source = source
+        self._tick, self._scan = tick, source.scan
+        self._frame, self._source = frame, source
+
+    @property
+    def seconds(self) -> float:
+        """When the frame appears on the file's clock."""
+        return self._scan.to_seconds(self._tick)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -32,38 +36,14 @@ class DecodedFrame:
 
 
 class ModelView:
-    """What a model sees of frames: in its size, as RGB, gray, optical flow, or RGB with flow behind.
+    """What a model sees of frames, as a format of clips says: RGB, gray, optical flow, or RGB and flow."""
 
-    Args:
-        height: Height in pixels.
-        width: Width in pixels.
-        streams: "rgb", "gray", "flow" or "rgb+flow".
-        flow_fields: Number of fields L, where there is flow.
-        flow_method: How flow is computed, see `optical_flow`.
-        interpolation: How frames are resized, see `frames_extraction`.
-    """
-
-    def __init__(
-        self,
-        height: int,
-        width: int,
-        *,
-        streams: Streams = "rgb",
-        flow_fields: int = 0,
-        flow_method: FlowMethod = "dis",
-        interpolation: Interpolation = "area",
-    ):
+    def __init__(self, clip_format: ClipFormat):
         """Start with no frame."""
-        self._size, self._interpolation, self._streams = (height, width), interpolation, streams
-        self._flow = None
-        if streams in ("flow", "rgb+flow"):
-            self._flow = FlowStack(height, width, fields=flow_fields, method=flow_method)
-
-    @classmethod
-    def of(cls, recipe: Recipe) -> ModelView:
-        """Return what the model of a recipe sees."""
-        names = ("height", "width", "streams", "flow_fields", "flow_method", "interpolation")
-        return cls(**{name: getattr(recipe, name) for name in names})
+        self._format, self._flow = clip_format, None
+        if clip_format.flow_fields:
+            size, fields = (clip_format.height, clip_format.width), clip_format.flow_fields
+            self._flow = FlowStack(*size, fields=fields, method=clip_format.flow_method)
 
     def frames_needed(self, wanted: np.ndarray) -> np.ndarray:
         """Mark the frames that `read` must be shown for the wanted ones: bool (N,) -> bool (N,)."""
@@ -75,9 +55,10 @@ class ModelView:
             self._flow.push(frame.rgb(*flow_size(*frame.size)), index)
         if not wanted:
             return None
-        if self._streams == "flow":
+        clip_format = self._format
+        if clip_format.streams == "flow":
             return self._flow.beside()
-        image = frame.rgb(*self._size, interpolation=self._interpolation)
-        if self._streams == "gray":
+        image = frame.rgb(clip_format.height, clip_format.width, interpolation=clip_format.interpolation)
+        if clip_format.streams == "gray":
             return to_gray(image)[..., None]
         return image if self._flow is None else self._flow.beside(image)

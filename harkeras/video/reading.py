@@ -20,9 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harkeras.recipe import Interpolation, Streams, count_channels, read_channels
+from harkeras.recipe import ClipFormat, FlowMethod, Interpolation, Streams, count_channels, read_channels
 from harkeras.video.decoding import Source, VideoError
-from harkeras.video.flow import FlowMethod
 from harkeras.video.frames import DecodedFrame, ModelView
 from harkeras.video.writing import HIGHEST_FPS, LONGEST_STEP_FRAMES
 
@@ -231,22 +230,12 @@ def read_clip(
     those of `flow_extraction`.
     """
     frames, height, width, channels = shape
-    for name, value in (("frames", frames), ("height", height), ("width", width)):
-        if value < 1:
-            raise ValueError(f"{name} must be at least 1, got {value}")
     streams, fields = read_channels(channels)
+    clip_format = ClipFormat(frames, height, width, streams, fields, flow_method, interpolation)
     with closing(Source(video)) as source:
         for _ in range(2):  # anew if decoding shows that the file's times were wrong
             ticks = source.scan.spread(frames, start_seconds, end_seconds)
-            view = ModelView(
-                height,
-                width,
-                streams=streams,
-                flow_fields=fields,
-                flow_method=flow_method,
-                interpolation=interpolation,
-            )
-            images = _read_at(ticks, source, view)
+            images = _read_at(ticks, source, ModelView(clip_format))
             if images.keys() >= set(ticks.tolist()):
                 return np.stack([images[tick] for tick in ticks.tolist()])
         raise source.undecodable()
@@ -254,11 +243,12 @@ def read_clip(
 
 def _read_at(ticks: np.ndarray, source: Source, view: ModelView) -> dict[int, np.ndarray]:
     """Return what a model sees at some ticks, (H, W, C) each, as far as they decode."""
-    wanted, images = set(ticks.tolist()), {}
-    needed = view.frames_needed(np.isin(source.ticks, ticks))
-    for tick, frame in source.decode(source.ticks[needed]):
-        index = int(np.searchsorted(source.ticks, tick))
-        image = view.read(DecodedFrame(tick, frame, source), index, tick in wanted)
+    chosen, images = set(ticks.tolist()), {}
+    wanted = np.zeros(len(source.ticks), bool)
+    wanted[source.ticks.searchsorted(ticks)] = True
+    for tick, frame in source.decode(source.ticks[view.frames_needed(wanted)]):
+        index = int(source.ticks.searchsorted(tick))
+        image = view.read(DecodedFrame(tick, frame, source), index, tick in chosen)
         if image is not None:
             images[tick] = image
     return images

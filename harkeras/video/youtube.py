@@ -123,13 +123,13 @@ class _Log:
     def __init__(self):
         self.warnings = []
 
-    def debug(self, message):
+    def debug(self, message: str) -> None:
         pass
 
-    def warning(self, message):
+    def warning(self, message: str) -> None:
         self.warnings.append(message)
 
-    def error(self, message):
+    def error(self, message: str) -> None:
         pass  # comes as an exception too
 
 
