@@ -1,4 +1,4 @@
-"""Human action recognition in video with Keras: from a folder of labelled clips to the named action.
+"""Human action recognition in video with Keras: from a folder of labeled clips to the named action.
 
 The public names, and the rooms that hold the rest, are loaded when they are first used, so that importing the
 package takes no time.

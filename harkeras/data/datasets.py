@@ -1,4 +1,4 @@
-"""The data set: labelled clips, with their classes, sources and seconds."""
+"""The data set: labeled clips, with their classes, sources and seconds."""
 
 from __future__ import annotations
 
