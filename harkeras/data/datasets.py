@@ -152,7 +152,19 @@ class Dataset(Presented):
     ) -> tuple[Self, Self]:
         """Return a part to train on and a part to test on, by default without a source on both sides.
 
-        Arguments and errors are those of `split_clips`; a warning tells where sources are not known.
+        Identical files count as one source; a warning tells where sources are not known.
+
+        Args:
+            split: "group" keeps the clips of a source together; "random" does not, and overstates the
+                accuracy; "official" reads the lists in `split_dir`, and leaves out what is in none.
+            test_size: Share of the clips to test on, for the splits that are not official.
+            seed: Seed of the choice.
+            split_dir: Folder of the lists, see `harkeras.data.split_by_files`.
+
+        Raises:
+            ValueError: If there is no split of that name, `split_dir` comes without "official" or the other
+                way round, or the sources do not allow an honest split.
+            FileNotFoundError: If the lists are missing.
         """
         joined = self.join_copies()
         if split == "group":
