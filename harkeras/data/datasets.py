@@ -21,7 +21,7 @@ from harkeras.video.reading import VideoInfo
 
 
 class Dataset(Presented):
-    """Labelled clips, and what nobody should have to carry beside them.
+    """Labeled clips, and what nobody should have to carry beside them.
 
     It unpacks as `features, labels, video_paths = create_dataset(...)`. `dataset[rows]` and `dataset.split()`
     are views: frames that are mapped from a file on disk are not copied.
@@ -31,7 +31,7 @@ class Dataset(Presented):
             K, 2 or 3); an array, or what is indexed like one.
         labels: int (N,), their classes.
         video_paths: The N files; none for clips that come from elsewhere.
-        classes: Names of the classes; those of the recipe, where a model that has one is asked, by default.
+        classes: Names of the classes; without them, those of the recipe of the model in question count.
         groups: (N,), the source of each clip; read from the names of the files by default.
         sources: The same, with how it was found, see `find_sources`.
         streams: What a clip holds, see `Recipe`. Without it, uint8 of 3 channels is "rgb", of 1 channel
