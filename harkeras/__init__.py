@@ -7,6 +7,5 @@ package takes no time.
 import lazy_loader
 
 __version__ = "0.1.0"
-__docformat__ = "google"  # for pdoc
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
