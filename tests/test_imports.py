@@ -74,7 +74,12 @@ def test_data_sets_do_not_need_tensorflow():
 
 
 def test_names_in_prose_exist():
-    for path in [*PACKAGE.rglob("*.py"), *PACKAGE.rglob("*.md"), ROOT / "README.md"]:
+    for path in [
+        *PACKAGE.rglob("*.py"),
+        *PACKAGE.rglob("*.md"),
+        *ROOT.glob("README.md"),
+        *ROOT.glob("*/README.md"),
+    ]:
         for name in re.findall(r"`(harkeras(?:\.\w+)+)", path.read_text(encoding="utf-8")):
             assert pydoc.locate(name), f"{path} names {name}"
 
