@@ -1,4 +1,4 @@
-"""Human action recognition in video with Keras: from a folder of labelled clips to the named action.
+"""Human action recognition in video with Keras: from a folder of labeled clips to the named action.
 
 The public names, and the rooms that hold the rest, are loaded when they are first used, so that importing the
 package takes no time.
@@ -7,6 +7,5 @@ package takes no time.
 import lazy_loader
 
 __version__ = "0.1.0"
-__docformat__ = "google"  # for pdoc
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,4 +1,4 @@
-"""The main job in one call: a folder of labelled clips -> a saved model and an honest report of it."""
+"""The main job in one call: a folder of labeled clips -> a saved model and an honest report of it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Files of others, as published weights: from a folder of yours, from the cache, or from the internet.
 
-Each has a name; `list_assets` says for each where it comes from, under which licence, and how it is known.
+Each has a name; `list_assets` says for each where it comes from, under which license, and how it is known.
 What is found is checked before it is used, since weights that were cut short or changed on the way make a
 network that is silently wrong. On a machine without internet, put the files into a folder, under the names in
 the table, and let the environment variable `HARKERAS_ASSETS` name it.
@@ -27,7 +27,7 @@ _TIMEOUT_SECONDS = 30
 
 
 def list_assets() -> dict[str, Asset]:
-    """Return all published files by name: URL, checksum, licence, size and file name of each."""
+    """Return all published files by name: URL, checksum, license, size and file name of each."""
     return dict(ASSETS)
 
 

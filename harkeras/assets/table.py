@@ -18,7 +18,7 @@ class Asset:
     Attributes:
         file: Its name in the folder `HARKERAS_ASSETS` and in Keras's cache.
         url: Where it is downloaded from; None if it must be fetched by hand, from `page`.
-        licence: Under which its publisher gives it, as an SPDX identifier where there is one, or "unstated".
+        license: Under which its publisher gives it, as an SPDX identifier where there is one, or "unstated".
         size: In bytes, rounded where the publisher rounds; None if not known.
         checksum: "sha256:", "git:" or "md5:" and hexadecimal digits, of a SHA-256 perhaps only the first
             ones; None if the publisher gives none.
@@ -28,7 +28,7 @@ class Asset:
 
     file: str
     url: str | None
-    licence: str
+    license: str
     size: int | None
     checksum: str | None
     page: str

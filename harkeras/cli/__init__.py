@@ -43,7 +43,7 @@ def _options(
         typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
     ] = False,
 ) -> None:
-    """Human action recognition in video: from a folder of labelled clips to the named action."""
+    """Human action recognition in video: from a folder of labeled clips to the named action."""
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The data set: labelled clips, with their classes, sources and seconds."""
+"""The data set: labeled clips, with their classes, sources and seconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from harkeras.video.reading import VideoInfo
 
 
 class Dataset(Presented):
-    """Labelled clips, and what nobody should have to carry beside them.
+    """Labeled clips, and what nobody should have to carry beside them.
 
     It unpacks as `features, labels, video_paths = create_dataset(...)`. `dataset[rows]` and `dataset.split()`
     are views: frames that are mapped from a file on disk are not copied.
@@ -31,7 +31,7 @@ class Dataset(Presented):
             K, 2 or 3); an array, or what is indexed like one.
         labels: int (N,), their classes.
         video_paths: The N files; none for clips that come from elsewhere.
-        classes: Names of the classes; those of the recipe, where a model that has one is asked, by default.
+        classes: Names of the classes; without them, those of the recipe of the model in question count.
         groups: (N,), the source of each clip; read from the names of the files by default.
         sources: The same, with how it was found, see `find_sources`.
         streams: What a clip holds, see `Recipe`. Without it, uint8 of 3 channels is "rgb", of 1 channel
@@ -152,7 +152,19 @@ class Dataset(Presented):
     ) -> tuple[Self, Self]:
         """Return a part to train on and a part to test on, by default without a source on both sides.
 
-        Arguments and errors are those of `split_clips`; a warning tells where sources are not known.
+        Identical files count as one source; a warning tells where sources are not known.
+
+        Args:
+            split: "group" keeps the clips of a source together; "random" does not, and overstates the
+                accuracy; "official" reads the lists in `split_dir`, and leaves out what is in none.
+            test_size: Share of the clips to test on, for the splits that are not official.
+            seed: Seed of the choice.
+            split_dir: Folder of the lists, see `harkeras.data.split_by_files`.
+
+        Raises:
+            ValueError: If there is no split of that name, `split_dir` comes without "official" or the other
+                way round, or the sources do not allow an honest split.
+            FileNotFoundError: If the lists are missing.
         """
         joined = self.join_copies()
         if split == "group":

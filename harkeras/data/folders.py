@@ -1,4 +1,4 @@
-"""What lies in a folder of labelled clips: classes, clips and their sources.
+"""What lies in a folder of labeled clips: classes, clips and their sources.
 
 The layout is the one of UCF and Kinetics: one folder per class, the clips inside, at any depth. What was
 taken for class and source can be printed before anything is read.

@@ -1,4 +1,4 @@
-"""A folder of labelled clips -> a data set that a model can train on.
+"""A folder of labeled clips -> a data set that a model can train on.
 
 The layout is the one of UCF and Kinetics: one folder per class, the clips inside, at any depth.
 """

@@ -1,4 +1,4 @@
-"""What has a model learnt? Whether it uses motion, how early it knows, and where it looks."""
+"""What has a model learned? Whether it uses motion, how early it knows, and where it looks."""
 
 from __future__ import annotations
 

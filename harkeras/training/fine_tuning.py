@@ -29,7 +29,7 @@ def fine_tune(
     patience: int = 3,
     **training,
 ) -> keras.callbacks.History:
-    """Train a model whose head has learnt, together with the last layers of its backbone.
+    """Train a model whose head has learned, together with the last layers of its backbone.
 
     Args:
         model: A model that stands on a backbone, such as `cnn_lstm` or what `auto` made; changed in place.

@@ -40,7 +40,7 @@ def train(
 ) -> keras.callbacks.History:
     """Train a model until its validation loss stops falling, and keep the best weights.
 
-    Augmentation, mixup and weights of classes are asked of the data set, see `Dataset.for_training`. The
+    `Dataset.for_training` says how clips are shown: augmentation, mixup, sampling, weights of classes. The
     model is compiled anew in each call. If training is cut short, by Ctrl-C or an error, the model has the
     best weights so far and a recipe, or, in the first epoch, the weights from before; then the error goes on
     to the caller.
@@ -53,8 +53,8 @@ def train(
     Args:
         model: The model; it is changed in place, and gets the attribute `recipe`.
         dataset: The clips, their labels and all that is known of them, from `create_dataset`; of arrays,
-            `Dataset(features, labels, classes=["Run", "Walk"])`. Where their sources are known, clips to
-            validate on are of sources that the others are not of.
+            `Dataset(features, labels, classes=["Run", "Walk"])`. Where their sources are known, validation
+            clips come from sources that are not trained on.
         epochs: Number of passes over the clips, at most.
         batch_size: Clips per step; that of a `ClipDataset`, or 4, by default.
         patience: Epochs without a better validation loss after which to stop.
@@ -78,9 +78,9 @@ def train(
         `keras.callbacks.History`, resumed epochs included; after an interruption, it is `model.history`.
 
     Raises:
-        ValueError: If data set and model do not fit together, a number is out of its range, something is said
-            twice and differently, `resume` is of another training, or of an augmentation that does not say
-            what it was made of.
+        ValueError: If data set and model do not fit together, a number is out of its range, `batch_size` or
+            `seed` is not that of the `ClipDataset`, or `resume` is of another training, or of an augmentation
+            that does not say what it was made of.
         RuntimeError: If the loss is not a number in the first epoch; later, training ends with a warning and
             the best weights.
         VideoError: If a `ClipDataset` cannot go on.

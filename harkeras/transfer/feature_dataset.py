@@ -62,7 +62,7 @@ class FeatureTable:
 
 
 class FeatureDataset(Dataset):
-    """Labelled clips, of which only the features are kept: what `train_auto` takes.
+    """Labeled clips, of which only the features are kept: what `train_auto` takes.
 
     A model that it made is scored on them by `evaluate`: only its head is asked.
     """

@@ -63,7 +63,7 @@ def create_head(
     if name in STATISTICS:
         x = _statistics(features, STATISTICS[name])
     else:
-        # Frozen, it is a plain standardisation with the mean and variance that `fit_head` writes into it.
+        # Frozen, it is a plain standardization with the mean and variance that `fit_head` writes into it.
         standardize = layers.BatchNormalization(center=False, scale=False, epsilon=1e-6, name="standardize")
         standardize.trainable = False
         x = standardize(features, training=False)
@@ -118,7 +118,7 @@ def fit_head(
         head: What `create_head` built.
         features: float (N, T, F).
         labels: int (N,), their classes.
-        strength: How far the weights of a statistics head may go, the inverse of its regularisation, as
+        strength: How far the weights of a statistics head may go, the inverse of its regularization, as
             `harkeras.transfer.auto` chooses it. Without meaning for the others, which take a fixed number
             of epochs.
         seed: Seed of the order of clips and the dropout, of heads that are trained by gradient descent.

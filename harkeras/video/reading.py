@@ -139,7 +139,7 @@ def frames_extraction(
         width: Width of the result in pixels.
         start_seconds: Start of the range; the first frame by default.
         end_seconds: End of the range, not included; the end of the video by default, and at the latest.
-        normalize: Give float32 in [0, 1] instead of uint8, for models that do not normalise by themselves.
+        normalize: Give float32 in [0, 1] instead of uint8, for models that do not normalize by themselves.
         interpolation: How to resize: by "area", or "bilinear" as `cv2.resize` does by default, for models
             whose training clips were read so.
 
