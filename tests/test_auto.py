@@ -233,7 +233,7 @@ def test_the_saved_model_needs_nothing_else(trained, folder):
     assert predict_single_action(clip, trained.path).label in prediction.classes
 
 
-def test_without_weights_lrcn_is_trained_instead(folder, tmp_path, monkeypatch):
+def test_without_weights_lrcn_is_trained_instead(folder, tmp_path, monkeypatch, eager):
     def fail(*_args, **_kwargs):
         raise OSError("the ImageNet weights are out of reach")
 

@@ -16,6 +16,9 @@ from harkeras.evaluation.held_out import evaluate_on_folder
 from harkeras.video.reading import read_clip
 from harkeras.workflow import train_on_folder
 
+# All but the first training, which the fixture below shares, go step by step.
+pytestmark = pytest.mark.usefixtures("eager")
+
 SMALL = {"model": "lrcn", "input_shape": (4, 64, 64, 3), "epochs": 1, "batch_size": 8, "verbose": False}
 
 
@@ -320,7 +323,7 @@ def test_copies_in_a_random_split_are_counted(sample_dir, tmp_path):
 @pytest.mark.parametrize("argument", ["epochs", "augment", "resume", "loss"])
 def test_auto_refuses_what_it_would_ignore(sample_dir, tmp_path, argument):
     with pytest.raises(ValueError, match=f"{argument} must be left out with 'auto'"):
-        train_on_folder(sample_dir, output_dir=tmp_path, **{argument: None})
+        train_on_folder(sample_dir, output_dir=tmp_path, **{argument: 1})
 
 
 def test_one_source_for_each_class_cannot_be_tested(sample_dir, tmp_path):
