@@ -113,14 +113,12 @@ def compare(name, seeds, training_groups, epochs):
     results = {"none": [], "default": []}
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
-            parts = read(
-                create_sample_dataset(folder, groups=training_groups + TEST_GROUPS, seed=seed),
-                training_groups,
-            )
-        for kind, rows in results.items():
-            chosen = augment.default_augmentation() if kind == "default" else None
-            rows.append(score(*parts, name, seed, epochs, chosen))
-            print_row(seed, kind, rows[-1])
+            create_sample_dataset(folder, groups=training_groups + TEST_GROUPS, seed=seed)
+            parts = read(folder, training_groups)
+            for kind, rows in results.items():
+                chosen = augment.default_augmentation() if kind == "default" else None
+                rows.append(score(*parts, name, seed, epochs, chosen))
+                print_row(seed, kind, rows[-1])
     for kind, rows in results.items():
         print_row("mean", kind, np.mean(rows, axis=0))
 

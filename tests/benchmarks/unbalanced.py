@@ -42,6 +42,24 @@ def make_rare(dataset, rare, seed):
     return dataset[np.sort(np.concatenate([others, kept]))]
 
 
+def compare(dataset, seeds, epochs):
+    """Return the scores of every way, one for each seed, and the label of the rare class."""
+    rare, scores = dataset.classes.index("Falling"), {way: [] for way in WAYS}
+    for seed in seeds:
+        train_set, test_set = dataset.split(test_size=0.4, seed=seed)
+        train_set = make_rare(train_set, rare, seed)
+        falls = int((train_set.labels == rare).sum())
+        print(f"seed {seed}: {falls} falls among {len(train_set)} training clips", file=sys.stderr)
+        for way, (shown, loss) in WAYS.items():
+            keras.utils.set_random_seed(seed)
+            model = create_lrcn_model(len(dataset.classes), dataset.features.shape[1:])
+            budget = {"epochs": epochs, "patience": epochs, "batch_size": 8}
+            train(model, train_set.for_training(**shown), loss=loss, seed=seed, verbose=False, **budget)
+            scores[way].append(evaluate(model, test_set))
+            print(f"  {way}: recall {scores[way][-1].recall[rare]:.2f}", file=sys.stderr)
+    return scores, rare
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--groups", type=int, default=48)
@@ -53,20 +71,7 @@ def main():
         output = arguments.output or Path(folder)
         clips = create_sample_dataset(output / "clips", groups=arguments.groups)
         dataset = create_dataset(clips, frames=FRAMES, cache=output / "frames.npy")
-        rare, dataset.features = dataset.classes.index("Falling"), np.array(dataset.features)
-    scores = {way: [] for way in WAYS}
-    for seed in arguments.seeds:
-        train_set, test_set = dataset.split(test_size=0.4, seed=seed)
-        train_set = make_rare(train_set, rare, seed)
-        falls = int((train_set.labels == rare).sum())
-        print(f"seed {seed}: {falls} falls among {len(train_set)} training clips", file=sys.stderr)
-        for way, (shown, loss) in WAYS.items():
-            keras.utils.set_random_seed(seed)
-            model = create_lrcn_model(len(dataset.classes), dataset.features.shape[1:])
-            budget = {"epochs": arguments.epochs, "patience": arguments.epochs, "batch_size": 8}
-            train(model, train_set.for_training(**shown), loss=loss, seed=seed, verbose=False, **budget)
-            scores[way].append(evaluate(model, test_set))
-            print(f"  {way}: recall {scores[way][-1].recall[rare]:.2f}", file=sys.stderr)
+        scores, rare = compare(dataset, arguments.seeds, arguments.epochs)
     print(f"{'':<24} {'recall of falls':>16} {'precision':>10} {'F1':>6} {'accuracy':>9} {'macro F1':>9}")
     for way, each in scores.items():
         every = [(e.recall[rare], e.precision[rare], e.f1[rare], e.accuracy, e.macro_f1) for e in each]
