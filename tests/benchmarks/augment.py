@@ -23,12 +23,8 @@ import tensorflow as tf
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+from harkeras import create_dataset, create_model, create_sample_dataset, evaluate, train  # noqa: E402
 from harkeras.data import augment  # noqa: E402
-from harkeras.data.loading import create_dataset  # noqa: E402
-from harkeras.data.samples import create_sample_dataset  # noqa: E402
-from harkeras.evaluation.scores import evaluate  # noqa: E402
-from harkeras.models import create_model  # noqa: E402
-from harkeras.training.loop import train  # noqa: E402
 
 SHAPES = ((20, 64, 64, 3), (16, 112, 112, 3), (16, 112, 112, 13))
 SEVEN = (
@@ -87,22 +83,19 @@ def time_filters(batch):
 
 
 def read(folder, training_groups):
-    """Return the clips to train on, and those of the other groups."""
+    """Return the clips to train on and those to test on."""
     frames, height, width, _ = TRAINING_CLIP
     dataset = create_dataset(folder, frames=frames, height=height, width=width)
-    training = np.isin(dataset.groups, np.unique(dataset.groups)[:training_groups])
-    return dataset[training], dataset[~training]
+    first = np.isin(dataset.groups, np.unique(dataset.groups)[:training_groups])
+    return dataset[first], dataset[~first]
 
 
-def score(data, name, seed, epochs, augmentation):
-    train_set, test_set = data
+def score(train_set, test_set, name, seed, epochs, augmentation):
     keras.utils.set_random_seed(seed)
     model = create_model(name, len(train_set.classes), TRAINING_CLIP)
     start = time.perf_counter()
-    train(
-        model, train_set.for_training(augment=augmentation), epochs=epochs, patience=epochs, batch_size=8,
-        validation_split=0, seed=seed, verbose=False,
-    )  # fmt: skip
+    budget = {"epochs": epochs, "patience": epochs, "batch_size": 8, "validation_split": 0}
+    train(model, train_set.for_training(augment=augmentation), seed=seed, verbose=False, **budget)
     seconds = time.perf_counter() - start
     test = evaluate(model, test_set)
     return evaluate(model, train_set).accuracy, test.accuracy, test.loss, seconds
@@ -120,13 +113,11 @@ def compare(name, seeds, training_groups, epochs):
     results = {"none": [], "default": []}
     for seed in seeds:
         with tempfile.TemporaryDirectory() as folder:
-            data = read(
-                create_sample_dataset(folder, groups=training_groups + TEST_GROUPS, seed=seed),
-                training_groups,
-            )
+            create_sample_dataset(folder, groups=training_groups + TEST_GROUPS, seed=seed)
+            parts = read(folder, training_groups)
             for kind, rows in results.items():
                 chosen = augment.default_augmentation() if kind == "default" else None
-                rows.append(score(data, name, seed, epochs, chosen))
+                rows.append(score(*parts, name, seed, epochs, chosen))
                 print_row(seed, kind, rows[-1])
     for kind, rows in results.items():
         print_row("mean", kind, np.mean(rows, axis=0))

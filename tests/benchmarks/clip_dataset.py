@@ -21,11 +21,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from harkeras.data.batches import Batches, ClipDataset
-from harkeras.data.folders import list_classes, list_videos
-from harkeras.data.loading import create_dataset
-from harkeras.data.samples import create_sample_dataset
-from harkeras.models import create_model
+from harkeras import ClipDataset, create_dataset, create_model, create_sample_dataset
+from harkeras.data.batches import Batches
 
 SEED, BATCH_SIZE = 27, 8
 MODELS = (
@@ -69,13 +66,11 @@ def median_epoch(batches, model, epochs):
 
 def measure(data_dir, name, shape, options, epochs):
     keras.utils.set_random_seed(SEED)
-    paths, labels = list_videos(data_dir)
-    frames, height, width, _ = shape
-    size = {"frames": frames, "height": height, "width": width}
-    model = create_model(name, len(list_classes(data_dir)), shape, **options)
+    size = dict(zip(("frames", "height", "width"), shape, strict=False))
+    features, labels, paths = dataset = create_dataset(data_dir, **size)
+    model = create_model(name, len(dataset.classes), shape, **options)
     model.compile("adam", "sparse_categorical_crossentropy")
-    arrays = create_dataset(data_dir, **size)
-    memory = Batches(arrays.features, arrays.labels, np.arange(len(labels)), BATCH_SIZE, seed=SEED)
+    memory = Batches(features, labels, np.arange(len(labels)), BATCH_SIZE, seed=SEED)
     files = ClipDataset(paths, labels, **size, batch_size=BATCH_SIZE, seed=SEED)
     (fast, *_), (slow, waited, processor) = (median_epoch(each, model, epochs) for each in (memory, files))
     alone = median_epoch(files, None, epochs)[0]

@@ -52,7 +52,7 @@ def tutorial(data_dir):
 
 def harkeras(data_dir):
     """Decode each clip once, on all cores, into one uint8 array."""
-    from harkeras.data.loading import create_dataset
+    from harkeras import create_dataset
 
     yield
     dataset = create_dataset(data_dir, frames=FRAMES, height=SIZE, width=SIZE)

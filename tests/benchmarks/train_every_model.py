@@ -13,6 +13,7 @@ Batch norm is given a short memory (`set_batch_norm_momentum`): some hundred ste
 
 import argparse
 import csv
+import math
 import sys
 import tempfile
 import time
@@ -24,19 +25,17 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from harkeras.data.loading import create_dataset  # noqa: E402
-from harkeras.data.samples import create_sample_dataset  # noqa: E402
-from harkeras.evaluation.scores import evaluate  # noqa: E402
+from harkeras import create_dataset, create_sample_dataset, evaluate, train  # noqa: E402
 from harkeras.models import create_model, list_models, set_batch_norm_momentum  # noqa: E402
 from harkeras.models.registry import count_parameters  # noqa: E402
 from harkeras.recipe import read_channels  # noqa: E402
-from harkeras.training.loop import train  # noqa: E402
 
 
-def warm_cosine(steps):
-    """Raise the rate to 1e-3 in the first 15th of the steps, and let it fall along half a cosine."""
-    decay = {"decay_steps": steps - steps // 15, "warmup_target": 1e-3, "warmup_steps": steps // 15}
-    return keras.optimizers.schedules.CosineDecay(1e-5, **decay)
+def warmed_cosine(epoch, peak=1e-3, epochs=45, warmup=3):
+    """Return a learning rate that rises evenly for some epochs, then falls along half a cosine."""
+    if epoch < warmup:
+        return peak * (epoch + 1) / (warmup + 1)
+    return peak * (1 + math.cos(math.pi * (epoch - warmup) / (epochs - warmup))) / 2
 
 
 # Clip, options of the builder, epochs, learning rate. Chosen by hand with seed 27, for time more than for
@@ -59,7 +58,7 @@ SETTINGS = {
     "two_stream_i3d": ((16, 64, 64, 5), {"width_multiplier": 0.125}, 20, 2e-3),
     "cnn_lstm": ((12, 64, 64, 3), {"backbone": "mobilenet_v2_0.35", "units": 64}, 25, 1e-3),
     "movinet": ((12, 64, 64, 3), {}, 20, 2e-3),
-    "video_transformer": ((12, 64, 64, 3), {}, 45, warm_cosine),
+    "video_transformer": ((12, 64, 64, 3), {}, 45, warmed_cosine),
 }
 FIELDS = (
     "model", "clip", "parameters", "accuracy", "low", "high", "sit or stand", "epochs", "seconds",
@@ -80,22 +79,20 @@ def score(name, clips, seed, cache):
         flow_fields=fields,
         cache=cache,
     )
-    dataset.features, classes = np.asarray(dataset.features), dataset.classes
+    dataset.features = np.asarray(dataset.features)
     train_set, test_set = dataset.split(seed=seed)
-    if callable(learning_rate):
-        learning_rate = learning_rate(epochs * len(train_set) // 8)
     keras.utils.set_random_seed(seed)
-    model = set_batch_norm_momentum(create_model(name, len(classes), shape, **options), 0.9)
+    model = set_batch_norm_momentum(create_model(name, len(dataset.classes), shape, **options), 0.9)
+    rate = learning_rate if callable(learning_rate) else lambda epoch: learning_rate
+    budget = {"epochs": epochs, "patience": epochs, "batch_size": 8}
+    budget["callbacks"] = [keras.callbacks.LearningRateScheduler(rate)]
     start = time.perf_counter()
-    history = train(
-        model, train_set, epochs=epochs, patience=epochs, batch_size=8, seed=seed,
-        optimizer=keras.optimizers.Adam(learning_rate),
-    )  # fmt: skip
+    history = train(model, train_set, seed=seed, **budget)
     seconds = time.perf_counter() - start
     start = time.perf_counter()
     test = evaluate(model, test_set)
     milliseconds = 1000 * (time.perf_counter() - start) / len(test_set)
-    pair = [classes.index("SittingDown"), classes.index("StandingUp")]
+    pair = [dataset.classes.index("SittingDown"), dataset.classes.index("StandingUp")]
     of_pair = np.isin(test.labels, pair)
     named = np.array(pair)[test.probabilities[of_pair][:, pair].argmax(axis=1)]
     sit_or_stand = (named == test.labels[of_pair]).mean()

@@ -20,15 +20,11 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
-from harkeras.data.loading import create_dataset  # noqa: E402
-from harkeras.data.samples import create_sample_dataset  # noqa: E402
-from harkeras.data.splits import split_rows_by_group  # noqa: E402
-from harkeras.evaluation.scores import evaluate  # noqa: E402
-from harkeras.models import create_lrcn_model  # noqa: E402
-from harkeras.training.loop import train  # noqa: E402
+from harkeras import create_dataset, create_lrcn_model, create_sample_dataset, evaluate, train  # noqa: E402
 
-FOCAL = keras.losses.CategoricalFocalCrossentropy()
-WAYS = {  # how training clips are shown, and the loss
+FOCAL = keras.losses.CategoricalFocalCrossentropy(alpha=1.0)
+# How the clips are shown, and the loss.
+WAYS = {
     "cross entropy": ({}, None),
     "weighted cross entropy": ({"class_weight": "balanced"}, None),
     "balanced sampling": ({"sampling": "balanced"}, None),
@@ -39,33 +35,29 @@ ONE_IN = 15
 FRAMES = 10
 
 
-def make_rare(rows, labels, rare, rng):
+def make_rare(dataset, rare, seed):
     """Drop clips of the class `rare` until it has one in 15."""
-    of_rare = rows[labels[rows] == rare]
-    others = rows[labels[rows] != rare]
-    kept = rng.permutation(of_rare)[: max(round(len(others) / (ONE_IN - 1)), 2)]
-    return np.sort(np.concatenate([others, kept]))
+    of_rare, others = (np.flatnonzero((dataset.labels == rare) == wanted) for wanted in (True, False))
+    kept = np.random.default_rng(seed).permutation(of_rare)[: max(round(len(others) / (ONE_IN - 1)), 2)]
+    return dataset[np.sort(np.concatenate([others, kept]))]
 
 
-def train_every_way(dataset, arguments):
-    """Return the scores of each way, one for each seed."""
-    labels, rare = dataset.labels, dataset.classes.index("Falling")
-    scores = {way: [] for way in WAYS}
-    for seed in arguments.seeds:
-        rows, test = split_rows_by_group(labels, dataset.groups, test_size=0.4, seed=seed)
-        rows = make_rare(rows, labels, rare, np.random.default_rng(seed))
-        falls = int((labels[rows] == rare).sum())
-        print(f"seed {seed}: {falls} falls among {len(rows)} training clips", file=sys.stderr)
+def compare(dataset, seeds, epochs):
+    """Return the scores of every way, one for each seed, and the label of the rare class."""
+    rare, scores = dataset.classes.index("Falling"), {way: [] for way in WAYS}
+    for seed in seeds:
+        train_set, test_set = dataset.split(test_size=0.4, seed=seed)
+        train_set = make_rare(train_set, rare, seed)
+        falls = int((train_set.labels == rare).sum())
+        print(f"seed {seed}: {falls} falls among {len(train_set)} training clips", file=sys.stderr)
         for way, (shown, loss) in WAYS.items():
             keras.utils.set_random_seed(seed)
             model = create_lrcn_model(len(dataset.classes), dataset.features.shape[1:])
-            train(
-                model, dataset[rows].for_training(**shown), seed=seed, loss=loss,
-                epochs=arguments.epochs, patience=arguments.epochs, batch_size=8, verbose=False,
-            )  # fmt: skip
-            scores[way].append(evaluate(model, dataset[test]))
+            budget = {"epochs": epochs, "patience": epochs, "batch_size": 8}
+            train(model, train_set.for_training(**shown), loss=loss, seed=seed, verbose=False, **budget)
+            scores[way].append(evaluate(model, test_set))
             print(f"  {way}: recall {scores[way][-1].recall[rare]:.2f}", file=sys.stderr)
-    return scores
+    return scores, rare
 
 
 def main():
@@ -79,8 +71,7 @@ def main():
         output = arguments.output or Path(folder)
         clips = create_sample_dataset(output / "clips", groups=arguments.groups)
         dataset = create_dataset(clips, frames=FRAMES, cache=output / "frames.npy")
-        dataset.features = np.array(dataset.features)
-        scores, rare = train_every_way(dataset, arguments), dataset.classes.index("Falling")
+        scores, rare = compare(dataset, arguments.seeds, arguments.epochs)
     print(f"{'':<24} {'recall of falls':>16} {'precision':>10} {'F1':>6} {'accuracy':>9} {'macro F1':>9}")
     for way, each in scores.items():
         every = [(e.recall[rare], e.precision[rare], e.f1[rare], e.accuracy, e.macro_f1) for e in each]
