@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from harkeras.data.datasets import Dataset
-from harkeras.data.images import create_image_dataset, list_image_classes
+from harkeras.data.images import create_image_dataset
 from harkeras.evaluation.scores import evaluate
 from harkeras.inference.prediction import predict_image, predict_single_action
 from harkeras.models.saving import load_model, save_model
@@ -147,8 +147,9 @@ class TestResizeFrame:
 
 class TestFoldersOfClasses:
     def test_all(self, folders):
-        assert list_image_classes(folders) == ["jumping", "running"]
-        features, labels, paths = create_image_dataset(folders, height=12, width=10)
+        dataset = create_image_dataset(folders, height=12, width=10)
+        assert dataset.classes == ("jumping", "running")
+        features, labels, paths = dataset
         assert (features.shape, features.dtype) == ((6, 12, 10, 3), np.uint8)
         assert (labels.tolist(), labels.dtype) == ([0, 0, 0, 1, 1, 1], np.int64)
         assert [path.name for path in paths] == [*JUMPING, *RUNNING]
@@ -160,7 +161,7 @@ class TestFoldersOfClasses:
     def test_order_of_classes(self, folders):
         dataset = create_image_dataset(folders, ["running", "jumping"])
         assert dataset.features.shape == (6, 224, 224, 3)
-        assert [path.parts[-2] for path in dataset.image_paths] == [
+        assert [path.parts[-2] for path in dataset.video_paths] == [
             "running",
             "deep",
             "running",
@@ -190,7 +191,7 @@ class TestFoldersOfClasses:
         with pytest.raises(FileNotFoundError, match=r"no folder at .*nowhere"):
             create_image_dataset(folders / "nowhere")
         with pytest.raises(ValueError, match="one folder of images per class, or Stanford-40's JPEGImages"):
-            list_image_classes(tmp_path_factory.mktemp("empty"))
+            create_image_dataset(tmp_path_factory.mktemp("empty"))
         for name in ("height", "width", "workers"):
             with pytest.raises(ValueError, match=f"{name} must be at least 1, got 0"):
                 create_image_dataset(folders, **{name: 0})
@@ -211,17 +212,18 @@ class TestFoldersOfClasses:
 
 class TestStanford40:
     def test_splits(self, stanford):
-        assert list_image_classes(stanford) == ["blowing_bubbles", "waving_hands"]
+        assert create_image_dataset(stanford).classes == ("blowing_bubbles", "waving_hands")
         names = {
             split: [
-                path.stem[-3:] for path in create_image_dataset(stanford, split=split, height=8, width=8)[2]
+                path.stem[-3:]
+                for path in create_image_dataset(stanford, split=split, height=8, width=8).video_paths
             ]
             for split in ("train", "test", None)
         }
         assert names == {"train": ["001", "003"] * 2, "test": ["002"] * 2, None: ["001", "002", "003"] * 2}
         dataset = create_image_dataset(stanford, split="train", height=8, width=8)
         assert dataset.labels.tolist() == [0, 0, 1, 1]
-        assert all(path.parent.name == "JPEGImages" for path in dataset.image_paths)
+        assert all(path.parent.name == "JPEGImages" for path in dataset.video_paths)
 
     def test_boxes(self, stanford):
         features = create_image_dataset(
@@ -249,7 +251,7 @@ class TestStanford40:
         )
         with pytest.warns(UserWarning, match="(?s)4 of 6 images were left out:.*" + ".*".join(reasons)):
             dataset = create_image_dataset(stanford, box_margin=0)
-        assert [path.stem for path in dataset.image_paths] == ["blowing_bubbles_003", "waving_hands_003"]
+        assert [path.stem for path in dataset.video_paths] == ["blowing_bubbles_003", "waving_hands_003"]
         with pytest.raises(VideoError, match=reasons[0]):
             create_image_dataset(stanford, box_margin=0, strict=True)
 

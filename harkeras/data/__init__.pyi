@@ -5,7 +5,7 @@ from .batches import ClipDataset
 from .cutting import cut_clips
 from .datasets import Dataset, median_clip_seconds
 from .folders import ClipFolder, list_classes, list_videos, read_folder
-from .images import ImageDataset, create_image_dataset, list_image_classes
+from .images import create_image_dataset
 from .leakage import LeakageReport, leakage_report
 from .loading import create_dataset
 from .presentation import class_weights
@@ -21,7 +21,6 @@ __all__ = [
     "ClipDataset",
     "ClipFolder",
     "Dataset",
-    "ImageDataset",
     "LeakageReport",
     "Sources",
     "class_weights",
@@ -34,7 +33,6 @@ __all__ = [
     "find_sources",
     "leakage_report",
     "list_classes",
-    "list_image_classes",
     "list_official_splits",
     "list_videos",
     "median_clip_seconds",

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 from xml.etree import ElementTree
 
 import numpy as np
@@ -29,28 +29,12 @@ from joblib import cpu_count
 from tqdm.auto import tqdm
 
 from harkeras.base.workers import in_order
+from harkeras.data.datasets import Dataset
+from harkeras.recipe import DEFAULT_CLIP_SECONDS
 from harkeras.video.images import read_image, resize_image
 from harkeras.video.reading import VideoError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-
-
-class ImageDataset(NamedTuple):
-    """Pictures as arrays: `features` uint8 (N, H, W, 3) RGB, `labels` int64 (N,), `image_paths` N paths."""
-
-    features: np.ndarray
-    labels: np.ndarray
-    image_paths: list[Path]
-
-
-def list_image_classes(data_dir: str | os.PathLike) -> list[str]:
-    """Return the names of the classes in a folder of either layout, sorted.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If it has neither layout.
-    """
-    return sorted(_images_by_class(Path(data_dir), None))
 
 
 def create_image_dataset(
@@ -63,7 +47,7 @@ def create_image_dataset(
     box_margin: float | None = None,
     workers: int | None = None,
     strict: bool = False,
-) -> ImageDataset:
+) -> Dataset:
     """Read all pictures of a folder of classes, or of Stanford-40, into one array.
 
     Args:
@@ -78,7 +62,7 @@ def create_image_dataset(
         strict: Raise on the first picture that cannot be read, instead of leaving it out with a warning.
 
     Returns:
-        `ImageDataset(features, labels, image_paths)`: uint8 (N, H, W, 3) RGB, int64 (N,), N paths.
+        `Dataset`, which unpacks as features, labels, paths: uint8 (N, H, W, 3) RGB, int64 (N,), N paths.
 
     Raises:
         FileNotFoundError: If there is no such folder; with `strict`, if a picture or its box is missing.
@@ -109,7 +93,14 @@ def create_image_dataset(
             features[row] = features[old]
         lines = "\n".join(f"  {reason}" for reason in skipped.values())
         warnings.warn(f"{len(skipped)} of {len(paths)} images were left out:\n{lines}", stacklevel=2)
-    return ImageDataset(features[: len(kept)], labels[kept], [paths[row] for row in kept])
+    return Dataset(
+        features[: len(kept)],
+        labels[kept],
+        [paths[row] for row in kept],
+        classes=classes,
+        streams="rgb",
+        clip_seconds=DEFAULT_CLIP_SECONDS,  # pictures have none
+    )
 
 
 def _images_by_class(data_dir: Path, split: str | None) -> dict[str, list[Path]]:
