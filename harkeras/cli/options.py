@@ -22,7 +22,6 @@ Frames = Annotated[
 ]
 Height = Annotated[int | None, typer.Option(help="Height of a frame in pixels; 64, or what auto finds best.")]
 Width = Annotated[int | None, typer.Option(help="Width of a frame in pixels; 64, or what auto finds best.")]
-Size = tuple[int | None, int | None, int | None]  # frames, height, width, as typed
 Streams = Annotated[
     Literal["rgb", "gray", "flow", "rgb+flow"],
     typer.Option(help="What the model sees: the frames, without their colors, their optical flow, or both."),
@@ -95,23 +94,6 @@ def read_model_options(texts: Iterable[str]) -> dict[str, Any]:
         with suppress(ValueError, SyntaxError):
             options[name] = ast.literal_eval(value)
     return options
-
-
-def clip_shape(
-    size: Size,
-    streams: str,
-    flow_fields: int | None,
-    defaults: tuple[int, int, int] = (20, 64, 64),
-) -> tuple[int, int, int, int]:
-    """Return frames, height, width and channels."""
-    from harkeras.recipe import count_channels
-
-    if flow_fields is not None and "flow" not in streams:
-        raise ValueError(f"flow_fields is for streams with optical flow, got {flow_fields} for {streams!r}")
-    frames, height, width = (
-        default if value is None else value for value, default in zip(size, defaults, strict=True)
-    )
-    return frames, height, width, count_channels(streams, 10 if flow_fields is None else flow_fields)
 
 
 def training_settings(learning_rate: float | None, **settings: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -109,16 +109,19 @@ def train(
     """
     with quiet():
         from harkeras.data.augment import default_augmentation
+        from harkeras.transfer.auto import find_trainer
         from harkeras.workflow import train_on_folder
     model_options = options.read_model_options(option or [])
+    size = (frames, height, width)
+    shape, more_options = find_trainer(model).read_shape(size, streams, flow_fields)
     trained = train_on_folder(
         data_dir,
         model,
         output_dir=output_dir,
         classes=options.read_names(classes),
-        input_shape=_input_shape(model, (frames, height, width), streams, flow_fields, model_options),
+        input_shape=shape,
         flow_method=flow_method,
-        model_options=model_options,
+        model_options=model_options | more_options,
         group_by=group_by,
         split=split,
         split_dir=split_dir,
@@ -138,23 +141,6 @@ def train(
     print_text(f"\n{trained.evaluation}")
     print_files(_files_of(trained))
     print_text(f"Next: harkeras predict VIDEO --model {trained.path} --output actions.mp4")
-
-
-def _input_shape(
-    model: str, size: options.Size, streams: str, flow_fields: int | None, model_options: dict[str, Any]
-) -> tuple[int, int, int, int] | None:
-    """Return the shape of a clip; None where auto is to choose, with flow as its option."""
-    if model != "auto":
-        return options.clip_shape(size, streams, flow_fields)
-    if streams not in ("rgb", "rgb+flow") or flow_fields not in (None, 1):
-        raise ValueError(
-            f"streams must be 'rgb', or 'rgb+flow' with 1 field, for auto, got {streams!r} and {flow_fields}"
-        )
-    if size != (None, None, None):
-        return options.clip_shape(size, streams, 1 if streams == "rgb+flow" else None, (16, 224, 224))
-    if streams == "rgb+flow":
-        model_options["flow"] = True
-    return None
 
 
 def _files_of(trained: TrainedModel) -> dict[str, Path]:

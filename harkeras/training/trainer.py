@@ -21,10 +21,30 @@ from harkeras.data.loading import load_folder
 from harkeras.data.presentation import Presentation
 from harkeras.models.registry import check_options as check_model_options
 from harkeras.models.registry import count_parameters, create_model, describe_unknown, list_models, no_weights
-from harkeras.recipe import ClipFormat, FlowMethod, read_channels
+from harkeras.recipe import ClipFormat, FlowMethod, Streams, count_channels, read_channels
 from harkeras.training.loop import check_options, train
 
 _PRESENTATION = tuple(Presentation.__dataclass_fields__)
+
+
+# Frames, height and width, None where nobody said.
+Size = tuple[int | None, int | None, int | None]
+
+
+def complete_shape(
+    size: Size, defaults: tuple[int, int, int], streams: Streams, flow_fields: int | None
+) -> tuple[int, int, int, int]:
+    """Return frames, height, width and channels.
+
+    Raises:
+        ValueError: If `flow_fields` is given where there is no flow.
+    """
+    if flow_fields is not None and "flow" not in streams:
+        raise ValueError(f"flow_fields is for streams with optical flow, got {flow_fields} for {streams!r}")
+    frames, height, width = (
+        default if value is None else value for value, default in zip(size, defaults, strict=True)
+    )
+    return frames, height, width, count_channels(streams, 10 if flow_fields is None else flow_fields)
 
 
 @dataclass(frozen=True)
@@ -124,6 +144,14 @@ class NetworkTrainer:
         Presentation(**self.shown)
         self.fitting = {name: training[name] for name in training if name not in _PRESENTATION}
         check_options(self.fitting)
+
+    @staticmethod
+    def read_shape(
+        size: Size, streams: Streams, flow_fields: int | None
+    ) -> tuple[tuple[int, int, int, int] | None, dict[str, Any]]:
+        """Return the clip shape that a command line asks for, 20 frames of 64 x 64 by default, and "
+        "options."""
+        return complete_shape(size, (20, 64, 64), streams, flow_fields), {}
 
     def check(self, num_classes: int) -> int:
         """Build the network without weights, because a builder may refuse its arguments; count them."""

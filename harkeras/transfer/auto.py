@@ -27,9 +27,9 @@ from harkeras.base.keras_state import seeded
 from harkeras.data.folders import ClipFolder
 from harkeras.data.intervals import clustered_interval
 from harkeras.data.splits import list_folds
-from harkeras.recipe import Recipe, read_channels
+from harkeras.recipe import Recipe, Streams, read_channels
 from harkeras.training.calibration import fit_temperature
-from harkeras.training.trainer import NetworkTrainer, Training
+from harkeras.training.trainer import NetworkTrainer, Size, Training, complete_shape
 from harkeras.transfer._trials import (
     Trial,
     averages_of,
@@ -142,6 +142,20 @@ class AutoTrainer:
                     f"input_shape must be (frames, height, width, 3 or 5) for auto, got {tuple(input_shape)}"
                 )
             self.reading |= {"inputs": (tuple(input_shape[:3]),), "flow": input_shape[3] == 5}
+
+    @staticmethod
+    def read_shape(
+        size: Size, streams: Streams, flow_fields: int | None
+    ) -> tuple[tuple[int, int, int, int] | None, dict[str, Any]]:
+        """Return the clip shape, and options, that a command line asks for; None where it is to be found."""
+        if streams not in ("rgb", "rgb+flow") or flow_fields not in (None, 1):
+            raise ValueError(
+                f"streams must be 'rgb', or 'rgb+flow' with 1 field, for auto, got {streams!r} and "
+                f"{flow_fields}"
+            )
+        if size == (None, None, None):
+            return None, {"flow": True} if streams == "rgb+flow" else {}
+        return complete_shape(size, (16, 224, 224), streams, 1 if streams == "rgb+flow" else None), {}
 
     def check(self, num_classes: int) -> int:
         """Raise FileNotFoundError or OSError if the weights cannot be had."""
