@@ -7,15 +7,8 @@ import numpy as np
 import pytest
 from published_files import save_safetensors, torchvision_state
 
-from harkeras import (
-    assets,
-    cli,
-    list_pretrained,
-    load_pretrained,
-    predict_on_video,
-    predict_single_action,
-    pretrained,
-)
+from harkeras import cli, list_pretrained, load_pretrained, predict_on_video, predict_single_action
+from harkeras.assets.store import FOLDER_VARIABLE
 from harkeras.assets.table import ASSETS, PRETRAINED, Asset, Pretrained
 from harkeras.models import create_r3d_model, list_models
 
@@ -33,7 +26,7 @@ def published(tmp_path, monkeypatch):
         monkeypatch.setitem(ASSETS, name, Asset(name, None, "MIT", None, f"sha256:{digits}", "a page"))
     entry = Pretrained("r3d", "tiny.safetensors", "names.txt", 4, 32, 32, 0.8, (("filters", 2),))
     monkeypatch.setitem(PRETRAINED, "tiny", entry)
-    monkeypatch.setenv(assets.FOLDER_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(FOLDER_VARIABLE, str(tmp_path))
     return model
 
 
@@ -97,8 +90,10 @@ def test_the_table_is_consistent(name):
 def test_real_class_names(real_data, monkeypatch, name):
     """All but the weights, which are not here."""
     folder = real_data / "kinetics"
-    monkeypatch.setattr(pretrained, "find_asset", lambda name, progress: folder / ASSETS[name].file)
-    monkeypatch.setattr(pretrained, "create_model", lambda *_, **__: SimpleNamespace())
-    monkeypatch.setattr(pretrained, "load_weights", lambda *_: None)
+    monkeypatch.setattr(
+        "harkeras.pretrained.published.find_asset", lambda name, progress: folder / ASSETS[name].file
+    )
+    monkeypatch.setattr("harkeras.pretrained.published.create_model", lambda *_, **__: SimpleNamespace())
+    monkeypatch.setattr("harkeras.pretrained.published.load_weights", lambda *_: None)
     classes = load_pretrained(name).recipe.classes
     assert (len(classes), classes[0], classes[-1]) == (int(name[-3:]), "abseiling", "zumba")
