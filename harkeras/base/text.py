@@ -1,9 +1,10 @@
-"""Names that others chose, in tables that a spreadsheet may open and on terminals."""
+"""Text for others: names that they chose, in spreadsheets and on terminals, and lists in messages."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 # What a spreadsheet takes for the beginning of a formula, also as letters of full width.
 _FORMULA = r"[=+\-@\t\r\n＝＋－＠]"  # noqa: RUF001
@@ -24,6 +25,11 @@ def from_cell(text: str) -> str:
 def printable(text: object) -> str:
     r"""Return a text on one line that steers no terminal: control characters become escapes, such as \x1b."""
     return "".join(_escape(letter) for letter in str(text))
+
+
+def list_lines(headline: str, lines: Iterable[str]) -> str:
+    """Return a headline and the lines below it, each line once."""
+    return "\n  ".join([f"{headline}:", *dict.fromkeys(lines)])
 
 
 def _escape(letter: str) -> str:

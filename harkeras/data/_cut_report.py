@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 
-from harkeras.base.text import printable
+from harkeras.base.text import list_lines, printable
 from harkeras.data._annotation_formats import Annotation, shown
 from harkeras.video.frame_times import ROUNDING_SECONDS
 
@@ -63,8 +63,3 @@ def name_range(annotation: Annotation) -> str:
 
 def _describe(annotation: Annotation) -> str:
     return f"{shown(annotation.label)} {annotation.start_seconds:g} to {annotation.end_seconds:g} s"
-
-
-def list_lines(headline: str, lines: list[str]) -> str:
-    """Return a headline and the lines below it, each line once."""
-    return "\n  ".join([f"{headline}:", *dict.fromkeys(lines)])

@@ -15,12 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from harkeras.base.text import printable
+from harkeras.base.text import list_lines, printable
 from harkeras.data._annotation_exports import read_activitynet, read_cvat, read_label_studio, read_vott
 from harkeras.data._annotation_files import AnnotationFile, find_format
 from harkeras.data._annotation_formats import Annotation, VideoFolder
 from harkeras.data._annotation_tables import read_gmdcsa, read_kinetics, read_plain
-from harkeras.data._cut_report import list_lines
 
 
 def read_annotations(

@@ -28,6 +28,7 @@ import numpy as np
 from joblib import cpu_count
 from tqdm.auto import tqdm
 
+from harkeras.base.text import list_lines
 from harkeras.base.workers import in_order
 from harkeras.data.datasets import Dataset
 from harkeras.recipe import DEFAULT_CLIP_SECONDS
@@ -91,8 +92,8 @@ def create_image_dataset(
     if skipped:
         for row, old in enumerate(kept):  # in place: the array may fill half of the memory
             features[row] = features[old]
-        lines = "\n".join(f"  {reason}" for reason in skipped.values())
-        warnings.warn(f"{len(skipped)} of {len(paths)} images were left out:\n{lines}", stacklevel=2)
+        headline = f"{len(skipped)} of {len(paths)} images were left out"
+        warnings.warn(list_lines(headline, skipped.values()), stacklevel=2)
     return Dataset(
         features[: len(kept)],
         labels[kept],

@@ -16,6 +16,7 @@ import numpy as np
 from joblib import cpu_count
 from tqdm.auto import tqdm
 
+from harkeras.base.text import list_lines
 from harkeras.base.workers import in_order
 from harkeras.data._clip_cache import through_cache
 from harkeras.data.datasets import Dataset
@@ -109,8 +110,8 @@ def load_folder(
             f"none of {len(videos)} clips can be read, the first: {next(iter(reader.skipped.values()))}"
         )
     if reader.skipped:
-        lines = "\n".join(f"  {reason}" for reason in reader.skipped.values())
-        warnings.warn(f"{len(reader.skipped)} of {len(videos)} clips were left out:\n{lines}", stacklevel=3)
+        headline = f"{len(reader.skipped)} of {len(videos)} clips were left out"
+        warnings.warn(list_lines(headline, reader.skipped.values()), stacklevel=3)
     kept = np.array(reader.kept)
     return Dataset(
         features,

@@ -31,6 +31,7 @@ from tqdm.auto import tqdm
 
 from harkeras.base.files import content_digest, written_whole
 from harkeras.base.keras_state import require_tensorflow
+from harkeras.base.text import list_lines
 from harkeras.base.workers import in_order
 from harkeras.models.backbones import image_backbone
 from harkeras.video.flow import LIMIT_PX
@@ -185,8 +186,8 @@ def backbone_features(
     if not found:
         raise ValueError(f"video_paths must name clips that can be read, the first: {skipped[0]}")
     if skipped:
-        lines = "\n".join(f"  {reason}" for reason in skipped)
-        warnings.warn(f"{len(skipped)} of {len(files)} clips were left out:\n{lines}", stacklevel=2)
+        headline = f"{len(skipped)} of {len(files)} clips were left out"
+        warnings.warn(list_lines(headline, skipped), stacklevel=2)
     return ClipFeatures(np.stack(list(found.values())), np.array(list(found), np.int64))
 
 
