@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harkeras.base.text import from_cell, printable, to_cell
+from harkeras.base.text import from_cell, list_lines, printable, to_cell
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,9 @@ def test_any_text_survives_and_neither_calculates_nor_steers(text):
 )
 def test_printable(name, expected):
     assert printable(name) == expected
+
+
+def test_list_lines_names_each_once():
+    assert list_lines("2 were left out", ["a.mp4: empty", "b.mp4: cut off", "a.mp4: empty"]) == (
+        "2 were left out:\n  a.mp4: empty\n  b.mp4: cut off"
+    )
