@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from harkeras.models.graph import list_calls
 from harkeras.recipe import Recipe
 
 # So many numbers go into a model in one call, at most: enough to keep two cores busy, and little memory.
@@ -80,11 +81,9 @@ def _steps(model: keras.Model) -> list[tuple]:
     """
     if isinstance(model, keras.Sequential):
         return [(layer, None, layer.output) for layer in model.layers]
-    # Not `layer.input`, which of a model inside the model is its own.
-    depths = sorted(getattr(model, "_nodes_by_depth", {}).items(), reverse=True)
-    nodes = [node for _, nodes in depths for node in nodes if not node.is_input]
-    nodes = [node for node in nodes if len(node.input_tensors) == 1]  # no frame is alone in the others
-    return [(node.operation, node.input_tensors[0], node.outputs[0]) for node in nodes]
+    # Not `layer.input`, which of a model inside the model is its own. No frame is alone in several inputs.
+    calls = [call for call in list_calls(model) if len(call.inputs) == 1]
+    return [(call.operation, call.inputs[0], call.outputs[0]) for call in calls]
 
 
 def compile_parts(model: keras.Model, recipe: Recipe) -> tuple[Callable | None, Callable]:
