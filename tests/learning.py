@@ -20,8 +20,8 @@ def moving_blocks(frames, size, count=32):
 
 
 def moving_bars(shape, count=8):
-    """Clips (count, *shape) of a bar that goes from left to right (1) or back (0), each a bit further "
-    "right."""
+    """Clips (count, *shape) of a bar that goes from left to right (1) or back (0), each a bit further
+    right."""
     frames, _, width, _ = shape
     clips, labels = np.zeros((count, *shape), np.uint8), np.arange(count) % 2
     step = (width - 4 - count) // (frames - 1)

@@ -22,8 +22,8 @@ def clip_of(content, setting):
 
 
 def open_cache(cache, folder, setting):
-    """Open the cache of a folder; check that each clip has the pixels of its file, and that none is "
-    "missing."""
+    """Open the cache of a folder; check that each clip has the pixels of its file, and that none is
+    missing."""
     videos = sorted(folder.iterdir())
     contents = [path.read_text() for path in videos]
 

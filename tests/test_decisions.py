@@ -231,8 +231,8 @@ class TestSegments:
         tuned=st.dictionaries(st.sampled_from("abc"), st.floats(0.05, 1)),
     )
     def test_whatever_the_windows(self, seed, gaps, stride, clip_seconds, rest, off, seconds, tuned):
-        """Segments begin and end with the video, follow one another, and are of another label than the "
-        "last."""
+        """Segments begin and end with the video, follow one another, and are of another label than the
+        last."""
         starts = np.cumsum([stride + gap for gap in gaps]) - stride - gaps[0]
         rows = np.random.default_rng(seed).dirichlet([0.5, 0.5, 0.5], len(starts)).astype(np.float32)
         windows = [Window(start, start + clip_seconds, row) for start, row in zip(starts, rows, strict=True)]

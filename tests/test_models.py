@@ -290,8 +290,8 @@ class TestEveryModel:
         assert not model.compiled
 
     def test_by_name_and_seed(self, case, built):
-        """The same name, options and seed give the same layers, without counters in their names, and "
-        "weights."""
+        """The same name, options and seed give the same layers, without counters in their names, and
+        weights."""
         model, weights = built
         keras.utils.set_random_seed(27)
         again = create_model(model.name, 3, list(case.small_shape), **case.small_options)

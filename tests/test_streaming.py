@@ -252,8 +252,8 @@ COUNTING = {frames: pixels_model(frames, 1) for frames in (1, 2, 5)}
 
 
 class TestSampling:
-    """A window of a stream shows the frames that a reader picks from that part of a file, whatever its "
-    "times."""
+    """A window of a stream shows the frames that a reader picks from that part of a file, whatever its
+    times."""
 
     @settings(max_examples=60, deadline=None)
     @given(

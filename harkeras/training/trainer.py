@@ -149,8 +149,7 @@ class NetworkTrainer:
     def read_shape(
         size: Size, streams: Streams, flow_fields: int | None
     ) -> tuple[tuple[int, int, int, int] | None, dict[str, Any]]:
-        """Return the clip shape that a command line asks for, 20 x 64 x 64 by default, and further "
-        "options."""
+        """Return the clip shape that a command line asks for, 20 x 64 x 64 by default, and options."""
         return complete_shape(size, (20, 64, 64), streams, flow_fields), {}
 
     def check(self, num_classes: int) -> int:
