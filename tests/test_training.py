@@ -28,8 +28,6 @@ from harkeras.training.loop import check_options
 from harkeras.training.loop import train as train_on
 from harkeras.video.writing import VideoWriter
 
-pytestmark = pytest.mark.filterwarnings("ignore:Even though the `tf.config:UserWarning")
-
 ROOT = Path(__file__).resolve().parents[1]
 SHAPE = (2, 4, 4, 3)
 CLASSES = ("dark", "bright")
