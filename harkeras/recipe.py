@@ -97,6 +97,12 @@ class ClipFormat:
                 f"flow_method must be one of {', '.join(get_args(FlowMethod))}, got {self.flow_method!r}"
             )
 
+    @classmethod
+    def from_shape(cls, shape: tuple[int, int, int, int], **options) -> ClipFormat:
+        """Make the format of clips (T, H, W, C), whose C tells by convention what they hold, `read_channels`."""
+        streams, flow_fields = read_channels(shape[3])
+        return cls(*shape[:3], streams, flow_fields, **options)
+
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """Shape of a clip: (T, H, W, C)."""

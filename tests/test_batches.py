@@ -14,6 +14,7 @@ from harkeras.data.datasets import median_clip_seconds
 from harkeras.data.folders import list_videos
 from harkeras.data.presentation import Presentation, class_weights
 from harkeras.evaluation.scores import evaluate
+from harkeras.recipe import ClipFormat
 from harkeras.training.loop import train
 from harkeras.video.reading import VideoError, VideoInfo, read_clip
 
@@ -115,6 +116,7 @@ def videos(sample_dir):
     return list_videos(sample_dir)
 
 
+FORMAT = ClipFormat(3, 12, 16)
 SIZE = {"classes": ("a", "b"), "frames": 3, "height": 12, "width": 16}
 
 
@@ -133,14 +135,14 @@ class TestClipDataset:
         clips, batch_labels = dataset[1]
         assert (clips.shape, clips.dtype) == ((5, 3, 12, 16, 3), np.uint8)
         assert np.array_equal(batch_labels, labels[5:10])
-        assert np.array_equal(clips[0], read_clip(paths[5], (3, 12, 16, 3)))
+        assert np.array_equal(clips[0], read_clip(paths[5], FORMAT))
 
     def test_testing_takes_the_middle(self, videos):
         paths, labels = videos
         duration = VideoInfo.read(paths[0]).duration_seconds
         clips, _ = ClipDataset(paths, labels, **SIZE, clip_seconds=1.0)[0]
         start = (duration - 1) / 2
-        expected = read_clip(paths[0], (3, 12, 16, 3), start_seconds=start, end_seconds=start + 1)
+        expected = read_clip(paths[0], FORMAT, start_seconds=start, end_seconds=start + 1)
         assert np.array_equal(clips[0], expected)
 
     def test_training_takes_random_parts_that_follow_from_the_seed(self, videos):
@@ -161,7 +163,7 @@ class TestClipDataset:
         duration = VideoInfo.read(paths[2]).duration_seconds
         for i, place in enumerate((1 / 6, 1 / 2, 5 / 6)):
             start = place * (duration - 0.5)
-            expected = read_clip(paths[2], (3, 12, 16, 3), start_seconds=start, end_seconds=start + 0.5)
+            expected = read_clip(paths[2], FORMAT, start_seconds=start, end_seconds=start + 0.5)
             assert np.array_equal(clips[i], expected)
         model = small_model()
         evaluation = evaluate(model, dataset)
@@ -280,9 +282,9 @@ class TestUnreadableVideos:
         assert all(any(paths[row].name in str(each.message) for each in record) for row in bad)
         assert set(dataset.unreadable) == set(bad)
         assert np.array_equal(np.concatenate([batch[1] for batch in batches]), labels)
-        assert np.array_equal(batches[0][0][1], read_clip(paths[2], (3, 12, 16, 3)))
+        assert np.array_equal(batches[0][0][1], read_clip(paths[2], FORMAT))
         first = int(np.flatnonzero(labels == labels[-1])[0])  # after the last one of a class
-        assert np.array_equal(batches[-1][0][-1], read_clip(paths[first], (3, 12, 16, 3)))
+        assert np.array_equal(batches[-1][0][-1], read_clip(paths[first], FORMAT))
         again = [dataset[index] for index in range(len(dataset))]  # and nothing is said again
         assert all(map(np.array_equal, [clips for clips, _ in batches], [clips for clips, _ in again]))
 

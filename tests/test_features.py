@@ -12,6 +12,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from harkeras.inference.per_frame import split_per_frame
+from harkeras.recipe import ClipFormat
 from harkeras.transfer import features as module
 from harkeras.transfer.features import backbone_features, frame_encoder, keep_parts, part_sizes
 from harkeras.transfer.heads import (
@@ -51,7 +52,8 @@ def test_features_are_the_means_of_the_maps(encoder, clips):
     assert found.features.dtype == np.float32
     assert found.rows.tolist() == [0, 1, 2]
     network = next(layer for layer in encoder.layers if isinstance(layer, keras.Model))
-    middle, last = network.predict(read_clip(clips[1], (4, 32, 64, 3)).astype(np.float32), verbose=0)
+    frames = read_clip(clips[1], ClipFormat(4, 32, 64)).astype(np.float32)
+    middle, last = network.predict(frames, verbose=0)
     assert middle.shape[1:3] == (2, 4)
     expected = np.concatenate([middle.mean((1, 2)), last.mean((1, 2))], axis=-1)
     np.testing.assert_allclose(found.features[1], expected, atol=1e-5)
@@ -61,7 +63,7 @@ def test_a_finished_clip_is_never_computed_again(small, clips, tmp_path, monkeyp
     first = backbone_features(clips[:2], small, frames=4, cache=tmp_path / "cache")
     assert len(list((tmp_path / "cache").iterdir())) == 2
     read = []
-    monkeypatch.setattr(module, "read_clip", lambda path, shape: read.append(path) or read_clip(path, shape))
+    monkeypatch.setattr(module, "read_clip", lambda path, asked: read.append(path) or read_clip(path, asked))
     again = backbone_features(clips, small, frames=4, cache=tmp_path / "cache")
     assert read == clips[2:]  # the cache grew by the clip that was new
     np.testing.assert_array_equal(again.features[:2], first.features)

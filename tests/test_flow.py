@@ -9,7 +9,7 @@ from harkeras.inference.prediction import predict_on_video, predict_single_actio
 from harkeras.inference.streaming import ActionStream
 from harkeras.models import create_two_stream_model
 from harkeras.models.saving import save_model
-from harkeras.recipe import Recipe, count_channels, read_channels
+from harkeras.recipe import ClipFormat, Recipe, count_channels, read_channels
 from harkeras.training.loop import train
 from harkeras.video.flow import (
     FlowStack,
@@ -112,10 +112,12 @@ class TestFlowExtraction:
         assert (clip.shape, clip.min(), clip.max()) == ((3, 10, 12, 4), 128, 128)
 
     def test_read_clip(self, video):
-        assert np.array_equal(read_clip(video, (4, 20, 30, 3)), frames_extraction(video, 4, 20, 30))
+        assert np.array_equal(read_clip(video, ClipFormat(4, 20, 30)), frames_extraction(video, 4, 20, 30))
         for channels, streams in ((4, "flow"), (7, "rgb+flow")):
             expected = flow_extraction(video, 4, 20, 30, streams=streams, fields=2, method="farneback")
-            assert np.array_equal(read_clip(video, (4, 20, 30, channels), flow_method="farneback"), expected)
+            clip_format = ClipFormat.from_shape((4, 20, 30, channels), flow_method="farneback")
+            assert (clip_format.streams, clip_format.flow_fields) == (streams, 2)
+            assert np.array_equal(read_clip(video, clip_format), expected)
 
     @pytest.mark.parametrize("name", ["frames", "height", "width", "fields"])
     def test_numbers(self, video, name):

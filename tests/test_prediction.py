@@ -512,7 +512,7 @@ class TestWindowsOfOneAction:
         model.recipe = recipe
         action = predict_single_action(video, model, start_seconds=1.3, end_seconds=4.3)
         spans = [{"start_seconds": s, "end_seconds": s + 1} for s in (1.3, 2.3, 3.3)]
-        clips = np.stack([read_clip(video, recipe.clip_shape, **span) for span in spans])
+        clips = np.stack([read_clip(video, recipe.clip_format, **span) for span in spans])
         expected = model.predict(clips, verbose=0).mean(axis=0)
         np.testing.assert_allclose(list(action.probabilities.values()), expected, atol=1e-4)
 

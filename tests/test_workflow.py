@@ -273,7 +273,7 @@ def test_clips_are_read_as_the_recipe_says(trained, sample_dir, tmp_path, monkey
     save_model(model, path, recipe=replace(model.recipe, interpolation="bilinear"))
     monkeypatch.setattr(
         "harkeras.data.loading.read_clip",
-        lambda *a, **k: asked.append(k["interpolation"]) or read_clip(*a, **k),
+        lambda path, asked_format: asked.append(asked_format.interpolation) or read_clip(path, asked_format),
     )
     bilinear = evaluate_on_folder(path, sample_dir)
     assert asked == ["bilinear"] * 4

@@ -306,7 +306,4 @@ class ClipDataset(Presented, Batches):
             first, last = self._span(row)
             start = first + place * max(last - first - self.clip_seconds, 0)
             end = start + self.clip_seconds
-        method = self.clip_format.flow_method
-        return read_clip(
-            path, self.clip_format.shape, flow_method=method, start_seconds=start, end_seconds=end
-        )
+        return read_clip(path, self.clip_format, start_seconds=start, end_seconds=end)

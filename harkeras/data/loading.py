@@ -194,8 +194,7 @@ class _Reader:
     def _read_clip(self, path: Path) -> np.ndarray | str:
         """Return a clip (T, H, W, C), or why there is none."""
         try:
-            method, interpolation = self.format.flow_method, self.format.interpolation
-            return read_clip(path, self.shape[1:], flow_method=method, interpolation=interpolation)
+            return read_clip(path, self.format)
         except (VideoError, OSError) as error:
             if self.strict:
                 raise

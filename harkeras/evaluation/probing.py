@@ -119,12 +119,11 @@ def early_recognition(
     shares = np.asarray(shares, float)
     if not ((shares > 0) & (shares <= 1)).all():
         raise ValueError(f"shares must lie over 0 and up to 1, got {shares.tolist()}")
-    reading = {"flow_method": recipe.flow_method, "interpolation": recipe.interpolation}
     hits = np.zeros((len(labels), len(shares)), bool)
     for row, path in enumerate(tqdm(video_paths, "Reading parts of clips", unit="clip")):
         duration = VideoInfo.read(path).duration_seconds
         ends = [None if share == 1 else share * duration for share in shares]
-        parts = [read_clip(path, recipe.clip_shape, end_seconds=end, **reading) for end in ends]
+        parts = [read_clip(path, recipe.clip_format, end_seconds=end) for end in ends]
         hits[row] = name_clips(model, np.stack(parts))[1] == labels[row]
     return shares, hits.mean(axis=0)
 

@@ -25,9 +25,8 @@ def warn_of_assumptions(info: VideoInfo, resolved: ResolvedModel) -> None:
     starts = np.linspace(first, end - length, _CLIPS if end - first > length else 1)
 
     def read_clips() -> np.ndarray:
-        options = {"flow_method": recipe.flow_method, "interpolation": recipe.interpolation}
         spans = [{"start_seconds": start, "end_seconds": start + length} for start in starts.tolist()]
-        return np.stack([read_clip(info.path, recipe.clip_shape, **options, **span) for span in spans])
+        return np.stack([read_clip(info.path, recipe.clip_format, **span) for span in spans])
 
     lines = []
     if "clip_seconds" in resolved.assumed and len(starts) > 1:

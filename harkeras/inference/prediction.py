@@ -107,8 +107,7 @@ def predict_single_action(
     start, end = check_range(start_seconds, end_seconds, first, info.duration_seconds)
     warn_of_assumptions(info, resolved)
     if end - start <= _WINDOWS_TO_SPLIT * recipe.clip_seconds:
-        options = {"flow_method": recipe.flow_method, "interpolation": recipe.interpolation}
-        clip = read_clip(video, recipe.clip_shape, **options, start_seconds=start, end_seconds=end)
+        clip = read_clip(video, recipe.clip_format, start_seconds=start, end_seconds=end)
         return _classify(clip, model, recipe)
     count = math.ceil((end - start) / recipe.clip_seconds - 1e-6)
     stride_seconds = (end - start - recipe.clip_seconds) / (count - 1)

@@ -21,7 +21,7 @@ from harkeras.data.loading import load_folder
 from harkeras.data.presentation import Presentation
 from harkeras.models.registry import check_options as check_model_options
 from harkeras.models.registry import count_parameters, create_model, describe_unknown, list_models, no_weights
-from harkeras.recipe import ClipFormat, FlowMethod, Streams, count_channels, read_channels
+from harkeras.recipe import ClipFormat, FlowMethod, Streams, count_channels
 from harkeras.training.loop import check_options, train
 
 _PRESENTATION = tuple(Presentation.__dataclass_fields__)
@@ -134,11 +134,9 @@ class NetworkTrainer:
         self.input_shape = (20, 64, 64, 3) if input_shape is None else tuple(input_shape)
         if len(self.input_shape) != 4:
             raise ValueError(f"input_shape must be (frames, height, width, channels), got {input_shape}")
-        frames, height, width, channels = self.input_shape
-        streams, fields = read_channels(channels)
-        if flow_method is not None and "flow" not in streams:
+        self.clip_format = ClipFormat.from_shape(self.input_shape, flow_method=flow_method or "dis")
+        if flow_method is not None and not self.clip_format.flow_fields:
             raise ValueError(f"flow_method is for clips with optical flow, got {flow_method!r}")
-        self.clip_format = ClipFormat(frames, height, width, streams, fields, flow_method or "dis")
         self.training = training
         self.shown = {name: training[name] for name in training if name in _PRESENTATION}
         Presentation(**self.shown)

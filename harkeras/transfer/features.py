@@ -34,6 +34,7 @@ from harkeras.base.keras_state import require_tensorflow
 from harkeras.base.text import list_lines
 from harkeras.base.workers import in_order
 from harkeras.models.backbones import image_backbone
+from harkeras.recipe import ClipFormat
 from harkeras.video.flow import LIMIT_PX
 from harkeras.video.reading import VideoError, read_clip
 
@@ -193,6 +194,7 @@ def backbone_features(
 
 def _compute(paths, files, encoder, shape, workers, strict) -> tuple[dict[int, np.ndarray], list[str]]:
     """Return the features (T, F) by row, from the cache where they are, and why others are missing."""
+    clip_format = ClipFormat.from_shape(shape)
 
     def read(row: int) -> np.ndarray | str:
         """Return the features (T, F), the clip (T, H, W, C), or why there is neither."""
@@ -200,7 +202,7 @@ def _compute(paths, files, encoder, shape, workers, strict) -> tuple[dict[int, n
         if kept is not None:
             return kept
         try:
-            return read_clip(paths[row], shape)
+            return read_clip(paths[row], clip_format)
         except (VideoError, OSError) as error:
             if strict:
                 raise

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harkeras.recipe import ClipFormat, FlowMethod, Interpolation, Streams, count_channels, read_channels
+from harkeras.recipe import ClipFormat, FlowMethod, Interpolation, Streams
 from harkeras.video.decoding import Source, VideoError
 from harkeras.video.frames import DecodedFrame, ModelView
 from harkeras.video.writing import HIGHEST_FPS, LONGEST_STEP_FRAMES
@@ -156,8 +156,8 @@ def frames_extraction(
         >>> clip.shape
         (20, 64, 64, 3)
     """
-    span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
-    clip = read_clip(video, (frames, height, width, 3), interpolation=interpolation, **span)
+    clip_format = ClipFormat(frames, height, width, interpolation=interpolation)
+    clip = read_clip(video, clip_format, start_seconds=start_seconds, end_seconds=end_seconds)
     return clip.astype(np.float32) / 255 if normalize else clip
 
 
@@ -205,36 +205,25 @@ def flow_extraction(
         raise ValueError(f"streams must be 'flow' or 'rgb+flow', got {streams!r}")
     if fields < 1:
         raise ValueError(f"fields must be at least 1, got {fields}")
-    return read_clip(
-        video,
-        (frames, height, width, count_channels(streams, fields)),
-        flow_method=method,
-        interpolation=interpolation,
-        start_seconds=start_seconds,
-        end_seconds=end_seconds,
-    )
+    clip_format = ClipFormat(frames, height, width, streams, fields, method, interpolation)
+    return read_clip(video, clip_format, start_seconds=start_seconds, end_seconds=end_seconds)
 
 
 def read_clip(
     video: str | os.PathLike,
-    shape: tuple[int, int, int, int],
+    clip_format: ClipFormat,
     *,
-    flow_method: FlowMethod = "dis",
-    interpolation: Interpolation = "area",
     start_seconds: float | None = None,
     end_seconds: float | None = None,
 ) -> np.ndarray:
-    """Read a video, or a range of it, as a model sees it: gray, RGB, flow or both, as (T, H, W, C) says.
+    """Read a video, or a range of it, as a model sees it: gray, RGB, flow or both, as the format says.
 
     This is the one way from a file to a clip, in training as in prediction: uint8 (T, H, W, C). Errors are
     those of `flow_extraction`.
     """
-    frames, height, width, channels = shape
-    streams, fields = read_channels(channels)
-    clip_format = ClipFormat(frames, height, width, streams, fields, flow_method, interpolation)
     with closing(Source(video)) as source:
         for _ in range(2):  # anew if decoding shows that the file's times were wrong
-            ticks = source.scan.spread(frames, start_seconds, end_seconds)
+            ticks = source.scan.spread(clip_format.frames, start_seconds, end_seconds)
             images = _read_at(ticks, source, ModelView(clip_format))
             if images.keys() >= set(ticks.tolist()):
                 return np.stack([images[tick] for tick in ticks.tolist()])
