@@ -99,7 +99,7 @@ class ClipFormat:
 
     @classmethod
     def from_shape(cls, shape: tuple[int, int, int, int], **options) -> ClipFormat:
-        """Make the format of clips (T, H, W, C), whose C tells by convention what they hold, `read_channels`."""
+        """Make the format of clips (T, H, W, C), whose C tells what they hold, see `read_channels`."""
         streams, flow_fields = read_channels(shape[3])
         return cls(*shape[:3], streams, flow_fields, **options)
 
