@@ -92,10 +92,8 @@ class ClipFormat:
         count_channels(self.streams, self.flow_fields)
         if "flow" not in self.streams:
             object.__setattr__(self, "flow_fields", 0)
-        elif self.flow_method not in get_args(FlowMethod):
-            raise ValueError(
-                f"flow_method must be one of {', '.join(get_args(FlowMethod))}, got {self.flow_method!r}"
-            )
+        else:
+            check_choice("flow_method", self.flow_method, get_args(FlowMethod))
 
     @classmethod
     def from_shape(cls, shape: tuple[int, int, int, int], **options) -> ClipFormat:
@@ -206,10 +204,10 @@ class Recipe:
         object.__setattr__(self, "classes", _texts("classes", self.classes))
         if len(set(self.classes)) < max(len(self.classes), 2):
             raise ValueError(f"classes must be at least two different names, got {self.classes}")
-        _choice("streams", self.streams, get_args(Streams))
-        _choice("channel_order", self.channel_order, ("rgb", "bgr"))
-        _choice("flow_method", self.flow_method, get_args(FlowMethod))
-        _choice("interpolation", self.interpolation, get_args(Interpolation))
+        check_choice("streams", self.streams, get_args(Streams))
+        check_choice("channel_order", self.channel_order, ("rgb", "bgr"))
+        check_choice("flow_method", self.flow_method, get_args(FlowMethod))
+        check_choice("interpolation", self.interpolation, get_args(Interpolation))
         self._check_shape()
         for name in ("clip_seconds", "temperature"):
             value = getattr(self, name)
@@ -303,18 +301,12 @@ class Recipe:
                 f"the recipe has format version {version!r}; this version of harkeras reads up to "
                 f"{FORMAT_VERSION}: a newer one wrote it"
             )
-        if version == 1:
-            values = _from_version_1(values)
+        if version == 1:  # which told by the number of channels what a frame holds
+            streams, flow_fields = read_channels(_count("channels", values.pop("channels", 3)))
+            values |= {"streams": streams, "flow_fields": flow_fields}
         if values.get("training") is not None:
             values["training"] = _make(TrainingRecord, values["training"], "the recipe's training")
         return _make(cls, values, "the recipe")
-
-
-def _from_version_1(values: dict[str, Any]) -> dict[str, Any]:
-    """Say in words what a recipe of version 1 told by its number of channels."""
-    channels = _count("channels", values.pop("channels", 3))
-    streams, flow_fields = read_channels(channels)
-    return values | {"streams": streams, "flow_fields": flow_fields}
 
 
 def _make(cls: type, values: Any, what: str) -> Any:
@@ -337,7 +329,8 @@ def _count(name: str, value: Any) -> int:
     return int(value)
 
 
-def _choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+    """Raise ValueError for what is none of the choices."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
 

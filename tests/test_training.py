@@ -782,8 +782,8 @@ class TestCheckOptions:
             ({"class_weight": {"dark": 1.0}}, "class_weight must be 'balanced' or a number for each label"),
             ({"class_weight": {0: -1.0, 1: 1.0}}, "class_weight must be .*, not negative, got"),
             ({"augment": "flip"}, "augment must be a function of clips and a seed, got 'flip'"),
-            ({"streams": "depth"}, "streams must be one of rgb, gray, .*pose, got 'depth'"),
-            ({"flow_method": "lk"}, "flow_method must be one of dis, farneback, tvl1, got 'lk'"),
+            ({"streams": "depth"}, "streams must be one of 'rgb', 'gray', .*'pose', got 'depth'"),
+            ({"flow_method": "lk"}, "flow_method must be one of 'dis', 'farneback', 'tvl1', got 'lk'"),
         ],
     )
     def test_what_a_data_set_refuses(self, clips, options, message):

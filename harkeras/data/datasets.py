@@ -16,7 +16,7 @@ from harkeras.base.workers import in_order
 from harkeras.data.presentation import Presented
 from harkeras.data.sources import Sources, find_sources, given_sources, join_copies, warn_if_unknown
 from harkeras.data.splits import Split, split_clips
-from harkeras.recipe import FlowMethod, Streams
+from harkeras.recipe import FlowMethod, Streams, check_choice
 from harkeras.video.reading import VideoInfo
 
 
@@ -79,8 +79,8 @@ class Dataset(Presented):
             raise ValueError(f"sources must be one per clip, got {len(sources.groups)} and {count} clips")
         self.sources = sources
         for name, value, known in (("streams", streams, Streams), ("flow_method", flow_method, FlowMethod)):
-            if value is not None and value not in get_args(known):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(known))}, got {value!r}")
+            if value is not None:
+                check_choice(name, value, get_args(known))
         self.streams, self.flow_method = streams, flow_method
         self.split_words = ""  # how `split` chose these clips
         self._clip_seconds = clip_seconds
