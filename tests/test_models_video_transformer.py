@@ -26,7 +26,7 @@ def layer_output(model, name, clips):
 
 
 def test_size_of_the_paper():
-    """Table 2 of the paper: ViViT-B/16x2, factorised encoder, 115.1 million parameters, 284.4 GFLOPs."""
+    """Table 2 of the paper: ViViT-B/16x2, factorized encoder, 115.1 million parameters, 284.4 GFLOPs."""
     options = {"tubelet": (2, 16, 16), "units": 768, "heads": 12, "depths": (12, 4), "convolutions": 0}
     with no_weights():
         model = create_video_transformer_model(400, (32, 224, 224, 3), **options)

@@ -43,9 +43,8 @@ def create_vgg16_model(
     Args:
         num_classes: Number of actions, at least 2.
         input_shape: Image shape (height, width, 3), at least 32 x 32 pixels.
-        weights: None for random ones; "imagenet" for those of `keras.applications`, from Keras's cache or its
-            download; or the path of a `.weights.h5` file of the network without its dense layers, which are
-            random in any case.
+        weights: Of all but the dense layers: None for random ones, "imagenet" for those of
+            `keras.applications`, or the path of a `.weights.h5` file.
         freeze: Train the dense layers alone.
         dropout: Share of the units dropped after each of the two dense layers, in training.
         width_multiplier: Factor for their 4096 units, most of the network's weights.
@@ -78,9 +77,8 @@ def create_resnet50_model(
     Args:
         num_classes: Number of actions, at least 2.
         input_shape: Image shape (height, width, 3), at least 32 x 32 pixels.
-        weights: None for random ones; "imagenet" for those of `keras.applications`, from Keras's cache or its
-            download; or the path of a `.weights.h5` file of the network without its last layer, which is
-            random in any case.
+        weights: Of all but the last layer: None for random ones, "imagenet" for those of
+            `keras.applications`, or the path of a `.weights.h5` file.
         freeze: Train the last layer alone.
         dropout: Share of the features dropped before the last layer, in training; the paper drops none.
 
@@ -111,9 +109,8 @@ def create_densenet121_model(
     Args:
         num_classes: Number of actions, at least 2.
         input_shape: Image shape (height, width, 3), at least 32 x 32 pixels.
-        weights: None for random ones; "imagenet" for those of `keras.applications`, from Keras's cache or its
-            download; or the path of a `.weights.h5` file of the network without its last layer, which is
-            random in any case.
+        weights: Of all but the last layer: None for random ones, "imagenet" for those of
+            `keras.applications`, or the path of a `.weights.h5` file.
         freeze: Train the last layer alone.
         dropout: Share of the features dropped before the last layer, in training; the paper drops none.
 
@@ -145,9 +142,8 @@ def create_mobilenet_v2_model(
     Args:
         num_classes: Number of actions, at least 2.
         input_shape: Image shape (height, width, 3), at least 32 x 32 pixels.
-        weights: None for random ones; "imagenet" for those of `keras.applications`, from Keras's cache or its
-            download, where `alpha` is 0.35, 0.5, 0.75, 1, 1.3 or 1.4; or the path of a `.weights.h5` file of
-            the network without its last layer, which is random in any case.
+        weights: Of all but the last layer: None for random ones, "imagenet" for those of
+            `keras.applications` (`alpha` 0.35, 0.5, 0.75, 1, 1.3, 1.4), or the path of a `.weights.h5` file.
         freeze: Train the last layer alone.
         dropout: Share of the features dropped before the last layer, in training; 0.2 is that of the authors'
             code.

@@ -39,14 +39,9 @@ _STRIDES = (2, 2, 2, 1, 2)  # of the first layer of each block
 
 
 class _Variant(NamedTuple):
-    """One row of the authors' tables.
+    """One row of the authors' tables: pixels of a frame, and filters of the stem, the blocks and after them.
 
-    Attributes:
-        pixels: Height and width of a frame.
-        stem: Filters of the stem.
-        blocks: Filters of each block, and for each of its layers the channels inside and the frames and
-            pixels of its kernel.
-        project: Filters after the last block.
+    A block is its filters and, for each layer, the channels inside and the frames and pixels of its kernel.
     """
 
     pixels: int
