@@ -2,7 +2,7 @@
 
 Karpathy et al., "Large-scale Video Classification with Convolutional Neural Networks", CVPR 2014.
 
-In the paper's shorthand, C(filters, size, stride), N for local response normalisation and P for a pool of
+In the paper's shorthand, C(filters, size, stride), N for local response normalization and P for a pool of
 2: C(96,11,3)-N-P-C(256,5,1)-N-P-C(384,3,1)-C(384,3,1)-C(256,3,1)-P-FC(4096)-FC(4096). This is AlexNet for
 smaller pictures. The paper does not say how edges are padded; zeros all around and pools that round down
 give the 7 x 7 x 256 maps it names, from 170 x 170 pixels as from the 89 x 89 of a stream without the last
