@@ -1,6 +1,6 @@
 """Image networks without their classifier, to put an action on top of: the backbones.
 
-A network that was trained on the million photographs of ImageNet has learnt edges, textures, limbs and
+A network that was trained on the million photographs of ImageNet has learned edges, textures, limbs and
 things; what it says of a frame before its last layer is a good start for telling actions, where a few hundred
 clips would never teach it to see. Each was trained on pixels normalized in a way of its own: that is part of
 the backbone here, so that all of them take RGB 0-255.

@@ -145,7 +145,7 @@ def padded_conv3d(
     """Convolve without bias, with as many zeros on the left as on the right, which is how PyTorch pads.
 
     "same" in Keras does so only for a stride of 1; for a stride of 2 it puts the odd zero on the right, and
-    every tap of a kernel that was learnt in PyTorch would be off by one pixel.
+    every tap of a kernel that was learned in PyTorch would be off by one pixel.
 
     Args:
         x: Features (B, T, H, W, C).
@@ -202,7 +202,7 @@ def set_batch_norm_momentum(model: keras.Model, momentum: float) -> keras.Model:
 
     I3D, GoogLeNet, MobileNet and MoViNet were trained for 100,000s of steps, with a momentum of 0.99 or
     0.999. In the few hundred steps of a small data set such means hardly leave their first values, and a
-    network that has learnt its training clips answers at random as soon as it uses them. 0.9 follows quickly.
+    network that has learned its training clips answers at random once it uses them. 0.9 follows quickly.
 
     Args:
         model: Any model; changed in place, also in the models inside it.

@@ -11,7 +11,7 @@ time, as nothing can be shared between overlapping windows.
 Layers and sizes are those of the authors' Caffe model, whose pools round up: `padding="same"` does so, and
 is how the last pool makes 4 x 4 of 7 x 7. Two well-known networks in PyTorch, those of
 jfzhang95/pytorch-video-recognition and DavideA/c3d-pytorch, have pools that round down, and come to 4 x 4 by
-a border of one point around the last one. Its windows lie elsewhere then: weights learnt with one kind of
+a border of one point around the last one. Its windows lie elsewhere then: weights learned with one kind of
 pools are wrong with the other.
 
 The authors subtract the mean of all training clips, pixel by pixel; here it is one mean color, as in ports of
@@ -49,7 +49,7 @@ def create_c3d_model(
         width_multiplier: Factor for all numbers of filters and units; 0.125 trains on a laptop.
         dropout: Share of the units dropped after each of the two dense layers, in training.
         pools: "caffe" rounds up, as in the authors' network; "pytorch" rounds down and pads the last pool, as
-            in the networks of jfzhang95 and DavideA. What `load_weights` puts in must have been learnt so.
+            in the networks of jfzhang95 and DavideA. What `load_weights` puts in must have been learned so.
 
     Returns:
         `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).

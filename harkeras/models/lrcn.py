@@ -4,7 +4,7 @@ Donahue et al., "Long-term Recurrent Convolutional Networks for Visual Recogniti
 2015.
 
 The CNN turns a frame into a short vector, the same CNN for every frame (`TimeDistributed`); the LSTM goes
-over the vectors in order and its last state names the action. Space and time are learnt together, end to end.
+over the vectors in order and its last state names the action. Both are learned together, end to end.
 Because a frame's vector does not depend on its neighbors, a long video needs each frame encoded only once,
 whatever the overlap of the windows: this is what makes LRCN fast in `predict_on_video`. What it cannot see is
 motion finer than its vectors keep.

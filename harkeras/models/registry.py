@@ -138,5 +138,5 @@ def no_weights() -> Iterator[None]:
 
 def count_parameters(model: keras.Model) -> int:
     """Count the parameters, as papers do: frozen ones too, running means of batch normalization not."""
-    learnt = (weight for weight in model.weights if not weight.name.startswith("moving_"))
-    return sum(math.prod(weight.shape) for weight in learnt)
+    learned = (weight for weight in model.weights if not weight.name.startswith("moving_"))
+    return sum(math.prod(weight.shape) for weight in learned)

@@ -5,7 +5,7 @@ Hara, Kataoka and Satoh, "Can Spatiotemporal 3D CNNs Retrace the History of 2D C
 A residual block adds what its convolutions found to what came in, so that a hundred layers still train. With
 3x3x3 kernels the same blocks see motion as well as shape: the clip is one block of pixels, and time is halved
 along with height and width. On small collections such networks overfit (the paper shows it: UCF-101 alone is
-not enough from depth 18 on), so they are meant to start from weights learnt on Kinetics.
+not enough from depth 18 on), so they are meant to start from weights learned on Kinetics.
 
 ResNeXt cuts the channels of each 3x3x3 convolution into 32 groups that do not see each other. For the same
 cost the layer can be twice as wide: 101 layers weigh 48 million parameters, and this was the best network of
@@ -62,7 +62,7 @@ def create_resnet3d_model(
         shortcut: How a block that changes the shape passes its input on: "A" by leaving out points and
             appending channels of zeros, "B" by a 1x1x1 convolution; by default "A" for 18 and 34 layers.
         normalization: "activitynet", as for the published networks of the paper (branch CVPR2018), or
-            "kinetics", as in the branch "master" of the authors' code. Weights need the one they learnt with.
+            "kinetics", as in the branch "master" of the authors' code. Weights need that of their training.
 
     Returns:
         `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
@@ -102,7 +102,7 @@ def create_resnext3d_model(
         filters: Channels of the grouped convolutions of the first stage; each next one has twice as many.
         groups: Into how many groups these convolutions cut their channels.
         normalization: "activitynet", as for the published networks of the paper (branch CVPR2018), or
-            "kinetics", as in the branch "master" of the authors' code. Weights need the one they learnt with.
+            "kinetics", as in the branch "master" of the authors' code. Weights need that of their training.
 
     Returns:
         `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).

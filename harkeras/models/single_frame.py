@@ -14,7 +14,7 @@ among the frames'. That voice can break a tie and never turns a vote, keeps ever
 is what training improves; clips that most frames get wrong count the more in it.
 
 The frame classifier is the paper's, which averages over 20 random places of a video; hence 20 frames. Pixels
-and dropout are as described in `_sports1m.py`. Or it is a `backbone` that has learnt to see from photographs,
+and dropout are as described in `_sports1m.py`. Or it is a `backbone` that learned to see from photographs,
 with one dense layer on top: then a few hundred clips suffice.
 """
 
@@ -57,7 +57,7 @@ def create_single_frame_model(
             a laptop.
         dropout: Share of the units dropped in training: after each of the two dense layers, or of the
             features of a backbone.
-        backbone: None for the paper's network, or the name of one that has learnt to see, such as
+        backbone: None for the paper's network, or the name of one that has learned to see, such as
             "mobilenet_v2"; `create_backbone` knows which there are.
         weights: Of the backbone: None for random ones, "imagenet", or the path of a `.weights.h5` file.
         trainable: Whether training changes the backbone; if not, its batch norm also stays as it is.

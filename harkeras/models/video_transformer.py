@@ -10,7 +10,7 @@ pixels, are too many. Hence two transformers: one lets the tokens of the same mo
 class token sums the moment up; the other lets the moments look at each other, and its class token names the
 action. The paper finds this form the fastest but one, and as accurate as attention over all tokens.
 
-A transformer knows nothing of what is near or before: positions are learnt and added, and without those in
+A transformer knows nothing of what is near or before: positions are learned and added, and without those in
 time, a clip played backwards would be the same to it. Having to learn what convolutions are born with, it
 needs much data. The paper starts from image transformers trained on 14 million pictures and then learns from
 240,000 clips. From scratch, on a few hundred clips, its network stays at chance. Two small convolutions
@@ -102,7 +102,7 @@ def _check(tubelet, units, heads, depths, convolutions):
 def _encode(x, heads, depth, dropout, *, name):
     """Let N tokens (B, ..., N, units) look at each other; return what a class token sees (B, ..., units).
 
-    The class token is a row of zeros put before the others: the position added to it is what it has learnt.
+    The class token is a row of zeros put before the others: the position added to it is what it has learned.
     """
     x = ops.pad(x, [[0, 0]] * (x.ndim - 2) + [[1, 0], [0, 0]])  # (B, ..., 1 + N, units)
     index = ops.cumsum(ops.ones_like(x[:1, ..., 0], dtype="int32"), axis=-1) - 1  # 0, 1, ... N

@@ -46,7 +46,7 @@ class Source(NamedTuple):
         sign: Pattern of a name that only this source has.
         layer: From the name of a variable, without its last part, to the name of our layer.
         torch: Whether kernels are laid out as in PyTorch.
-        built: Argument of the builder, and its value, that these weights were learnt with, where there are
+        built: Argument of the builder, and its value, that these weights were learned with, where there are
             several; names and shapes do not tell it.
     """
 
@@ -153,13 +153,13 @@ SOURCES = {
     ),
     "torchvision": Source("torchvision.models.video", r"^layer1\.0\.conv1\.0\.(0\.)?weight$", _dotted),
     "c3d": Source(
-        "C3D learnt in Caffe, as c3d.pickle of DavideA/c3d-pytorch and ucf101-caffe.pth",
+        "C3D learned in Caffe, as c3d.pickle of DavideA/c3d-pytorch and ucf101-caffe.pth",
         r"^(conv5b|features\.18)\.weight$",
         _c3d,
         built=("pools", "caffe"),
     ),
     "c3d_pytorch": Source(
-        "C3D learnt in PyTorch, as by jfzhang95/pytorch-video-recognition",
+        "C3D learned in PyTorch, as by jfzhang95/pytorch-video-recognition",
         r"^conv5b\.weight$",
         _c3d,
         built=("pools", "pytorch"),

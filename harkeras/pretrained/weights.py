@@ -43,7 +43,7 @@ def load_weights(
         path: The file, see `harkeras.assets.find_asset`: a TensorFlow checkpoint, a state dict of PyTorch, or
             `.safetensors`.
         source: Whose weights these are, one of `SOURCES`; told from the names and shapes by default, where
-            they can tell. They cannot for C3D ("c3d" if learnt in Caffe, "c3d_pytorch") and 3D-ResNet
+            they can tell. They cannot for C3D ("c3d" if learned in Caffe, "c3d_pytorch") and 3D-ResNet
             ("resnet3d" for the networks of the paper, "resnet3d_master" for the later branch of its code).
         head: Whether to load the last layer too. False leaves it as it is, for a model of other classes.
 
@@ -96,7 +96,7 @@ def _recognize(variables, path):
 
 def _tell_apart(variables):
     """Return the source of weights whose names two sources use, where shapes can tell, else None."""
-    if len(variables.get("fc8.bias", ())) == 487:  # the classes of Sports-1M, learnt in Caffe alone
+    if len(variables.get("fc8.bias", ())) == 487:  # the classes of Sports-1M, learned in Caffe alone
         return "c3d"
     first, second = (variables.get(f"layer1.0.conv{i}.weight") for i in (1, 2))
     if first is not None and second is not None and second.shape[1] < first.shape[0]:
@@ -109,9 +109,9 @@ def _check_build(model, source, path):
     activations = {getattr(layer, "activation", None) for layer in model.layers}
     if source == "movinet_pytorch" and keras.activations.hard_sigmoid in activations:
         warnings.warn(
-            f"{path} is taken for a conversion of the authors' weights, learnt with the hard sigmoid of this "
-            "model, x / 6 + 0.5; MoViNet-pytorch has another, x / 5 + 0.5: what was trained with it would "
-            "answer wrongly here",
+            f"{path} is taken for a conversion of the authors' weights, learned with the hard sigmoid of "
+            "this model, x / 6 + 0.5; MoViNet-pytorch has another, x / 5 + 0.5: what was trained with it "
+            "would answer wrongly here",
             stacklevel=3,
         )
     if SOURCES[source].built is None:
