@@ -36,6 +36,12 @@ def tiny():
     return keras.Model(clip, keras.layers.Dense(2, activation="softmax")(x))
 
 
+@pytest.fixture
+def no_page(monkeypatch):
+    """Draw no figures where only rows matter."""
+    monkeypatch.setattr("harkeras.evaluation.comparison.write_page", lambda *args: None)
+
+
 class TestFolds:
     LABELS = np.arange(24) % 2
     GROUPS = np.array([f"g{i // 4}" for i in range(24)])
@@ -229,7 +235,7 @@ print(max(most) - before)"""
 
 
 class TestCompare:
-    def test_table_page_and_resumption(self, sample_dir, tmp_path):
+    def test_table_page_and_resumption(self, sample_dir, tmp_path, eager):
         options = {"output_dir": tmp_path / "out", "input_shape": SHAPE, "folds": 2, **FAST}
         rows = compare(sample_dir, [SMALL], splits=("group", "random"), **options)
         assert [row["split"] for row in rows] == ["group", "random"]
@@ -275,7 +281,9 @@ class TestCompare:
             compare(sample_dir, [Contestant("auto", {"weights": "none"})], output_dir=tmp_path)
         assert not list(tmp_path.iterdir())
 
-    def test_a_model_that_cannot_be_trained_does_not_end_the_others(self, sample_dir, tmp_path, monkeypatch):
+    def test_a_model_that_cannot_be_trained_does_not_end_the_others(
+        self, sample_dir, tmp_path, monkeypatch, eager
+    ):
         def train(self, dataset, *, seed):
             if self.options["units"] == 4:
                 raise RuntimeError("loss is nan in the first epoch")
@@ -290,7 +298,7 @@ class TestCompare:
         table = list(csv.DictReader((tmp_path / "comparison.csv").open()))
         assert [row["model"] for row in table] == ["lrcn(filters=(2, 2, 2, 2), units=5)"]
 
-    def test_what_is_run_anew(self, sample_dir, tmp_path, eager):
+    def test_what_is_run_anew(self, sample_dir, tmp_path, eager, no_page):
         """Each setting, and each change of the clips, makes a row of its own, which is found again."""
         data = shutil.copytree(sample_dir, tmp_path / "data")
         seconds = set()
@@ -381,7 +389,7 @@ class TestCompare:
             compare(sample_dir, ["auto"], output_dir=tmp_path, **options)
         assert not list(tmp_path.iterdir())
 
-    def test_the_method_of_flow_is_that_of_the_clips(self, sample_dir, tmp_path, eager):
+    def test_the_method_of_flow_is_that_of_the_clips(self, sample_dir, tmp_path, eager, no_page):
         model, methods = Contestant("lrcn", {"filters": (2, 2, 2, 2), "units": 4}), []
         options = {"input_shape": (4, 64, 64, 2), "folds": 2, **FAST}
         for method in (None, "dis", "farneback"):
