@@ -9,7 +9,6 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -95,8 +94,13 @@ def load_folder(
 
     With `every_class`, a class of which nothing can be read is a ValueError.
     """
-    read = partial(read_clip, clip_format=clip_format)
-    reader = Reader(folder.video_paths, clip_format.shape, read, workers=workers, strict=strict)
+    reader = Reader(
+        folder.video_paths,
+        clip_format.shape,
+        lambda path: read_clip(path, clip_format),
+        workers=workers,
+        strict=strict,
+    )
     if cache is None:
         _check_memory((len(folder.video_paths), *clip_format.shape))
         features = reader.read_into_memory()
