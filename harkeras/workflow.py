@@ -120,8 +120,7 @@ def train_on_folder(
     how = {"split": split, "split_dir": split_dir, "test_size": test_size, "seed": seed}
     split_clips(folder.video_paths, folder.labels, folder.sources, **how)  # it may refuse the folder
     trainer, notes = _with_weights(trainer, len(folder.classes), output_dir, cache, input_shape)
-    sources = folder.sources.groups
-    shortcuts = class_shortcuts(folder.video_paths, folder.labels, folder.classes, sources, workers=workers)
+    shortcuts = class_shortcuts(folder, workers=workers)
     for note in shortcuts:
         _logger.warning("%s", note)
     dataset = trainer.read(folder, cache=cache, workers=workers)
@@ -205,9 +204,7 @@ def _describe(
     kept = [row for row, path in enumerate(folder.video_paths) if path in readable]
     left_out = len(folder.video_paths) - len(kept)
     unread = [f"{left_out} clips could not be read"] if left_out else []
-    groups = np.concatenate([train_set.groups, test_set.groups])
-    rows = np.split(np.arange(len(groups)), [len(train_set)])
-    leaks = leakage_report([*train_set.video_paths, *test_set.video_paths], groups, *rows)
+    leaks = leakage_report(train_set, test_set)
     return "\n".join([str(folder[np.array(kept)]), *unread, *notes, str(leaks)])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 # What a spreadsheet takes for the beginning of a formula, also as letters of full width.
 _FORMULA = r"[=+\-@\t\r\n＝＋－＠]"  # noqa: RUF001
@@ -30,6 +30,11 @@ def printable(text: object) -> str:
 def list_lines(headline: str, lines: Iterable[str]) -> str:
     """Return a headline and the lines below it, each line once."""
     return "\n  ".join([f"{headline}:", *dict.fromkeys(lines)])
+
+
+def list_some(names: Sequence[str], most: int = 10) -> str:
+    """Return names with commas between them, and how many more there are than `most`."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _escape(letter: str) -> str:

@@ -7,10 +7,12 @@ results, 291 clips ahead of the sixth of 400 where 8 were asked for, and they wo
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 from joblib import cpu_count
+from tqdm.auto import tqdm
 
 
 def in_order(work: Callable, items: Iterable, workers: int | None = None) -> Iterator:
@@ -35,6 +37,14 @@ def in_order(work: Callable, items: Iterable, workers: int | None = None) -> Ite
             yield ahead.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def in_order_with_bar(
+    work: Callable, items: Sequence, description: str, workers: int | None = None, *, unit: str = "clip"
+) -> Iterator:
+    """`in_order`, with a progress bar that counts the items."""
+    with closing(in_order(work, items, workers)) as results:
+        yield from tqdm(results, description, len(items), unit=unit)
 
 
 def one_ahead(items: Iterable) -> Iterator:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harkeras.base.text import printable
+from harkeras.base.text import list_some, printable
 from harkeras.data.sources import Sources, find_sources
 from harkeras.video.reading import VIDEO_SUFFIXES
 
@@ -259,7 +259,7 @@ def _check_wrapper(data_dir: Path) -> None:
 
 
 def _some(names: Sequence[str]) -> str:
-    return ", ".join(map(printable, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return printable(list_some(names, 5))
 
 
 def _folders_with_clips(folder: Path) -> list[str]:

@@ -1,18 +1,39 @@
 """How much do the test clips resemble the training clips? Shared sources, copies, near-duplicates.
 
 Accuracy on a leaking split measures memory. A report on the split says so before anybody believes the number.
+
+Identical files are found by their content, copies in another size or quality by a perceptual hash of three
+frames. Clips that show nothing, black ones for instance, are like no other.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
-from harkeras.data.duplicates import find_duplicates
+from harkeras.base.files import content_digest
+from harkeras.base.workers import in_order_with_bar
+from harkeras.data.datasets import Dataset
+from harkeras.video.reading import VideoError, frames_extraction
+
+# Of a hash: frames, and rows and columns of differences.
+_SHAPE = (3, 8, 8)
+_BITS = 3 * 8 * 8
+# Share of the bits of two hashes that may differ, if the clips are to count as near-duplicates.
+_MOST_DIFFERENT = 18 / _BITS
+# Bits that two hashes must both be sure of, to be compared; of black or empty pictures nothing is sure.
+_LEAST_SURE = 64
+# Difference in brightness, of 255, from which on its sign is sure.
+_SURE_DIFFERENCE = 1.0
+_BLOCK = 128  # clips of one side that are compared at a time
+
+Pairs = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -38,8 +59,8 @@ class LeakageReport:
     test_clips: int
     shared_groups: tuple[str, ...]
     leaking_clips: int
-    identical: tuple[tuple[str, str], ...] | None
-    near_duplicates: tuple[tuple[str, str], ...] | None
+    identical: Pairs | None
+    near_duplicates: Pairs | None
     unreadable: tuple[str, ...] = ()
     accuracies: dict[str, float] | None = None
     sources_known: bool = True
@@ -77,7 +98,7 @@ class LeakageReport:
         return "\n".join(lines)
 
 
-def _list_pairs(pairs: tuple[tuple[str, str], ...], sign: str, most: int = 10) -> list[str]:
+def _list_pairs(pairs: Pairs, sign: str, most: int = 10) -> list[str]:
     lines = [f"  {train}  {sign}  {test}" for train, test in pairs[:most]]
     if len(pairs) > most:
         lines.append(f"  ... and {len(pairs) - most} more")
@@ -85,24 +106,20 @@ def _list_pairs(pairs: tuple[tuple[str, str], ...], sign: str, most: int = 10) -
 
 
 def leakage_report(
-    video_paths: Sequence[str | os.PathLike],
-    groups: np.ndarray,
-    train_rows: np.ndarray,
-    test_rows: np.ndarray,
+    train_set: Dataset,
+    test_set: Dataset,
     *,
     near_duplicates: bool = True,
     cross_validation: Callable[[str], Any] | None = None,
 ) -> LeakageReport:
     """Count what a split leaks: test clips with a sibling in training, and near-duplicates across it.
 
-    Near-duplicates are copies in another size or quality, see `harkeras.data.duplicates`. One still camera
-    over many sources looks alike as well: read the pairs before believing them.
+    Near-duplicates are copies in another size or quality. One still camera over many sources looks alike as
+    well: read the pairs before believing them.
 
     Args:
-        video_paths: Paths of the clips.
-        groups: (N,), the source of each, see `read_groups`.
-        train_rows: Rows to train on.
-        test_rows: Rows to test on.
+        train_set: The clips to train on, with their files and sources, as `Dataset.split` gives them.
+        test_set: The clips to test on.
         near_duplicates: Whether to read the clips, and look for copies and near-duplicates.
         cross_validation: Function from "random" or "group" to the `CrossValidation` of a model, such as
             `lambda split: cross_validate(build, data, classes=classes, split=split)`: it trains a model on
@@ -112,28 +129,101 @@ def leakage_report(
         `LeakageReport`; `print` it.
 
     Raises:
-        ValueError: If the groups are not one per clip, or one side has no clip.
+        ValueError: If one side has no clip.
     """
-    if len(groups) != len(video_paths):
-        raise ValueError(f"groups must be one per clip, got {len(groups)} and {len(video_paths)} clips")
-    if not len(train_rows) or not len(test_rows):
-        raise ValueError(f"both sides must have clips, got {len(train_rows)} and {len(test_rows)}")
-    groups = np.asarray(groups)
-    shared = np.intersect1d(groups[train_rows], groups[test_rows])
+    train, test = train_set.sources.groups, test_set.sources.groups
+    if not len(train) or not len(test):
+        raise ValueError(f"both sides must have clips, got {len(train)} and {len(test)}")
+    shared = np.intersect1d(train, test)
     identical, near, unreadable = None, None, ()
     if near_duplicates:
-        identical, near, unreadable = find_duplicates(video_paths, train_rows, test_rows, groups=groups)
+        identical, near, unreadable = find_duplicates(train_set, test_set)
     accuracies = None
     if cross_validation is not None:
         accuracies = {split: cross_validation(split).accuracy for split in ("random", "group")}
     return LeakageReport(
-        train_clips=len(train_rows),
-        test_clips=len(test_rows),
+        train_clips=len(train),
+        test_clips=len(test),
         shared_groups=tuple(map(str, shared)),
-        leaking_clips=int(np.isin(groups[test_rows], shared).sum()),
+        leaking_clips=int(np.isin(test, shared).sum()),
         identical=identical,
         near_duplicates=near,
         unreadable=unreadable,
         accuracies=accuracies,
-        sources_known=len(np.unique(groups)) < len(groups),
+        sources_known=len(np.union1d(train, test)) < len(train) + len(test),
     )
+
+
+def find_duplicates(train_set: Dataset, test_set: Dataset) -> tuple[Pairs, Pairs, tuple[str, ...]]:
+    """Find test clips that are there in training again; for each, the most similar training clip.
+
+    Returns:
+        Pairs (training path, test path) whose files are equal; pairs of other clips that look alike though
+        their sources differ; and which clips could not be read, and why.
+    """
+    paths = [*train_set.video_paths, *test_set.video_paths]
+    groups = np.concatenate([train_set.sources.groups, test_set.sources.groups])
+    facts = list(in_order_with_bar(_read_facts, paths, "Comparing clips"))
+    unreadable = tuple(fact for fact in facts if isinstance(fact, str))
+    readable = {row: fact for row, fact in enumerate(facts) if not isinstance(fact, str)}
+    train, test = (
+        [row for row in readable if (row < len(train_set.video_paths)) == first] for first in (True, False)
+    )
+    first_of = {readable[row][0]: row for row in reversed(train)}
+    identical = {row: first_of[readable[row][0]] for row in test if readable[row][0] in first_of}
+    hashes = {row: hashed for row, (_, hashed) in readable.items()}
+    near = _near(train, [row for row in test if row not in identical], hashes, groups)
+    pairs = (tuple((str(paths[a]), str(paths[b])) for b, a in each.items()) for each in (identical, near))
+    return *pairs, unreadable
+
+
+def _read_facts(path: Path) -> tuple[str, np.ndarray] | str:
+    """Return the digest and the hash of a clip, or why it cannot be read."""
+    try:
+        return content_digest(path), perceptual_hash(path)
+    except (VideoError, OSError) as error:
+        return str(error)
+
+
+def _near(train: list[int], test: list[int], hashes: dict, groups: np.ndarray) -> dict[int, int]:
+    """Return, for each test row that looks like a training row of another group, the most similar one."""
+    if not train or not test:
+        return {}
+    (bits_a, sure_a), (bits_b, sure_b) = (
+        np.stack([np.packbits(hashes[row], axis=1).view(np.uint64) for row in rows], axis=1)
+        for rows in (train, test)
+    )  # uint64 (N, 3) each
+    nearest = {}
+    for start in range(0, len(test), _BLOCK):
+        block = slice(start, start + _BLOCK)
+        sure = sure_a & sure_b[block, None]  # (B, N, 3)
+        compared = np.bitwise_count(sure).sum(axis=-1, dtype=np.int16)
+        different = np.bitwise_count((bits_a ^ bits_b[block, None]) & sure).sum(axis=-1, dtype=np.int16)
+        share = np.where(compared >= _LEAST_SURE, different / np.maximum(compared, 1), 1.0)
+        share[groups[test[block]][:, None] == groups[train]] = 1.0
+        best = share.argmin(axis=1)
+        for place, row in enumerate(test[block]):
+            if share[place, best[place]] <= _MOST_DIFFERENT:
+                nearest[row] = train[best[place]]
+    return nearest
+
+
+def perceptual_hash(video: str | os.PathLike) -> np.ndarray:
+    """Return bits that are nearly the same for copies of a clip in another size or quality.
+
+    Each of three frames, shrunk to 8 x 9 pixels of gray, gives 64 bits: is a pixel brighter than its
+    neighbor?
+
+    Returns:
+        bool (2, 192): the bits, and whether the difference is large enough to be sure of them.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        VideoError: If it cannot be decoded.
+    """
+    frames = frames_extraction(video, frames=_SHAPE[0], height=8 * _SHAPE[1], width=8 * (_SHAPE[2] + 1))
+    gray = (cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY).astype(np.float32) for frame in frames)
+    size = (_SHAPE[2] + 1, _SHAPE[1])
+    small = [cv2.resize(image, size, interpolation=cv2.INTER_AREA) for image in gray]
+    steps = np.diff(np.stack(small), axis=2).reshape(-1)
+    return np.stack([steps > 0, np.abs(steps) >= _SURE_DIFFERENCE])

@@ -6,16 +6,16 @@ tells the cameras apart, and so does the test. No accuracy shows this; the files
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm.auto import tqdm
 
-from harkeras.base.workers import in_order
+from harkeras.base.text import list_some
+from harkeras.base.workers import in_order_with_bar
+from harkeras.data.datasets import Dataset
+from harkeras.data.folders import ClipFolder
 from harkeras.video.reading import VideoError, VideoInfo, frames_extraction
 
 _MOST_CLIPS_OF_CLASS, _MOST_CLIPS, _FEWEST_OF_CLASS = 40, 1000, 5
@@ -60,15 +60,7 @@ _KINDS = {
 }
 
 
-def class_shortcuts(
-    video_paths: Sequence[str | os.PathLike],
-    labels: np.ndarray,
-    classes: Sequence[str],
-    groups: np.ndarray | None = None,
-    *,
-    seed: int = 27,
-    workers: int | None = None,
-) -> list[str]:
+def class_shortcuts(clips: ClipFolder | Dataset, *, seed: int = 27, workers: int | None = None) -> list[str]:
     """Say what besides the action tells the classes apart, and which classes are too small or of one source.
 
     For each fact of a file, the limit is sought that divides the classes best: where nearly all clips of some
@@ -76,31 +68,18 @@ def class_shortcuts(
     most 40 clips of a class are read, and about 1,000 in all.
 
     Args:
-        video_paths: Paths of the clips.
-        labels: int (N,), their classes.
-        classes: Names of the classes.
-        groups: (N,), the source of each clip, where sources are known.
+        clips: The clips, with their files, classes and sources.
         seed: Seed of the choice of clips.
         workers: Threads that decode; one per core by default.
 
     Returns:
         A sentence for each finding; none where nothing was found. Clips that cannot be read are left out.
-
-    Raises:
-        ValueError: If labels or groups are not one per clip, or labels do not fit the classes.
     """
-    labels = np.asarray(labels)
-    for name, values in (("labels", labels), ("groups", labels if groups is None else groups)):
-        if len(values) != len(video_paths):
-            raise ValueError(f"{name} must be one per clip, got {len(values)} and {len(video_paths)} clips")
-    if len(labels) and not 0 <= labels.min() <= labels.max() < len(classes):
-        raise ValueError(f"labels must lie in 0 to {len(classes) - 1}, got {labels.min()} to {labels.max()}")
-    sentences = _small_classes(labels, classes)
-    if groups is not None:
-        sentences += _one_source(labels, classes, np.asarray(groups))
+    labels, classes = clips.labels, clips.classes
+    sentences = _small_classes(labels, classes) + _one_source(labels, classes, clips.sources.groups)
     rows = _sample(labels, np.random.default_rng(seed))
-    with closing(in_order(_read_facts, [video_paths[row] for row in rows], workers)) as results:
-        results = list(tqdm(results, "Looking for shortcuts", len(rows), unit="clip"))
+    paths = [clips.video_paths[row] for row in rows]
+    results = list(in_order_with_bar(_read_facts, paths, "Looking for shortcuts", workers))
     facts = [fact for fact in results if fact is not None]
     if not facts:
         return sentences
@@ -120,7 +99,7 @@ def _small_classes(labels: np.ndarray, classes: Sequence[str]) -> list[str]:
     small = [f"{classes[row]} ({counts[row]})" for row in np.flatnonzero(counts < _FEW_CLIPS)]
     if not small:
         return []
-    return [f"too few clips to learn a class, or to know how well it was learned: {_enumerate(small)}"]
+    return [f"too few clips to learn a class, or to know how well it was learned: {list_some(small)}"]
 
 
 def _one_source(labels: np.ndarray, classes: Sequence[str], groups: np.ndarray) -> list[str]:
@@ -132,7 +111,7 @@ def _one_source(labels: np.ndarray, classes: Sequence[str], groups: np.ndarray) 
     ]
     if not names:
         return []
-    return [f"of one source only, and so either trained or tested, never both: {_enumerate(names)}"]
+    return [f"of one source only, and so either trained or tested, never both: {list_some(names)}"]
 
 
 def _sample(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -143,7 +122,7 @@ def _sample(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, int)
 
 
-def _read_facts(path: str | os.PathLike) -> _Facts | None:
+def _read_facts(path: Path) -> _Facts | None:
     try:
         info = VideoInfo.read(path)
         frames = frames_extraction(path, 3, _SIDE, _SIDE)
@@ -174,7 +153,7 @@ def _told_apart(values, labels, classes, name: str, unit: str, seed: int) -> lis
         return []
     sides = [np.isin(labels, np.flatnonzero(side)) for side in (below, ~below)]
     kinds = [
-        f"{_enumerate([classes[label] for label in np.unique(labels[side])])} "
+        f"{list_some([classes[label] for label in np.unique(labels[side])])} "
         f"({unit.format(np.median(values[side]))})"
         for side in sides
     ]
@@ -188,7 +167,7 @@ def _told_apart_by_kind(kinds: list[str], labels, classes, name: str, seed: int)
         below = _divide(values, labels)
         if below is not None and not _by_chance(values, labels, seed):
             inside = [classes[label] for label in np.unique(labels) if not below[label]]
-            return [f"the {name} {kind} tells {_enumerate(inside)} from the other classes: {_DANGER}"]
+            return [f"the {name} {kind} tells {list_some(inside)} from the other classes: {_DANGER}"]
     return []
 
 
@@ -226,8 +205,3 @@ def _by_chance(values: np.ndarray, labels: np.ndarray, seed: int) -> bool:
     rng = np.random.default_rng(seed)
     hits = sum(_divide(values, rng.permutation(labels)) is not None for _ in range(_PERMUTATIONS))
     return hits > _CHANCE * _PERMUTATIONS
-
-
-def _enumerate(names: Sequence[str], most: int = 10) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
