@@ -79,7 +79,7 @@ def interrupt(monkeypatch):
             patch.setattr(harkeras.data.loading, "read_clip", read)
             # One after the other: what is read ahead of the clip that is written would be lost.
             patch.setattr(
-                harkeras.data.loading, "in_order", lambda read, paths, workers: (read(p) for p in paths)
+                harkeras.data.loading, "in_order_with_bar", lambda read, paths, *_, **__: map(read, paths)
             )
             yield
 
@@ -454,7 +454,7 @@ class TestCache:
 import os, harkeras.data.loading as d
 read = d.read_clip
 d.read_clip = lambda path, *args, **kw: os._exit(9) if path.name == "e.mp4" else read(path, *args, **kw)
-d.in_order = lambda read, paths, workers: (read(path) for path in paths)
+d.in_order_with_bar = lambda read, paths, *_, **__: map(read, paths)
 d.create_dataset({str(data_dir)!r}, frames=4, height=16, width=24, workers=1, cache={str(cache)!r})"""
         for _ in range(2):  # the second one as soon as it has begun
             run = subprocess.run(

@@ -15,22 +15,16 @@ training and prediction do the same.
 from __future__ import annotations
 
 import os
-import warnings
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import closing
-from functools import partial
 from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
 
 import numpy as np
-from joblib import cpu_count
-from tqdm.auto import tqdm
 
-from harkeras.base.text import list_lines
-from harkeras.base.workers import in_order
 from harkeras.data.datasets import Dataset
+from harkeras.data.loading import Reader
 from harkeras.recipe import DEFAULT_CLIP_SECONDS
 from harkeras.video.images import read_image, resize_image
 from harkeras.video.reading import VideoError
@@ -72,8 +66,7 @@ def create_image_dataset(
             read.
         VideoError: With `strict`, if a picture or its box cannot be read.
     """
-    workers = cpu_count() if workers is None else workers
-    for name, value in (("height", height), ("width", width), ("workers", workers)):
+    for name, value in (("height", height), ("width", width)):
         if value < 1:
             raise ValueError(f"{name} must be at least 1, got {value}")
     data_dir = Path(data_dir)
@@ -82,25 +75,23 @@ def create_image_dataset(
     classes = _check_classes(classes, by_class)
     paths = [path for name in classes for path in by_class[name]]
     labels = np.repeat(np.arange(len(classes)), [len(by_class[name]) for name in classes])
-    features = np.empty((len(paths), height, width, 3), np.uint8)
-    skipped = _read_into(features, paths, partial(_read, boxes=boxes, margin=box_margin), workers, strict)
-    kept = [row for row in range(len(paths)) if row not in skipped]
-    for label, name in enumerate(classes):
-        if label not in labels[kept]:
-            reason = next(skipped[row] for row in np.flatnonzero(labels == label))
-            raise ValueError(f"the class {name!r} has no image that can be read, the first: {reason}")
-    if skipped:
-        for row, old in enumerate(kept):  # in place: the array may fill half of the memory
-            features[row] = features[old]
-        headline = f"{len(skipped)} of {len(paths)} images were left out"
-        warnings.warn(list_lines(headline, skipped.values()), stacklevel=2)
+
+    def read(path: Path) -> np.ndarray:
+        image = read_image(path)
+        return resize_image(
+            image if boxes is None else _cut_box(image, path, boxes, box_margin), height, width
+        )
+
+    reader = Reader(paths, (height, width, 3), read, workers=workers, strict=strict, noun="image")
+    features = reader.read_into_memory()
+    kept = reader.check(labels, classes, stacklevel=3)
     return Dataset(
-        features[: len(kept)],
+        features,
         labels[kept],
         [paths[row] for row in kept],
         classes=classes,
         streams="rgb",
-        clip_seconds=DEFAULT_CLIP_SECONDS,  # pictures have none
+        clip_seconds=DEFAULT_CLIP_SECONDS,  # images have none
     )
 
 
@@ -160,23 +151,6 @@ def _check_classes(classes: Sequence[str] | None, by_class: dict[str, list[Path]
     return classes
 
 
-def _read_into(features: np.ndarray, paths, read, workers: int, strict: bool) -> dict[int, str]:
-    """Read each picture into its row, in parallel; return the rows that cannot be read, and why."""
-
-    def fill(row: int) -> str | None:
-        try:
-            features[row] = resize_image(read(paths[row]), *features.shape[1:3])
-        except (VideoError, OSError) as error:
-            if strict:
-                raise
-            return str(error)
-        return None
-
-    with closing(in_order(fill, range(len(paths)), workers)) as results:
-        reasons = tqdm(results, "Reading images", len(paths), unit="image")
-        return {row: reason for row, reason in enumerate(reasons) if reason is not None}
-
-
 def _folder_of_boxes(data_dir: Path, margin: float) -> Path:
     if not margin >= 0:
         raise ValueError(f"box_margin must be at least 0, got {margin}")
@@ -188,11 +162,8 @@ def _folder_of_boxes(data_dir: Path, margin: float) -> Path:
     return folder
 
 
-def _read(path: Path, *, boxes: Path | None, margin: float | None) -> np.ndarray:
-    """Read a picture, whole, or what its box holds."""
-    image = read_image(path)
-    if boxes is None:
-        return image
+def _cut_box(image: np.ndarray, path: Path, boxes: Path, margin: float) -> np.ndarray:
+    """Return what the box of a picture holds."""
     annotation = boxes / f"{path.stem}.xml"
     left, top, right, bottom = _read_box(annotation)
     height, width = image.shape[:2]

@@ -9,15 +9,12 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-from joblib import cpu_count
-from tqdm.auto import tqdm
 
 from harkeras.base.text import list_lines
-from harkeras.base.workers import in_order
+from harkeras.base.workers import in_order_with_bar
 from harkeras.data._clip_cache import through_cache
 from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
@@ -97,26 +94,21 @@ def load_folder(
 
     With `every_class`, a class of which nothing can be read is a ValueError.
     """
-    workers = cpu_count() if workers is None else workers
-    if workers < 1:
-        raise ValueError(f"workers must be at least 1, got {workers}")
-    videos, labels = folder.video_paths, folder.labels
-    reader = _Reader(folder, clip_format, workers, strict)
-    features = reader.read_into_memory() if cache is None else reader.read_through(Path(cache))
-    if every_class:
-        reader.check_classes()
-    if not len(reader.kept):
-        raise ValueError(
-            f"none of {len(videos)} clips can be read, the first: {next(iter(reader.skipped.values()))}"
-        )
-    if reader.skipped:
-        headline = f"{len(reader.skipped)} of {len(videos)} clips were left out"
-        warnings.warn(list_lines(headline, reader.skipped.values()), stacklevel=3)
-    kept = np.array(reader.kept)
+
+    def read(path: Path) -> np.ndarray:
+        return read_clip(path, clip_format)
+
+    reader = Reader(folder.video_paths, clip_format.shape, read, workers=workers, strict=strict)
+    if cache is None:
+        _check_memory((len(folder.video_paths), *clip_format.shape))
+        features = reader.read_into_memory()
+    else:
+        features = reader.read_through(Path(cache), clip_format, Path(folder.data_dir))
+    kept = reader.check(folder.labels, folder.classes if every_class else (), stacklevel=4)
     return Dataset(
         features,
-        labels[kept],
-        [videos[row] for row in kept],
+        folder.labels[kept],
+        [folder.video_paths[row] for row in kept],
         classes=folder.classes,
         sources=folder.sources[kept],
         streams=clip_format.streams,
@@ -124,77 +116,92 @@ def load_folder(
     )
 
 
-class _Reader:
-    """Reads clips on all cores and hands them on in order, leaving out those that cannot be read."""
+class Reader:
+    """Reads clips or images on all cores and hands them on in order, leaving out those that cannot be read.
 
-    def __init__(self, folder: ClipFolder, clip_format: ClipFormat, workers: int, strict: bool):
-        self.folder, self.videos, self.labels = folder, folder.video_paths, folder.labels
-        self.format, self.shape = clip_format, (len(self.videos), *clip_format.shape)
-        self.workers, self.strict = workers, strict
-        self.skipped: dict[int, str] = {}  # rows of `videos`, and why
+    Args:
+        paths: The N files.
+        shape: Shape of what is read from each.
+        read_file: Function from a path to uint8 of that shape.
+        workers: Threads that decode; one per core that this process may use by default.
+        strict: Raise VideoError or OSError for the first file that cannot be read.
+        noun: What a file is called in messages.
+    """
 
-    @property
-    def kept(self) -> list[int]:
-        """The rows of `videos` that were not left out."""
-        return [row for row in range(len(self.videos)) if row not in self.skipped]
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        shape: tuple[int, ...],
+        read_file: Callable[[Path], np.ndarray],
+        *,
+        workers: int | None = None,
+        strict: bool = False,
+        noun: str = "clip",
+    ):
+        """Nothing is read yet."""
+        if workers is not None and workers < 1:
+            raise ValueError(f"workers must be at least 1, got {workers}")
+        self.paths, self.shape, self.read_file = paths, shape, read_file
+        self.workers, self.strict, self.noun = workers, strict, noun
+        self.skipped: dict[int, str] = {}  # rows of `paths`, and why
 
     def read_into_memory(self) -> np.ndarray:
-        """Return all clips as one array: uint8 (N, T, H, W, C)."""
-        _check_memory(self.shape)
-        features, count = np.empty(self.shape, np.uint8), 0
-        for row, clip in enumerate(self.read(range(len(self.videos)))):
-            if isinstance(clip, str):
-                self.skipped[row] = clip
+        """Return all as one array, uint8 (N, *shape), less those that cannot be read."""
+        features, count = np.empty((len(self.paths), *self.shape), np.uint8), 0
+        for row, pixels in enumerate(self.read(range(len(self.paths)))):
+            if isinstance(pixels, str):
+                self.skipped[row] = pixels
             else:
-                features[count] = clip
+                features[count] = pixels
                 count += 1
         return features[:count]
 
-    def read_through(self, cache: Path) -> np.ndarray:
-        """Return all clips as an array that is mapped from a file: uint8 (N, T, H, W, C)."""
+    def read_through(self, cache: Path, clip_format: ClipFormat, data_dir: Path) -> np.ndarray:
+        """Return the same as an array that is mapped from a file, for clips of a format in a folder."""
         if cache.suffix != ".npy":
             raise ValueError(f"cache must name a .npy file, got {cache}")
-        settings = [_PIXELS_VERSION, self.shape[1:], *[self.format.flow_method] * (self.shape[-1] != 3)]
-        if self.format.interpolation != "area":
-            settings.append(self.format.interpolation)
+        settings = [_PIXELS_VERSION, self.shape, *[clip_format.flow_method] * (self.shape[-1] != 3)]
+        if clip_format.interpolation != "area":
+            settings.append(clip_format.interpolation)
         features, self.skipped = through_cache(
-            cache,
-            settings,
-            self.videos,
-            Path(self.folder.data_dir),
-            self.shape[1:],
-            self.read,
-            strict=self.strict,
+            cache, settings, self.paths, data_dir, self.shape, self.read, strict=self.strict
         )
         return features
 
     def read(self, rows: Sequence[int]) -> Iterator[np.ndarray | str]:
-        """Yield the clip (T, H, W, C) of each of some rows, or why there is none.
+        """Yield the pixels of each of some rows, or why there are none."""
+        if len(rows):
+            description = f"Reading {self.noun}s into {_in_bytes((len(rows), *self.shape))}"
+            paths = [self.paths[row] for row in rows]
+            yield from in_order_with_bar(self._try_to_read, paths, description, self.workers, unit=self.noun)
+
+    def check(self, labels: np.ndarray, classes: Sequence[str], *, stacklevel: int) -> np.ndarray:
+        """Warn of the files that were left out, and return the rows of the others, int64.
 
         Raises:
-            VideoError: If a clip cannot be read and the reader is strict.
+            ValueError: If nothing is left, or nothing of one of the classes.
         """
-        if not len(rows):
-            return
-        name = f"Reading clips into {_in_bytes((len(rows), *self.shape[1:]))}"
-        with closing(in_order(self._read_clip, [self.videos[row] for row in rows], self.workers)) as clips:
-            yield from tqdm(clips, name, len(rows), unit="clip")
-
-    def check_classes(self) -> None:
-        """Raise ValueError if nothing is left of a class."""
-        left = set(self.labels[self.kept].tolist())
-        for label, name in enumerate(self.folder.classes):
-            if label not in left:
-                rows = np.flatnonzero(self.labels == label)
+        count = len(self.paths)
+        kept = np.array([row for row in range(count) if row not in self.skipped], np.int64)
+        for label, name in enumerate(classes):
+            if label not in labels[kept]:
+                rows = np.flatnonzero(labels == label)
                 raise ValueError(
-                    f"the class {name!r} has no clip that can be read, the first of {len(rows)}: "
+                    f"the class {name!r} has no {self.noun} that can be read, the first of {len(rows)}: "
                     f"{self.skipped[rows[0]]}"
                 )
+        if not len(kept):
+            raise ValueError(
+                f"none of {count} {self.noun}s can be read, the first: {next(iter(self.skipped.values()))}"
+            )
+        if self.skipped:
+            headline = f"{len(self.skipped)} of {count} {self.noun}s were left out"
+            warnings.warn(list_lines(headline, self.skipped.values()), stacklevel=stacklevel)
+        return kept
 
-    def _read_clip(self, path: Path) -> np.ndarray | str:
-        """Return a clip (T, H, W, C), or why there is none."""
+    def _try_to_read(self, path: Path) -> np.ndarray | str:
         try:
-            return read_clip(path, self.format)
+            return self.read_file(path)
         except (VideoError, OSError) as error:
             if self.strict:
                 raise
@@ -207,7 +214,7 @@ def _check_memory(shape: tuple[int, ...]) -> None:
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     if math.prod(shape) > machine:
         raise MemoryError(
-            f"{shape[0]} clips of {shape[1]} x {shape[2]} x {shape[3]} need {_in_bytes(shape)} and this "
+            f"{shape[0]} clips of {' x '.join(map(str, shape[1:-1]))} need {_in_bytes(shape)} and this "
             f"machine has {_in_bytes((machine,))}; pass cache='features.npy' to keep them on disk"
         )
 

@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
-from harkeras.base.workers import in_order
+from harkeras.base.workers import in_order_with_bar
 from harkeras.data._figures import Scene, create_scene, forward_kinematics, render_figure
 from harkeras.data._motions import FPS, MOTIONS, blend
 from harkeras.video.writing import VideoWriter
@@ -80,9 +78,8 @@ def create_sample_dataset(
         for label in sorted(set(classes))
         for clip in range(1, clips_per_group + 1)
     ]
-    with closing(in_order(lambda clip: _write_clip(*clip), clips, workers)) as written:
-        for _ in tqdm(written, "Rendering", len(clips), unit="clip"):
-            pass
+    for _ in in_order_with_bar(lambda clip: _write_clip(*clip), clips, "Rendering", workers):
+        pass
     return data_dir
 
 
