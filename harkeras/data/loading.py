@@ -94,13 +94,11 @@ def load_folder(
 
     With `every_class`, a class of which nothing can be read is a ValueError.
     """
-    reader = Reader(
-        folder.video_paths,
-        clip_format.shape,
-        lambda path: read_clip(path, clip_format),
-        workers=workers,
-        strict=strict,
-    )
+
+    def read(path: Path) -> np.ndarray:
+        return read_clip(path, clip_format)
+
+    reader = Reader(folder.video_paths, clip_format.shape, read, workers=workers, strict=strict)
     if cache is None:
         _check_memory((len(folder.video_paths), *clip_format.shape))
         features = reader.read_into_memory()
