@@ -68,7 +68,7 @@ CHANGES = st.none() | st.tuples(
 LINES = st.integers(80, 220) | st.integers(1, 80)
 
 
-@settings(max_examples=35, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(CHANGES, st.sampled_from("xy"), LINES), min_size=1, max_size=4))
 def test_a_cache_that_is_killed_at_any_step(tmp_path_factory, runs):
     folder = tmp_path_factory.mktemp("videos")
