@@ -141,10 +141,11 @@ class TrainingRecord:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if self.split not in ("group", "random", "official", "none"):
-            raise ValueError(
-                f"training.split must be 'group', 'random', 'official' or 'none', got {self.split!r}"
-            )
+        check_choice("training.split", self.split, ("group", "random", "official", "none"))
+        kinds = {"seed": Integral, "test_size": Real, "sources": str, "version": str, "group_by": str | None}
+        for name, kind in kinds.items():
+            if not isinstance(getattr(self, name), kind) or isinstance(getattr(self, name), bool):
+                raise ValueError(f"training.{name} must be {kind}, got {getattr(self, name)!r}")
         if self.level is not None:
             object.__setattr__(self, "level", _count("training.level", self.level))
         for name in ("train_groups", "test_groups", "train_clips", "train_paths", "test_paths"):

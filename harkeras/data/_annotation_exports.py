@@ -163,7 +163,10 @@ def read_label_studio(
 
 def _label_studio_video(data: dict, videos: VideoFolder) -> Path | str:
     """Return the video of a task: uploads bear 8 digits before their names, local files are behind `?d=`."""
-    address = next(value for key, value in data.items() if isinstance(value, str) and key.startswith("video"))
+    addresses = [each for key, each in data.items() if isinstance(each, str) and key.startswith("video")]
+    if not addresses:
+        raise ValueError("no key of its data begins with video")
+    address = addresses[0]
     path = unquote(address.partition("?d=")[2] or urlsplit(address).path).replace("\\", "/")
     name = path.rpartition("/")[2]
     for candidate in (name, re.sub(r"^[0-9a-f]{8}-", "", name)):
