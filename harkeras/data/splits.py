@@ -23,7 +23,7 @@ from sklearn.model_selection import (
 )
 
 from harkeras.data._group_balance import draw_test_groups
-from harkeras.data.sources import Sources, join_groups, read_groups
+from harkeras.data.sources import Sources, find_sources, warn_if_unknown
 from harkeras.data.split_lists import split_by_files
 
 Split = Literal["group", "random", "official"]
@@ -61,8 +61,9 @@ def split_by_group(
         >>> train_rows, test_rows = split_by_group(video_paths, labels)
         >>> test_clips, test_labels = features[test_rows], labels[test_rows]
     """
-    groups, _ = join_groups(video_paths, read_groups(video_paths, group_of, data_dir=data_dir))
-    return split_rows_by_group(labels, groups, test_size=test_size, seed=seed)
+    sources = find_sources(video_paths, data_dir, group_by=group_of, copies=True)
+    warn_if_unknown(sources)
+    return split_rows_by_group(labels, sources.groups, test_size=test_size, seed=seed)
 
 
 def split_rows_by_group(
@@ -116,24 +117,9 @@ def split_clips(
     test_size: float = 0.25,
     seed: int = 27,
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Split clips by the name of a split, and say in words what was done.
+    """Split clips by the name of a split: rows to train on, rows to test on, and in words what was done.
 
-    Args:
-        video_paths: Paths of the clips.
-        labels: int (N,), their classes.
-        sources: Their sources, see `find_sources`.
-        split: "group" keeps the clips of a source together; "random" does not, and overstates the accuracy;
-            "official" reads the lists in `split_dir`.
-        split_dir: Folder of the lists, see `split_by_files`.
-        test_size: Share of the clips to test on, for the splits that are not official.
-        seed: Seed of the choice.
-
-    Returns:
-        Rows to train on, rows to test on, and the words.
-
-    Raises:
-        ValueError: If there is no split of that name, "official" comes without `split_dir`, or the sources
-            do not allow an honest split.
+    The arguments and errors are those of `Dataset.split`; `sources` are those of the N clips.
     """
     groups = sources.groups
     if split_dir is not None and split != "official":
