@@ -17,8 +17,15 @@ from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
 from harkeras.base.text import from_cell
-from harkeras.data._annotation_files import AnnotationFile, match_columns
-from harkeras.data._annotation_formats import Annotation, VideoFolder, is_web, to_label, to_seconds
+from harkeras.data._annotation_files import (
+    Annotation,
+    AnnotationFile,
+    VideoFolder,
+    is_web,
+    match_columns,
+    to_label,
+    to_seconds,
+)
 from harkeras.video.reading import VideoError, VideoInfo
 
 _RANGE = re.compile(r"(\d+\.?\d*|\.\d+)(?:\s*to\s*|\s+)(\d+\.?\d*|\.\d+)")

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from harkeras.base.text import list_lines, printable
-from harkeras.data._annotation_files import AnnotationFile, find_format
-from harkeras.data._annotation_formats import Annotation, VideoFolder
+from harkeras.data._annotation_files import Annotation, AnnotationFile, VideoFolder, find_format
 from harkeras.data._annotation_readers import list_readers
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 
 from harkeras.base.text import list_lines, printable
-from harkeras.data._annotation_formats import Annotation, shown, to_label
+from harkeras.data._annotation_files import Annotation, shown, to_label
 from harkeras.data._clip_index import ClipIndex
 from harkeras.video.decoding import Source
 from harkeras.video.frame_times import ROUNDING_SECONDS
