@@ -14,8 +14,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harkeras import Annotation, read_annotations
-from harkeras.data._annotation_files import COLUMNS, AnnotationFile, find_format
-from harkeras.data._annotation_formats import VideoFolder, to_label, to_seconds
+from harkeras.data._annotation_files import (
+    COLUMNS,
+    AnnotationFile,
+    VideoFolder,
+    find_format,
+    to_label,
+    to_seconds,
+)
 from harkeras.data._clip_index import ClipIndex, class_of
 from harkeras.video import VideoInfo
 

@@ -185,9 +185,9 @@ class TestCreateDataset:
         for count in range(60):
             shutil.copy(data_dir / "Walk/d.mp4", data_dir / f"Run/x{count:02d}.mp4")
 
-        def read(path, shape, **_options):
+        def read(path, clip_format):
             threading.Event().wait(0.02 if path.name == "a.mp4" else 0)
-            return np.full(shape, hash(path.name) % 251, np.uint8)
+            return np.full(clip_format.shape, hash(path.name) % 251, np.uint8)
 
         monkeypatch.setattr(harkeras.data.loading, "read_clip", read)
         features, _, paths = create_dataset(data_dir, **SIZE, workers=3)

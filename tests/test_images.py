@@ -10,8 +10,8 @@ from harkeras.inference.prediction import predict_image, predict_single_action
 from harkeras.models.saving import load_model, save_model
 from harkeras.recipe import Recipe
 from harkeras.training.loop import train
-from harkeras.video.images import read_image, resize_frame
-from harkeras.video.reading import VideoError, frames_extraction, iter_frames
+from harkeras.video.images import read_image
+from harkeras.video.reading import VideoError
 
 JUMPING, RUNNING = ("x.bmp", "y.webp", "z.jpeg"), ("a.png", "b.JPG", "größe 图.png")
 RED, GREEN, BLUE, WHITE = (250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 250)
@@ -129,20 +129,6 @@ class TestReadImage:
             (tmp_path / "a.jpg").write_bytes(content)
             with pytest.raises(VideoError, match=r"a.jpg: not an image that can be decoded"):
                 read_image(tmp_path / "a.jpg")
-
-
-class TestResizeFrame:
-    def test_equals_decoding(self, make_video):
-        video = make_video(indices=[5])
-        resized = resize_frame(next(iter_frames(video)).image, 32, 48)
-        # Colours differ at the edges, where yuv420p has half the resolution.
-        assert np.abs(resized.astype(int) - frames_extraction(video, 1, 32, 48)[0]).mean() < 2
-
-    def test_any_layout(self, coded_frame, index_of):
-        image = coded_frame(1234, 90, 150)[::-1][::-1, :101]
-        assert resize_frame(coded_frame(1234, 91, 151), 64, 33).shape == (64, 33, 3)
-        assert resize_frame(image, 90, 101).shape == (90, 101, 3)
-        assert index_of(resize_frame(np.asfortranarray(coded_frame(1234)), 64, 64)) == 1234
 
 
 class TestFoldersOfClasses:

@@ -8,11 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harkeras.video._download_reasons import explain
 from harkeras.video.reading import VideoInfo, iter_frames
 from harkeras.video.youtube import (
     DownloadedVideo,
     DownloadError,
+    _explain,
     _file_stem,
     _place,
     download_youtube_videos,
@@ -532,7 +532,7 @@ OFFLINE, PAGE = "the site cannot be reached", "ERROR: [youtube] x: Unable to dow
     ],
 )
 def test_other_messages_are_explained(message, warning, reason):
-    assert re.search(reason, explain("https://a.b/private/unavailable", [message, warning]))
+    assert re.search(reason, _explain("https://a.b/private/unavailable", [message, warning]))
 
 
 @pytest.mark.parametrize(

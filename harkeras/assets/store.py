@@ -63,7 +63,9 @@ def find_asset(name: str, *, download: bool = True, progress: bool = True) -> Pa
         if not (cached / asset.file).is_file():
             if not download or asset.url is None:
                 raise FileNotFoundError(_say_where_to_put(asset, cached))
-            _download(asset, cached / asset.file, progress)
+            with locked(cached / asset.file):  # one process at a time
+                if not (cached / asset.file).is_file():
+                    _download(asset, cached / asset.file, progress)
     return _checked(assets, cached)
 
 
@@ -140,17 +142,11 @@ def _digest(kind: str, file: Path) -> str:
 
 
 def _download(asset: Asset, target: Path, progress: bool) -> None:
-    """Download to `target`, which appears only when complete and right; one process at a time."""
-    with locked(target):
-        if not target.is_file():
-            _download_alone(asset, target, progress)
-
-
-def _download_alone(asset: Asset, target: Path, progress: bool) -> None:
+    """Download to `target`, which appears only when complete and right."""
     if asset.checksum is None:
         warnings.warn(
             f"{asset.file} was published without a checksum: it is used as it comes from {asset.url}",
-            stacklevel=5,
+            stacklevel=4,
         )
     partial = target.with_name(f"{target.name}.part")
     try:

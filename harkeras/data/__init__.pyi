@@ -1,4 +1,4 @@
-from ._annotation_formats import Annotation
+from ._annotation_files import Annotation
 from .annotations import read_annotations
 from .augment import default_augmentation, plot_augmentations
 from .batches import ClipDataset

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from harkeras.base.files import locked, write_text
 from harkeras.base.text import from_cell, to_cell
-from harkeras.data._annotation_formats import Annotation
+from harkeras.data._annotation_files import Annotation
 
 INDEX_NAME = "clips.csv"
 _CLIP = re.compile(r"_g(\d+)_c(\d+)\.mp4$")

@@ -11,15 +11,12 @@ import os
 import unicodedata
 import warnings
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from harkeras.base.text import list_lines, printable
-from harkeras.data._annotation_exports import read_activitynet, read_cvat, read_label_studio, read_vott
-from harkeras.data._annotation_files import AnnotationFile, find_format
-from harkeras.data._annotation_formats import Annotation, VideoFolder
-from harkeras.data._annotation_tables import read_gmdcsa, read_kinetics, read_plain
+from harkeras.data._annotation_files import Annotation, AnnotationFile, VideoFolder, find_format
+from harkeras.data._annotation_readers import list_readers
 
 
 def read_annotations(
@@ -72,7 +69,7 @@ def read_annotations(
         >>> annotations[0][:4]
         (PosixPath('recordings/a.mp4'), 3.4, 6.0, 'Falling')
     """
-    readers = _list_readers(unicodedata.normalize("NFC", end_tag), fps)
+    readers = list_readers(unicodedata.normalize("NFC", end_tag), fps)
     if format != "auto" and format not in readers:
         raise ValueError(f"format must be auto or one of {', '.join(sorted(readers))}, got {format!r}")
     if fps is not None and not 0 < fps < math.inf:
@@ -91,19 +88,6 @@ def read_annotations(
             list_lines(f"{len(problems)} ranges of {path} could not be read", problems), stacklevel=2
         )
     return annotations
-
-
-def _list_readers(end_tag: str, fps: float | None) -> dict[str, Callable]:
-    """Return for each format what reads its annotations, from a file and the folder of its videos."""
-    return {
-        "csv": read_plain,
-        "kinetics": read_kinetics,
-        "gmdcsa": read_gmdcsa,
-        "vott": partial(read_vott, end_tag=end_tag),
-        "activitynet": read_activitynet,
-        "label_studio": partial(read_label_studio, fps=fps),
-        "cvat": partial(read_cvat, fps=fps),
-    }
 
 
 def _list_tables(path: Path, format: str) -> list[Path]:

@@ -240,10 +240,6 @@ class ClipDataset(Presented, Batches):
             f"no video of a class can be read, the first of {len(alike)}: {self.unreadable[row]}"
         )
 
-    def read_all(self, row: int) -> np.ndarray:
-        """Decode the clips of one video that are scored together: (clips_per_video, T, H, W, C)."""
-        return np.stack([self._read_clip(row, place) for place in self.places])
-
     def for_model(self, model: keras.Model) -> tuple[keras.Model, ClipDataset]:
         """Return what is asked of these clips, and what it is shown; here, the model and the clips."""
         return model, self

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import unicodedata
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import closing
@@ -19,9 +20,9 @@ from typing import Literal
 import numpy as np
 from tqdm import tqdm
 
-from harkeras.data._annotation_formats import Annotation, shown, to_label
+from harkeras.base.text import list_lines, printable
+from harkeras.data._annotation_files import Annotation, shown, to_label
 from harkeras.data._clip_index import ClipIndex
-from harkeras.data._cut_report import CutReport, name_range, report_overlaps
 from harkeras.video.decoding import Source
 from harkeras.video.frame_times import ROUNDING_SECONDS
 from harkeras.video.reading import Frame, VideoError, VideoInfo
@@ -77,7 +78,7 @@ def cut_clips(
     """
     annotations = [each._replace(label=unicodedata.normalize("NFC", each.label)) for each in annotations]
     _check(annotations, group_by, tolerance_seconds)
-    index, report, clips = ClipIndex(Path(output_dir), group_by), CutReport(len(annotations), strict), []
+    index, report, clips = ClipIndex(Path(output_dir), group_by), _CutReport(len(annotations), strict), []
     ranges_of = _usable(annotations, report)
     index.check(annotation.label for ranges in ranges_of.values() for annotation in ranges)
     with tqdm(desc="Cutting", total=sum(map(len, ranges_of.values())), unit="clip") as bar:
@@ -88,7 +89,7 @@ def cut_clips(
                 _cut_video(missing, index, report, tolerance_seconds, download_dir, bar)
             finished = [annotation for annotation in ranges if index.has(annotation)]
             clips += map(index.path, finished)
-            report_overlaps(finished, report)
+            _report_overlaps(finished, report)
             for clip in index.others(video, ranges):
                 report.doubtful.append(f"{index.folder / clip}: its range in {video} is no longer there")
     report.warn()
@@ -102,10 +103,10 @@ def _check(annotations: list[Annotation], group_by: str, tolerance_seconds: floa
         raise ValueError(f"group_by must be 'video' or 'person', got {group_by!r}")
     for annotation in annotations:
         if group_by == "person" and not annotation.person:
-            raise ValueError(f"group_by='person' needs every person, got none for {name_range(annotation)}")
+            raise ValueError(f"group_by='person' needs every person, got none for {_name_range(annotation)}")
 
 
-def _usable(annotations: list[Annotation], report: CutReport) -> dict[str, list[Annotation]]:
+def _usable(annotations: list[Annotation], report: _CutReport) -> dict[str, list[Annotation]]:
     """Return the ranges of each video that may be cut; report the others."""
     ranges_of: dict[str, dict[tuple, Annotation]] = defaultdict(dict)
     for annotation in annotations:
@@ -115,7 +116,7 @@ def _usable(annotations: list[Annotation], report: CutReport) -> dict[str, list[
             if key not in ranges:
                 ranges[key] = annotation
                 continue
-            problem = f"it is the same as {name_range(ranges[key])}"
+            problem = f"it is the same as {_name_range(ranges[key])}"
         report.leave_out(annotation, problem)
     return {video: list(ranges.values()) for video, ranges in ranges_of.items()}
 
@@ -137,7 +138,7 @@ def _problem(annotation: Annotation) -> str | None:
 
 
 def _cut_video(
-    ranges: list[Annotation], index: ClipIndex, report: CutReport, tolerance_seconds, download_dir, bar
+    ranges: list[Annotation], index: ClipIndex, report: _CutReport, tolerance_seconds, download_dir, bar
 ) -> None:
     """Cut ranges out of one video, which is opened and scanned only once."""
     video = ranges[0].video
@@ -158,7 +159,7 @@ def _cut_video(
 
 
 def _cut(
-    annotation: Annotation, source: Source, index: ClipIndex, report: CutReport, tolerance_seconds, fps
+    annotation: Annotation, source: Source, index: ClipIndex, report: _CutReport, tolerance_seconds, fps
 ) -> None:
     end, scan = annotation.end_seconds, source.scan
     duration = scan.end_seconds
@@ -181,3 +182,59 @@ def _cut(
         return report.leave_out(annotation, str(error))
     if count < len(ticks):
         report.doubt(annotation, f"the video is damaged: {count} of {len(ticks)} frames could be read")
+
+
+def _report_overlaps(ranges: list[Annotation], report: _CutReport) -> None:
+    """Report ranges that overlap, in pairs: each that begins while others last, and the longest of these."""
+    by_start = sorted(range(len(ranges)), key=lambda row: ranges[row].start_seconds)
+    longest, pairs = by_start[0] if by_start else 0, []
+    for row in by_start[1:]:
+        end = min(ranges[row].end_seconds, ranges[longest].end_seconds)
+        if end - ranges[row].start_seconds > ROUNDING_SECONDS:
+            pairs.append((max(row, longest), min(row, longest)))
+        longest = max(row, longest, key=lambda each: ranges[each].end_seconds)
+    for row, other in sorted(pairs):
+        where = "" if ranges[other].source == ranges[row].source else f" of {ranges[other].source}"
+        report.doubt(ranges[row], f"it overlaps {_describe(ranges[other])}{where}")
+
+
+class _CutReport:
+    """Collects by row what was left out, and what was cut but wants a look."""
+
+    def __init__(self, count: int, strict: bool):
+        """Begin the report of `count` ranges; with `strict`, the first bad one raises ValueError."""
+        self.count, self.strict = count, strict
+        self.left_out: list[str] = []
+        self.doubtful: list[str] = []
+
+    def leave_out(self, annotation: Annotation, reason: str, name: str | None = None) -> None:
+        """Note a range that was not cut; `name` stands for it in the message."""
+        self._add(self.left_out, f"{name or _name_range(annotation)}: {reason}", self.strict)
+
+    def doubt(self, annotation: Annotation, reason: str, bad: bool = False) -> None:
+        """Note a range that was cut; a bad one is an error if the report is strict."""
+        self._add(self.doubtful, f"{_name_range(annotation)}: {reason}", bad and self.strict)
+
+    def _add(self, lines: list[str], line: str, fatal: bool) -> None:
+        if fatal:
+            raise ValueError(line)
+        lines.append(printable(line))
+
+    def warn(self) -> None:
+        """Say it all in one warning, if there is anything to say."""
+        parts = []
+        if self.left_out:
+            parts += [list_lines(f"{len(self.left_out)} of {self.count} ranges were left out", self.left_out)]
+        if self.doubtful:
+            parts += [list_lines("cut, but worth a look", self.doubtful)]
+        if parts:
+            warnings.warn("\n".join(parts), stacklevel=3)
+
+
+def _name_range(annotation: Annotation) -> str:
+    """Return file and row of a range, and what it is."""
+    return f"{shown(annotation.source or annotation.video)}, {_describe(annotation)}"
+
+
+def _describe(annotation: Annotation) -> str:
+    return f"{shown(annotation.label)} {annotation.start_seconds:g} to {annotation.end_seconds:g} s"

@@ -239,31 +239,9 @@ def _read(relative: Sequence[PurePosixPath], level: int | None) -> Sources:
 
 
 def join_copies(video_paths: Sequence[str | os.PathLike], sources: Sources) -> Sources:
-    """Give identical files one source: groups that share content become one. Empty files are no content."""
-    groups, copied = join_groups(video_paths, sources.groups)
-    return replace(sources, groups=groups, copied=copied)
-
-
-def join_groups(
-    video_paths: Sequence[str | os.PathLike], groups: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Join the groups that share identical files, where the files exist and are not empty.
-
-    Args:
-        video_paths: N paths of clips.
-        groups: (N,), the source of each.
-
-    Returns:
-        The groups, (N,) of the same dtype, and which clips are copies of an earlier one, bool (N,).
-
-    Raises:
-        ValueError: If the lengths differ.
-    """
-    groups = np.asarray(groups)
-    if len(groups) != len(video_paths):
-        raise ValueError(f"groups must be one per clip, got {len(groups)} and {len(video_paths)} clips")
-    first_of, rows = {}, np.arange(len(groups))
-    original = rows.copy()  # of each clip, the first one with its content
+    """Join the sources that share identical files, where the files exist and are not empty."""
+    groups, rows = sources.groups, np.arange(len(video_paths))
+    first_of, original = {}, rows.copy()  # of each clip, the first one with its content
     for row, path in enumerate(map(Path, video_paths)):
         if path.is_file() and path.stat().st_size:
             original[row] = first_of.setdefault(content_digest(path), row)
@@ -271,7 +249,7 @@ def join_groups(
     same = coo_array((np.ones(len(rows)), (group_of_row, group_of_row[original])), shape=(len(names),) * 2)
     _, joined = connected_components(same, directed=False)  # of each name
     _, first_name = np.unique(joined, return_index=True)
-    return names[first_name[joined]][group_of_row], original != rows
+    return replace(sources, groups=names[first_name[joined]][group_of_row], copied=original != rows)
 
 
 def _texts(groups: Iterable[str]) -> np.ndarray:

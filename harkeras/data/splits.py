@@ -22,11 +22,13 @@ from sklearn.model_selection import (
     StratifiedShuffleSplit,
 )
 
-from harkeras.data._group_balance import draw_test_groups
-from harkeras.data.sources import Sources, join_groups, read_groups
+from harkeras.data.sources import Sources, find_sources, warn_if_unknown
 from harkeras.data.split_lists import split_by_files
 
 Split = Literal["group", "random", "official"]
+# Steps of the search: groups and their classes looked at, over all draws together. About a second.
+_STEPS = 1_000_000
+_MOST_DRAWS = 200
 
 
 def split_by_group(
@@ -61,8 +63,9 @@ def split_by_group(
         >>> train_rows, test_rows = split_by_group(video_paths, labels)
         >>> test_clips, test_labels = features[test_rows], labels[test_rows]
     """
-    groups, _ = join_groups(video_paths, read_groups(video_paths, group_of, data_dir=data_dir))
-    return split_rows_by_group(labels, groups, test_size=test_size, seed=seed)
+    sources = find_sources(video_paths, data_dir, group_by=group_of, copies=True)
+    warn_if_unknown(sources)
+    return split_rows_by_group(labels, sources.groups, test_size=test_size, seed=seed)
 
 
 def split_rows_by_group(
@@ -76,7 +79,7 @@ def split_rows_by_group(
     names, group_of_row = np.unique(groups, return_inverse=True)
     if len(names) < 2:
         raise ValueError(f"groups must be at least 2 source videos, got {names.tolist()}")
-    test = draw_test_groups(labels, group_of_row, test_size, seed)[group_of_row]
+    test = _draw_test_groups(labels, group_of_row, test_size, seed)[group_of_row]
     return np.flatnonzero(~test), np.flatnonzero(test)
 
 
@@ -116,24 +119,9 @@ def split_clips(
     test_size: float = 0.25,
     seed: int = 27,
 ) -> tuple[np.ndarray, np.ndarray, str]:
-    """Split clips by the name of a split, and say in words what was done.
+    """Split clips by the name of a split: rows to train on, rows to test on, and in words what was done.
 
-    Args:
-        video_paths: Paths of the clips.
-        labels: int (N,), their classes.
-        sources: Their sources, see `find_sources`.
-        split: "group" keeps the clips of a source together; "random" does not, and overstates the accuracy;
-            "official" reads the lists in `split_dir`.
-        split_dir: Folder of the lists, see `split_by_files`.
-        test_size: Share of the clips to test on, for the splits that are not official.
-        seed: Seed of the choice.
-
-    Returns:
-        Rows to train on, rows to test on, and the words.
-
-    Raises:
-        ValueError: If there is no split of that name, "official" comes without `split_dir`, or the sources
-            do not allow an honest split.
+    The arguments and errors are those of `Dataset.split`; `sources` are those of the N clips.
     """
     groups = sources.groups
     if split_dir is not None and split != "official":
@@ -262,3 +250,78 @@ def _check(test_size: float, seed: int, labels: np.ndarray, others: Sequence) ->
             f"labels must be as many as clips, at least 1, got {len(labels)} labels and {len(others)} clips"
         )
     return np.asarray(labels)
+
+
+def _draw_test_groups(
+    labels: np.ndarray, group_of_row: np.ndarray, test_size: float, seed: int
+) -> np.ndarray:
+    """Choose groups to test on, whose clips are near `test_size` of each class.
+
+    Coordinate descent from several random orders: group by group, a group changes sides where that lowers the
+    error, until none does. The error of a class is how many clips the test side has too many or too few; a
+    class that is missing on one side costs more than any imbalance. The best draw is taken, and the search
+    ends early where none can be better. The order of the rows plays no part.
+
+    Args:
+        labels: int (N,), the class of each clip.
+        group_of_row: int (N,), the group of each clip, in 0 to G - 1, G at least 2.
+        test_size: Share of the clips to test on, between 0 and 1.
+        seed: Seed of the orders.
+
+    Returns:
+        bool (G,), at least one of each.
+    """
+    pairs, counts = np.unique(np.stack([group_of_row, labels], axis=1), axis=0, return_counts=True)
+    members = [[] for _ in range(int(group_of_row.max()) + 1)]  # of each group: its classes and their clips
+    for (group, label), count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        members[group].append((label, count))
+    totals = np.bincount(labels)
+    wanted, penalty = totals * test_size, float(len(labels))  # more than all imbalances together
+    groups_of_class = np.bincount(pairs[:, 1], minlength=len(totals))
+    least = _least_error(totals, groups_of_class, wanted, penalty)
+    rng, best, best_error = np.random.default_rng(seed), None, np.inf
+    for _ in range(int(np.clip(_STEPS // len(pairs), 1, _MOST_DRAWS))):
+        order = rng.permutation(len(members)).tolist()
+        error, tested = _descend(members, order, totals.tolist(), wanted.tolist(), penalty)
+        if error < best_error:
+            best, best_error = tested, error
+        if best_error <= least + 1e-9:
+            break
+    return np.array(best)
+
+
+def _least_error(totals, groups_of_class, wanted, penalty: float) -> float:
+    """Return the error that no choice of groups can undercut."""
+    both_sides = np.abs(np.clip(np.round(wanted), 1, np.maximum(totals - 1, 1)) - wanted)
+    one_side = penalty + np.minimum(wanted, totals - wanted)
+    return float(np.where(groups_of_class > 1, both_sides, one_side)[groups_of_class > 0].sum())
+
+
+def _descend(members, order, totals, wanted, penalty: float) -> tuple[float, list[bool]]:
+    """Start with no group to test on, and let groups change sides until that helps no more."""
+
+    def error(label: int, clips: int) -> float:
+        return abs(clips - wanted[label]) + (penalty if clips in (0, totals[label]) else 0.0)
+
+    def gain(group: int) -> float:
+        sign = -1 if tested[group] else 1
+        return sum(error(c, clips[c]) - error(c, clips[c] + sign * n) for c, n in members[group])
+
+    def move(group: int) -> None:
+        sign = -1 if tested[group] else 1
+        tested[group] = not tested[group]
+        for label, count in members[group]:
+            clips[label] += sign * count
+
+    tested, clips, count = [False] * len(members), [0] * len(totals), 0
+    moved = True
+    while moved:
+        moved = False
+        for group in order:
+            after = count + (-1 if tested[group] else 1)
+            if 0 < after < len(members) and gain(group) > 1e-9:
+                move(group)
+                count, moved = after, True
+    if not count:  # each class has one group: any choice costs the other side a class
+        move(max(order, key=gain))
+    return sum(error(label, n) for label, n in enumerate(clips) if totals[label]), tested

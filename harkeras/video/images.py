@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-import av
 import cv2
 import numpy as np
 
@@ -54,9 +53,3 @@ def resize_image(
         return image
     smaller = interpolation == "area" and height <= image.shape[0] and width <= image.shape[1]
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
-
-
-def resize_frame(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Resize a uint8 RGB frame (H, W, 3) as decoding does, for frames that come from a camera or an array."""
-    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-    return frame.reformat(width, height, interpolation="AREA", threads=1).to_ndarray()
