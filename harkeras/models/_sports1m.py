@@ -95,15 +95,16 @@ def two_streams(pixels_shape: tuple[int, ...], *, width_multiplier: float, name:
     return Model(pixels, layers.Concatenate(name="join")(streams), name=name)
 
 
-def frame_classifier(
-    frame_shape: tuple[int, ...],
+def classify_frames(
+    x: KerasTensor,
     num_classes: int,
     cnn: Callable[[tuple[int, ...]], Model],
     *,
     width_multiplier: float,
     dropout: float,
-) -> Model:
-    """Build the single-frame network: frames (B, H, W, C) -> probabilities (B, num_classes)."""
-    frame = keras.Input(frame_shape, name="frame")
-    x = dense_layers(cnn(frame_shape)(frame), width_multiplier=width_multiplier, dropout=dropout)
-    return Model(frame, classify(x, num_classes), name="frame_classifier")
+) -> KerasTensor:
+    """Clips (B, T, H, W, C) -> probabilities (B, T, num_classes), by the single-frame network."""
+    frame = keras.Input(x.shape[2:], name="frame")
+    y = dense_layers(cnn(frame.shape[1:])(frame), width_multiplier=width_multiplier, dropout=dropout)
+    classifier = Model(frame, classify(y, num_classes), name="frame_classifier")
+    return layers.TimeDistributed(classifier, name="frames")(x)

@@ -157,10 +157,7 @@ def create_backbone(
         `keras.Model`: images (B, H, W, 3), RGB 0-255 -> features (B, F).
 
     Raises:
-        ValueError: If there is no backbone of that name, the shape is not that of an image or too small, or
-            the file does not hold weights for this network.
-        FileNotFoundError: If there is no such file.
-        OSError: If the weights of ImageNet are not in the cache and cannot be downloaded.
+        ValueError, FileNotFoundError, OSError: As `image_backbone`.
     """
     maps = image_backbone(name, input_shape, weights=weights)
     return Model(maps.input, layers.GlobalAveragePooling2D(name="avgpool")(maps.output), name=name)

@@ -311,17 +311,3 @@ def scaled(size: int, width_multiplier: float) -> int:
     if not width_multiplier > 0:
         raise ValueError(f"width_multiplier must be positive, got {width_multiplier}")
     return max(1, round(size * width_multiplier))
-
-
-# Filters of each block of GoogLeNet and I3D: 1x1; 1x1 and 3x3; 1x1 and 5x5 (3x3 in I3D); 1x1 after the pool.
-INCEPTION_FILTERS = {
-    "3b": (64, 96, 128, 16, 32, 32),
-    "3c": (128, 128, 192, 32, 96, 64),
-    "4b": (192, 96, 208, 16, 48, 64),
-    "4c": (160, 112, 224, 24, 64, 64),
-    "4d": (128, 128, 256, 24, 64, 64),
-    "4e": (112, 144, 288, 32, 64, 64),
-    "4f": (256, 160, 320, 32, 128, 128),
-    "5b": (256, 160, 320, 32, 128, 128),
-    "5c": (384, 192, 384, 48, 128, 128),
-}

@@ -26,12 +26,7 @@ from typing import Literal
 
 from keras import KerasTensor, Model, layers
 
-from harkeras.models._sports1m import (
-    SMALLEST_FRAME,
-    center_pixels,
-    convolutions,
-    frame_classifier,
-)
+from harkeras.models._sports1m import SMALLEST_FRAME, center_pixels, classify_frames, convolutions
 from harkeras.models.blocks import classify, clip_input, dense_layers
 from harkeras.models.registry import register
 
@@ -103,10 +98,7 @@ def create_late_fusion_model(
     if merge == "features":
         x = dense_layers(fuse_late(x, cnn, distance), width_multiplier=width_multiplier, dropout=dropout)
     else:
-        classifier = frame_classifier(
-            input_shape[1:], num_classes, cnn, width_multiplier=width_multiplier, dropout=dropout
-        )
-        x = layers.TimeDistributed(classifier, name="frames")(x)  # (B, T, num_classes)
+        x = classify_frames(x, num_classes, cnn, width_multiplier=width_multiplier, dropout=dropout)
         x = layers.Flatten(name="flatten")(x)  # each class at each time has a weight of its own
     return Model(clip, classify(x, num_classes), name="late_fusion")
 
@@ -121,19 +113,11 @@ def create_slow_fusion_model(
 ) -> Model:
     """Build the slow fusion network, uncompiled, with random weights.
 
-    Args:
-        num_classes: Number of actions, at least 2.
-        input_shape: Clip shape (frames, height, width, channels), at least 22 x 22 pixels, of 10 frames, or
-            18, 26 and so on: these leave 2, 3, ... steps in time to the dense layers.
-        width_multiplier: Factor for all numbers of filters and units; 0.125 trains on a laptop.
-        dropout: Share of the units dropped after each of the two dense layers, in training.
-
-    Returns:
-        `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
+    All is as in `create_early_fusion_model`, but a clip has 10 frames, or 18, 26 and so on: these leave 2, 3,
+    ... steps in time to the dense layers.
 
     Raises:
-        ValueError: If there are fewer than 2 classes, the clip is too small or of another number of frames,
-            or `width_multiplier` is not positive.
+        ValueError: As there, and if the clip is of another number of frames.
     """
     clip = clip_input(num_classes, input_shape, smallest=SMALLEST_FRAME)
     x = fuse_slow(center_pixels(clip), partial(convolutions, width_multiplier=width_multiplier))

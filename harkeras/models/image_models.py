@@ -104,25 +104,7 @@ def create_densenet121_model(
     freeze: bool = False,
     dropout: float = 0.0,
 ) -> Model:
-    """Build DenseNet-121, uncompiled.
-
-    Args:
-        num_classes: Number of actions, at least 2.
-        input_shape: Image shape (height, width, 3), at least 32 x 32 pixels.
-        weights: Of all but the last layer: None for random ones, "imagenet" for those of
-            `keras.applications`, or the path of a `.weights.h5` file.
-        freeze: Train the last layer alone.
-        dropout: Share of the features dropped before the last layer, in training; the paper drops none.
-
-    Returns:
-        `keras.Model`: images (B, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
-
-    Raises:
-        ValueError: If there are fewer than 2 classes, the shape is not that of an image or too small, or the
-            file does not hold weights for this network.
-        FileNotFoundError: If there is no such file.
-        OSError: If the weights of ImageNet are not in the cache and cannot be downloaded.
-    """
+    """Build DenseNet-121, uncompiled; else as `create_resnet50_model`."""
     image, x = _maps("densenet121", num_classes, input_shape, weights, freeze)
     return Model(image, _classify_maps(x, num_classes, dropout), name="densenet121")
 
@@ -137,26 +119,18 @@ def create_mobilenet_v2_model(
     dropout: float = 0.2,
     alpha: float = 1.0,
 ) -> Model:
-    """Build MobileNetV2, uncompiled.
+    """Build MobileNetV2, uncompiled; else as `create_resnet50_model`.
 
     Args:
         num_classes: Number of actions, at least 2.
         input_shape: Image shape (height, width, 3), at least 32 x 32 pixels.
-        weights: Of all but the last layer: None for random ones, "imagenet" for those of
-            `keras.applications` (`alpha` 0.35, 0.5, 0.75, 1, 1.3, 1.4), or the path of a `.weights.h5` file.
+        weights: Those of "imagenet" are there for an `alpha` of 0.35, 0.5, 0.75, 1, 1.3 and 1.4.
         freeze: Train the last layer alone.
-        dropout: Share of the features dropped before the last layer, in training; 0.2 is that of the authors'
-            code.
+        dropout: 0.2 is that of the authors' code.
         alpha: Factor for the number of filters of every layer.
 
-    Returns:
-        `keras.Model`: images (B, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
-
     Raises:
-        ValueError: If there are fewer than 2 classes, the shape is not that of an image or too small, the
-            file does not hold weights for this network, or `alpha` is not positive.
-        FileNotFoundError: If there is no such file.
-        OSError: If the weights of ImageNet are not in the cache and cannot be downloaded.
+        ValueError: Also if `alpha` is not positive.
     """
     if not alpha > 0:
         raise ValueError(f"alpha must be positive, got {alpha}")

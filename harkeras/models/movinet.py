@@ -23,7 +23,7 @@ probabilities, and one count of frames serves all blocks. Layers are named after
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import keras
 import numpy as np
@@ -38,54 +38,30 @@ _HEAD = 2048
 _STRIDES = (2, 2, 2, 1, 2)  # of the first layer of each block
 
 
-class _Variant(NamedTuple):
-    """One row of the authors' tables: pixels of a frame, and filters of the stem, the blocks and after them.
-
-    A block is its filters and, for each layer, the channels inside and the frames and pixels of its kernel.
-    """
-
-    pixels: int
-    stem: int
-    blocks: tuple
-    project: int
-
-
-_VARIANTS = {
-    "a0": _Variant(
-        172,
-        8,
-        (
-            (8, ((24, 1, 5),)),
-            (32, ((80, 3, 3),) * 3),
-            (56, ((184, 5, 3), (112, 3, 3), (184, 3, 3))),
-            (56, ((184, 5, 3), *((184, 3, 3),) * 3)),
-            (104, ((384, 5, 3), (280, 1, 5), (280, 1, 5), (344, 1, 5))),
-        ),
-        480,
+# Pixels of a frame, and filters of the stem and of what follows the blocks.
+_SIZES = {"a0": (172, 8, 480), "a1": (172, 16, 600), "a2": (224, 16, 640)}
+# A block is its filters and, for each layer, the channels inside and the frames and pixels of its kernel.
+_BLOCKS = {
+    "a0": (
+        (8, ((24, 1, 5),)),
+        (32, ((80, 3, 3),) * 3),
+        (56, ((184, 5, 3), (112, 3, 3), (184, 3, 3))),
+        (56, ((184, 5, 3), *((184, 3, 3),) * 3)),
+        (104, ((384, 5, 3), (280, 1, 5), (280, 1, 5), (344, 1, 5))),
     ),
-    "a1": _Variant(
-        172,
-        16,
-        (
-            (16, ((40, 1, 5), (40, 3, 3))),
-            (40, ((96, 3, 3), (120, 3, 3), (96, 3, 3), (96, 3, 3))),
-            (64, ((216, 5, 3), (128, 3, 3), (216, 3, 3), (168, 3, 3), (216, 3, 3))),
-            (64, ((216, 5, 3), (216, 3, 3), (216, 3, 3), (128, 3, 3), (128, 1, 5), (216, 3, 3))),
-            (136, ((456, 5, 3), *((360, 1, 5),) * 3, (456, 1, 5), (456, 3, 3), (544, 1, 3))),
-        ),
-        600,
+    "a1": (
+        (16, ((40, 1, 5), (40, 3, 3))),
+        (40, ((96, 3, 3), (120, 3, 3), (96, 3, 3), (96, 3, 3))),
+        (64, ((216, 5, 3), (128, 3, 3), (216, 3, 3), (168, 3, 3), (216, 3, 3))),
+        (64, ((216, 5, 3), (216, 3, 3), (216, 3, 3), (128, 3, 3), (128, 1, 5), (216, 3, 3))),
+        (136, ((456, 5, 3), *((360, 1, 5),) * 3, (456, 1, 5), (456, 3, 3), (544, 1, 3))),
     ),
-    "a2": _Variant(
-        224,
-        16,
-        (
-            (16, ((40, 1, 5), (40, 3, 3), (64, 3, 3))),
-            (40, ((96, 3, 3), (120, 3, 3), (96, 3, 3), (96, 3, 3), (120, 3, 3))),
-            (72, ((240, 5, 3), (160, 3, 3), (240, 3, 3), (192, 3, 3), (240, 3, 3))),
-            (72, ((240, 5, 3), *((240, 3, 3),) * 3, (144, 1, 5), (240, 3, 3))),
-            (144, ((480, 5, 3), *((384, 1, 5),) * 2, *((480, 1, 5),) * 2, (480, 3, 3), (576, 1, 3))),
-        ),
-        640,
+    "a2": (
+        (16, ((40, 1, 5), (40, 3, 3), (64, 3, 3))),
+        (40, ((96, 3, 3), (120, 3, 3), (96, 3, 3), (96, 3, 3), (120, 3, 3))),
+        (72, ((240, 5, 3), (160, 3, 3), (240, 3, 3), (192, 3, 3), (240, 3, 3))),
+        (72, ((240, 5, 3), *((240, 3, 3),) * 3, (144, 1, 5), (240, 3, 3))),
+        (144, ((480, 5, 3), *((384, 1, 5),) * 2, *((480, 1, 5),) * 2, (480, 3, 3), (576, 1, 3))),
     ),
 }
 
@@ -123,9 +99,9 @@ def create_movinet_model(
         ValueError: If there are fewer than 2 classes or no such variant, `input_shape` is not that of a clip,
             or `width_multiplier` is not positive.
     """
-    spec = _spec(variant)
-    clip = clip_input(num_classes, input_shape or (_FRAMES, spec.pixels, spec.pixels, 3))
-    output = _network(clip, num_classes, spec, width_multiplier, causal, None, dropout, stochastic_depth)
+    usual_shape = _usual_shape(variant)
+    clip = clip_input(num_classes, input_shape or usual_shape)
+    output = _network(clip, num_classes, variant, width_multiplier, causal, None, dropout, stochastic_depth)
     return speed_up_groups(Model(clip, output, name="movinet"))
 
 
@@ -152,8 +128,7 @@ def create_movinet_stream_model(
         a dictionary of "probabilities" (B, num_classes), of the video so far, and the new states.
 
     Raises:
-        ValueError: If there are fewer than 2 classes or no such variant, `input_shape` is not that of a clip,
-            or `width_multiplier` is not positive.
+        ValueError: As `create_movinet_model`.
 
     Example:
         >>> stream = create_movinet_stream_model(5)
@@ -163,15 +138,13 @@ def create_movinet_stream_model(
         ...     states = stream.predict_on_batch({"clip": frame[None, None], **states})
         ...     print(states.pop("probabilities"))  # (1, 5), of the video so far
     """
-    spec = _spec(variant)
-    frames, *frame = input_shape or (None, spec.pixels, spec.pixels, 3)
-    clip = clip_input(
-        num_classes, (1 if frames is None else frames, *frame)
-    )  # which wants numbers everywhere
+    usual_shape = _usual_shape(variant)
+    frames, *frame = input_shape or (None, *usual_shape[1:])
+    clip = clip_input(num_classes, (1 if frames is None else frames, *frame))  # checks numbers alone
     if frames is None:
         clip = keras.Input((None, *frame), name="clip")
     memory: dict[str, tuple] = {}
-    output = _network(clip, num_classes, spec, width_multiplier, True, memory, 0, 0)
+    output = _network(clip, num_classes, variant, width_multiplier, True, memory, 0, 0)
     before = {name: state for name, (state, _) in memory.items()}
     after = {name: state for name, (_, state) in memory.items()}
     model = Model({"clip": clip, **before}, {"probabilities": output, **after}, name="movinet_stream")
@@ -192,20 +165,22 @@ def create_movinet_states(model: Model, batch_size: int = 1) -> dict[str, np.nda
     return {name: np.zeros((batch_size, *s.shape[1:]), s.dtype) for name, s in states.items()}
 
 
-def _spec(variant):
-    if variant not in _VARIANTS:
+def _usual_shape(variant):
+    if variant not in _SIZES:
         raise ValueError(f"variant must be a0, a1 or a2, got {variant!r}")
-    return _VARIANTS[variant]
+    pixels = _SIZES[variant][0]
+    return _FRAMES, pixels, pixels, 3
 
 
-def _network(clip, num_classes, spec, width_multiplier, causal, memory, dropout, stochastic_depth):
+def _network(clip, num_classes, variant, width_multiplier, causal, memory, dropout, stochastic_depth):
     """Clips (B, T, H, W, 3) -> probabilities (B, num_classes); `memory` is filled with a stream's states."""
+    (_, stem, project), blocks = _SIZES[variant], _BLOCKS[variant]
     x = layers.Rescaling(1 / 255, name="rescale")(clip)  # (B, T, H, W, 3) in [0, 1]
     form = make_form(x, causal, memory)
-    x = convolve(x, scaled(spec.stem, width_multiplier), (1, 3, 3), (1, 2, 2), name="stem")
+    x = convolve(x, scaled(stem, width_multiplier), (1, 3, 3), (1, 2, 2), name="stem")
     x = activate(x, name="stem", form=form)  # (B, T, H/2, W/2, stem)
-    depth, count = 0, sum(len(inner) for _, inner in spec.blocks)
-    for i, (filters, inner) in enumerate(spec.blocks):  # the last one gives (B, T, H/32, W/32, filters)
+    depth, count = 0, sum(len(inner) for _, inner in blocks)
+    for i, (filters, inner) in enumerate(blocks):  # the last one gives (B, T, H/32, W/32, filters)
         for j, (expansion, *kernel) in enumerate(inner):
             depth += 1
             x = add_block(
@@ -218,12 +193,10 @@ def _network(clip, num_classes, spec, width_multiplier, causal, memory, dropout,
                 name=f"block{i}_layer{j}",
                 form=form,
             )
-    x = pointwise(x, scaled(spec.project, width_multiplier), name="head_project")
+    x = pointwise(x, scaled(project, width_multiplier), name="head_project")
     x = pool_clip(activate(x, name="head_project", form=form), name="head_pool", form=form)  # (B, project)
-    head = layers.Dense(
-        scaled(_HEAD, width_multiplier), activation="silu", kernel_initializer="he_normal", name="head_dense"
-    )
-    x = head(x)
+    units, initializer = scaled(_HEAD, width_multiplier), "he_normal"
+    x = layers.Dense(units, activation="silu", kernel_initializer=initializer, name="head_dense")(x)
     if dropout:
         x = layers.Dropout(dropout, name="head_dropout")(x)
     return classify(x, num_classes)

@@ -20,7 +20,7 @@ from typing import Literal
 
 from keras import Model, layers
 
-from harkeras.models._sports1m import SMALLEST_STREAMS, center_pixels, frame_classifier, two_streams
+from harkeras.models._sports1m import SMALLEST_STREAMS, center_pixels, classify_frames, two_streams
 from harkeras.models.blocks import classify, clip_input, dense_layers
 from harkeras.models.fusion import fuse_early, fuse_late, fuse_slow
 from harkeras.models.registry import register
@@ -64,10 +64,7 @@ def create_multiresolution_model(
     clip = clip_input(num_classes, input_shape, smallest=SMALLEST_STREAMS)
     x, cnn = center_pixels(clip), partial(two_streams, width_multiplier=width_multiplier)
     if fusion == "single_frame":
-        classifier = frame_classifier(
-            input_shape[1:], num_classes, cnn, width_multiplier=width_multiplier, dropout=dropout
-        )
-        x = layers.TimeDistributed(classifier, name="frames")(x)  # (B, T, num_classes)
+        x = classify_frames(x, num_classes, cnn, width_multiplier=width_multiplier, dropout=dropout)
         probabilities = layers.GlobalAveragePooling1D(dtype="float32", name="probabilities")(x)
     else:
         late = partial(fuse_late, distance=distance)

@@ -68,19 +68,7 @@ def create_r2plus1d_model(
 def create_r3d_model(
     num_classes: int, input_shape: tuple[int, int, int, int] = (16, 112, 112, 3), *, filters: int = 64
 ) -> Model:
-    """Build R3D with 18 layers, uncompiled, with random weights.
-
-    Args:
-        num_classes: Number of actions, at least 2.
-        input_shape: Clip shape (frames, height, width, 3), of any size.
-        filters: Channels of the first stage; each next one has twice as many.
-
-    Returns:
-        `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
-
-    Raises:
-        ValueError: If there are fewer than 2 classes or the input is not a clip with 3 channels.
-    """
+    """Build R3D with 18 layers, uncompiled, with random weights; else as `create_r2plus1d_model`."""
     clip = clip_input(num_classes, input_shape)
     x = standardize(clip, mean=_MEAN, std=_STD)
     x = padded_conv3d(x, filters, (3, 7, 7), (1, 2, 2), name="stem_0")  # (B, T, H/2, W/2, filters)

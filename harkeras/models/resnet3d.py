@@ -101,8 +101,7 @@ def create_resnext3d_model(
         depth: Number of layers, 50 or 101.
         filters: Channels of the grouped convolutions of the first stage; each next one has twice as many.
         groups: Into how many groups these convolutions cut their channels.
-        normalization: "activitynet", as for the published networks of the paper (branch CVPR2018), or
-            "kinetics", as in the branch "master" of the authors' code. Weights need that of their training.
+        normalization: "activitynet" or "kinetics", as in `create_resnet3d_model`.
 
     Returns:
         `keras.Model`: clips (B, T, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).

@@ -27,7 +27,7 @@ from typing import Literal
 import keras
 from keras import Model, layers, ops
 
-from harkeras.models._sports1m import SMALLEST_FRAME, center_pixels, convolutions, frame_classifier
+from harkeras.models._sports1m import SMALLEST_FRAME, center_pixels, classify_frames, convolutions
 from harkeras.models.backbones import create_backbone
 from harkeras.models.blocks import clip_input
 from harkeras.models.registry import register
@@ -83,10 +83,8 @@ def create_single_frame_model(
     clip = clip_input(num_classes, input_shape, smallest=SMALLEST_FRAME if backbone is None else 1)
     if backbone is None:
         cnn = partial(convolutions, width_multiplier=width_multiplier)
-        classifier = frame_classifier(
-            input_shape[1:], num_classes, cnn, width_multiplier=width_multiplier, dropout=dropout
-        )
-        x = layers.TimeDistributed(classifier, name="frames")(center_pixels(clip))  # (B, T, num_classes)
+        x = center_pixels(clip)
+        x = classify_frames(x, num_classes, cnn, width_multiplier=width_multiplier, dropout=dropout)
     else:
         cnn = create_backbone(backbone, input_shape[1:], weights=weights)
         cnn.trainable = trainable

@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 # Our name of a weight, by the last part of its name in PyTorch and in TensorFlow.
-PARTS = {
-    "weight": "kernel",
-    "w": "kernel",
-    "weights": "kernel",
-    "b": "bias",
-    "biases": "bias",
-    "depthwise_kernel": "kernel",
-    "alpha": "kernel",
-    "scale": "kernel",
-    "running_mean": "moving_mean",
-    "running_var": "moving_variance",
-}
+PARTS = dict.fromkeys(("weight", "w", "weights", "depthwise_kernel", "alpha", "scale"), "kernel")
+PARTS |= dict.fromkeys(("b", "biases"), "bias")
+PARTS |= {"running_mean": "moving_mean", "running_var": "moving_variance"}
 # Two ports to PyTorch are in use, one with names and one with numbers.
-_C3D_NAMES = {
-    "conv1": "conv1a",
-    "conv2": "conv2a",
-    "fc8": "probabilities",
-    "features.0": "conv1a",
-    "features.3": "conv2a",
-    "features.6": "conv3a",
-    "features.8": "conv3b",
-    "features.11": "conv4a",
-    "features.13": "conv4b",
-    "features.16": "conv5a",
-    "features.18": "conv5b",
-    "classifier.0": "fc6",
-    "classifier.3": "fc7",
-}
+_C3D_NAMES = {"conv1": "conv1a", "conv2": "conv2a", "fc8": "probabilities"}
+_C3D_CONVOLUTIONS = {0: "1a", 3: "2a", 6: "3a", 8: "3b", 11: "4a", 13: "4b", 16: "5a", 18: "5b"}
+_C3D_NAMES |= {f"features.{number}": f"conv{stage}" for number, stage in _C3D_CONVOLUTIONS.items()}
+_C3D_NAMES |= {"classifier.0": "fc6", "classifier.3": "fc7"}
 
 
 class Source(NamedTuple):
@@ -94,39 +73,28 @@ def _slim_inception(name: str) -> str:
     return name.replace("/", "_") + "_conv_2d"
 
 
-# What MoViNet calls a unit, in TensorFlow and in PyTorch -> what we call it.
-_MOVINET_TF = {
-    "stem/": "stem",
-    "head/project": "head_project",
-    "classifier_head/head": "head_dense",
-    "classifier_head/classifier": "probabilities",
-    "/expansion": "expansion",
-    "/feature": "feature",
-    "/se_reduce": "se_reduce",
-    "/se_expand": "se_expand",
-    "/projection": "projection",
-    "/skip_project": "skip_project",
-}
-_MOVINET_TORCH = {
-    "conv1.": "stem",
-    "conv7.": "head_project",
-    "classifier.0": "head_dense",
-    "classifier.3": "probabilities",
-    ".expand": "expansion",
-    ".deep": "feature",
-    ".se.fc1": "se_reduce",
-    ".se.fc2": "se_expand",
-    ".project": "projection",
-    ".res": "skip_project",
+# Our name of a unit of MoViNet -> what stands in its names in TensorFlow and in PyTorch.
+_MOVINET_UNITS = {
+    "stem": ("stem/", "conv1."),
+    "head_project": ("head/project", "conv7."),
+    "head_dense": ("classifier_head/head", "classifier.0"),
+    "probabilities": ("classifier_head/classifier", "classifier.3"),
+    "expansion": ("/expansion", ".expand"),
+    "feature": ("/feature", ".deep"),
+    "se_reduce": ("/se_reduce", ".se.fc1"),
+    "se_expand": ("/se_expand", ".se.fc2"),
+    "projection": ("/projection", ".project"),
+    "skip_project": ("/skip_project", ".res"),
 }
 _MOVINET_WITHOUT_NORM = ("head_dense", "probabilities", "se_reduce", "se_expand", "rezero")
 
 
-def _movinet(name: str, units: dict[str, str]) -> str:
+def _movinet(name: str) -> str:
     """b0/l1/bneck/feature/bn or blocks.b0_l1.deep.conv_1.norm -> block0_layer1_feature_bn."""
     block = re.search(r"\bb(\d+)[/_]l(\d+)", name)
     prefix = f"block{block[1]}_layer{block[2]}_" if block else ""
-    unit = next((ours for theirs, ours in units.items() if theirs in name), "rezero")
+    units = (ours for ours, theirs in _MOVINET_UNITS.items() if any(part in name for part in theirs))
+    unit = next(units, "rezero")
     if unit in _MOVINET_WITHOUT_NORM:
         return prefix + unit
     temporal = "_temporal" if re.search(r"_temporal|\.conv_2", name) else ""
@@ -170,10 +138,8 @@ SOURCES = {
     "movinet": Source(
         "tensorflow/models, official/projects/movinet",
         r"\bb0/l0/.*expansion/",
-        partial(_movinet, units=_MOVINET_TF),
+        _movinet,
         torch=False,
     ),
-    "movinet_pytorch": Source(
-        "Atze00/MoViNet-pytorch", r"^blocks\.b0_l0\.expand\.", partial(_movinet, units=_MOVINET_TORCH)
-    ),
+    "movinet_pytorch": Source("Atze00/MoViNet-pytorch", r"^blocks\.b0_l0\.expand\.", _movinet),
 }
