@@ -200,15 +200,19 @@ class Pretrained:
 PRETRAINED: dict[str, Pretrained] = {
     "i3d-kinetics400": Pretrained("i3d", "i3d_rgb_imagenet", "kinetics400_labels", 64, 224, 224, 2.56),
     "i3d-kinetics600": Pretrained("i3d", "i3d_rgb_scratch_kin600", "kinetics600_labels", 64, 224, 224, 2.56),
-    "movinet-a0-kinetics600": Pretrained(
-        "movinet", "movinet_a0_pytorch", "kinetics600_labels", 50, 172, 172, 10.0, (("variant", "a0"),)
-    ),
-    "movinet-a1-kinetics600": Pretrained(
-        "movinet", "movinet_a1_pytorch", "kinetics600_labels", 50, 172, 172, 10.0, (("variant", "a1"),)
-    ),
-    "movinet-a2-kinetics600": Pretrained(
-        "movinet", "movinet_a2_pytorch", "kinetics600_labels", 50, 224, 224, 10.0, (("variant", "a2"),)
-    ),
+    **{
+        f"movinet-{kind}-kinetics600": Pretrained(
+            "movinet",
+            f"movinet_{kind}_pytorch",
+            "kinetics600_labels",
+            50,
+            side,
+            side,
+            10.0,
+            (("variant", kind),),
+        )
+        for kind, side in (("a0", 172), ("a1", 172), ("a2", 224))
+    },
     "r2plus1d-kinetics400": Pretrained(
         "r2plus1d", "r2plus1d_18", "kinetics400_labels", 16, 112, 112, 16 / 15
     ),

@@ -87,11 +87,7 @@ def _shortened(target: Path) -> str:
 
 
 def check_target(
-    path: str | os.PathLike,
-    argument: str,
-    *,
-    inputs: Iterable[str | os.PathLike | None] = (),
-    size: int = 1,
+    path: str | os.PathLike, argument: str, *, inputs: Iterable[str | os.PathLike | None] = (), size: int = 1
 ) -> Path:
     """Try a file that is to be written at the end of long work, before the work; an older one is kept.
 

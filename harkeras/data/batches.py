@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -251,20 +252,18 @@ class ClipDataset(Presented, Batches):
 
     def try_to_read(self, row: int, place: float) -> np.ndarray | None:
         """Decode a part of a video: (T, H, W, C), or None, and a warning, if it cannot be read."""
-        if row in self.unreadable:
-            return None
-        try:
-            return self._read_clip(row, place)
-        except (VideoError, OSError) as error:
-            self._leave_out(row, error)
-            return None
+        return None if row in self.unreadable else self._unless_unreadable(row, self._read_clip, place)
 
-    def _leave_out(self, row: int, error: Exception) -> None:
-        if self.strict:
-            raise error
-        if row not in self.unreadable:
-            self.unreadable[row] = str(error)
-            warnings.warn(f"a clip was left out: {error}", stacklevel=2)
+    def _unless_unreadable(self, row: int, read: Callable, *arguments) -> Any:
+        try:
+            return read(row, *arguments)
+        except (VideoError, OSError) as error:
+            if self.strict:
+                raise
+            if row not in self.unreadable:
+                self.unreadable[row] = str(error)
+                warnings.warn(f"a clip was left out: {error}", stacklevel=3)
+            return None
 
     def median_seconds(self) -> float:
         """Return how long a clip is: `clip_seconds`, or the median duration of the videos.
@@ -274,19 +273,12 @@ class ClipDataset(Presented, Batches):
         """
         if self.clip_seconds is not None:
             return self.clip_seconds
-        durations = in_order(self._try_duration, range(len(self.labels)), self.threads)
-        durations = [seconds for seconds in durations if seconds]
+        rows = range(len(self.labels))
+        spans = in_order(lambda row: self._unless_unreadable(row, self._span), rows, self.threads)
+        durations = [end - first for first, end in filter(None, spans)]
         if not durations:
-            raise VideoError(f"no video can be read, the first of {len(self.labels)}: {self.unreadable[0]}")
+            raise VideoError(f"no video can be read, the first of {len(rows)}: {self.unreadable[0]}")
         return float(np.median(durations))
-
-    def _try_duration(self, row: int) -> float | None:
-        try:
-            first, end = self._span(row)
-            return end - first
-        except (VideoError, OSError) as error:
-            self._leave_out(row, error)
-            return None
 
     def _span(self, row: int) -> tuple[float, float]:
         if row not in self._spans:

@@ -171,10 +171,8 @@ def _cut(
         return report.leave_out(annotation, f"no frame appears in it; the video ends at {duration:.3f} s")
     if end > duration + 1 / fps:  # less is rounding
         report.doubt(annotation, f"cut short at {duration:.3f} s, where the video ends", bad=True)
-    frames = (
-        Frame(float((tick - scan.zero) * scan.base), source.to_rgb(frame, None, None))
-        for tick, frame in source.decode(ticks)
-    )
+    decoded = source.decode(ticks)
+    frames = (Frame(scan.to_seconds(tick), source.to_rgb(frame, None, None)) for tick, frame in decoded)
     try:
         count = write_frames(index.path(annotation), frames, fps, crf=_CRF)
     except ValueError as error:  # nothing decodes, or the size changes in the middle
@@ -222,13 +220,10 @@ class _CutReport:
 
     def warn(self) -> None:
         """Say it all in one warning, if there is anything to say."""
-        parts = []
-        if self.left_out:
-            parts += [list_lines(f"{len(self.left_out)} of {self.count} ranges were left out", self.left_out)]
-        if self.doubtful:
-            parts += [list_lines("cut, but worth a look", self.doubtful)]
-        if parts:
-            warnings.warn("\n".join(parts), stacklevel=3)
+        left_out = f"{len(self.left_out)} of {self.count} ranges were left out"
+        parts = {left_out: self.left_out, "cut, but worth a look": self.doubtful}
+        if text := "\n".join(list_lines(*part) for part in parts.items() if part[1]):
+            warnings.warn(text, stacklevel=3)
 
 
 def _name_range(annotation: Annotation) -> str:

@@ -73,14 +73,11 @@ class ClipFolder:
     def places(self, names: Sequence[str]) -> list[str]:
         """Return where each clip lies, class/.../clip without suffix, with these names of the classes."""
         folders = _class_folders(self.data_dir)
-        inside = [
-            path.relative_to(folders[_nfc(self.classes[label])]).with_suffix("").as_posix()
-            for path, label in zip(self.video_paths, self.labels.tolist(), strict=True)
-        ]
-        places = [
-            f"{names[label]}/{place}" for label, place in zip(self.labels.tolist(), inside, strict=True)
-        ]
-        return [os.fsencode(place).decode("utf-8", "backslashreplace") for place in places]
+        places = []
+        for path, label in zip(self.video_paths, self.labels.tolist(), strict=True):
+            inside = path.relative_to(folders[_nfc(self.classes[label])]).with_suffix("").as_posix()
+            places.append(os.fsencode(f"{names[label]}/{inside}").decode("utf-8", "backslashreplace"))
+        return places
 
     def __getitem__(self, rows: np.ndarray) -> ClipFolder:
         """Return some of the clips."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -29,35 +28,17 @@ _FEW_CLIPS = 5
 _DANGER = "a model may learn it in place of the action"
 
 
-class _Facts(NamedTuple):
-    """What a file says of a clip, apart from what happens in it."""
-
-    frame_rate: float
-    picture_size: float
-    shape: float
-    duration: float
-    bars: float
-    color: float
-    codec: str
-    suffix: str
-
-
-# In a report: what a fact is called, and how a value is written.
-_NUMBERS = {
-    "frame_rate": ("frame rate", "{:.4g} frames per second"),
-    "picture_size": ("picture size", "{:,.0f} pixels"),
-    "shape": ("shape of the picture", "width / height {:.3g}"),
-    "duration": ("duration", "{:.3g} s"),
-    "bars": ("part under black bars", "{:.0%} of the picture"),
-    "color": ("amount of color", "{:.3g} of 255"),
+# How a report writes what a file says of a clip, apart from what happens in it.
+_UNITS = {
+    "frame rate": "{:.4g} frames per second",
+    "picture size": "{:,.0f} pixels",
+    "shape of the picture": "width / height {:.3g}",
+    "duration": "{:.3g} s",
+    "part under black bars": "{:.0%} of the picture",
+    "amount of color": "{:.3g} of 255",
 }
 # Where no limit divides the classes, one value may stand out among smaller and larger ones.
-_KINDS = {
-    "frame rate": lambda fact: f"{fact.frame_rate:.4g}",
-    "shape of the picture": lambda fact: f"{fact.shape:.3g}",
-    "codec": lambda fact: fact.codec,
-    "suffix": lambda fact: fact.suffix,
-}
+_KINDS = {"frame rate": "{:.4g}", "shape of the picture": "{:.3g}", "codec": "{}", "suffix": "{}"}
 
 
 def class_shortcuts(clips: ClipFolder | Dataset, *, seed: int = 27, workers: int | None = None) -> list[str]:
@@ -84,13 +65,13 @@ def class_shortcuts(clips: ClipFolder | Dataset, *, seed: int = 27, workers: int
     if not facts:
         return sentences
     labels = labels[rows[[fact is not None for fact in results]]]
-    for name, (words, unit) in _NUMBERS.items():
-        values = np.array([getattr(fact, name) for fact in facts])
-        sentences += _told_apart(values, labels, classes, words, unit, seed)
-    for words, kind_of in _KINDS.items():
-        if not any(words in sentence for sentence in sentences):
-            kinds = [kind_of(fact) for fact in facts]
-            sentences += _told_apart_by_kind(kinds, labels, classes, words, seed)
+    for name, unit in _UNITS.items():
+        values = np.array([fact[name] for fact in facts])
+        sentences += _told_apart(values, labels, classes, name, unit, seed)
+    for name, text in _KINDS.items():
+        if not any(name in sentence for sentence in sentences):
+            kinds = [text.format(fact[name]) for fact in facts]
+            sentences += _told_apart_by_kind(kinds, labels, classes, name, seed)
     return sentences
 
 
@@ -122,7 +103,7 @@ def _sample(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, int)
 
 
-def _read_facts(path: Path) -> _Facts | None:
+def _read_facts(path: Path) -> dict[str, float | str] | None:
     try:
         info = VideoInfo.read(path)
         frames = frames_extraction(path, 3, _SIDE, _SIDE)
@@ -134,16 +115,16 @@ def _read_facts(path: Path) -> _Facts | None:
     kept *= np.ptp(np.flatnonzero(columns)) + 1 if columns.any() else _SIDE
     bars = 1 - kept / _SIDE**2
     color = float(np.ptp(frames.astype(int), axis=3).mean())
-    return _Facts(
-        frame_rate=round(info.fps, 2),
-        picture_size=float(info.width * info.height),
-        shape=round(info.width / info.height, 2),
-        duration=info.duration_seconds,
-        bars=round(bars, 2) if bars > 0.05 else 0.0,  # an edge may be dark
-        color=round(color),
-        codec=info.codec,
-        suffix=Path(path).suffix.lower(),
-    )
+    return {
+        "frame rate": round(info.fps, 2),
+        "picture size": float(info.width * info.height),
+        "shape of the picture": round(info.width / info.height, 2),
+        "duration": info.duration_seconds,
+        "part under black bars": round(bars, 2) if bars > 0.05 else 0.0,  # an edge may be dark
+        "amount of color": round(color),
+        "codec": info.codec,
+        "suffix": Path(path).suffix.lower(),
+    }
 
 
 def _told_apart(values, labels, classes, name: str, unit: str, seed: int) -> list[str]:

@@ -10,7 +10,7 @@ import unicodedata
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import zip_longest
+from itertools import takewhile, zip_longest
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -255,12 +255,8 @@ def _parts(path: str) -> tuple[str, ...]:
 
 def _shared_end(one: Sequence[str], other: Sequence[str]) -> int:
     """Count the last parts that two paths share."""
-    count = 0
-    for a, b in zip(reversed(one), reversed(other), strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
+    pairs = zip(reversed(one), reversed(other), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
 
 
 def _warn_of_missing(clips: _Clips, matches: Sequence[_Match]) -> None:

@@ -84,11 +84,7 @@ def split_rows_by_group(
 
 
 def split_at_random(
-    video_paths: Sequence[str | os.PathLike],
-    labels: np.ndarray,
-    *,
-    test_size: float = 0.25,
-    seed: int = 27,
+    video_paths: Sequence[str | os.PathLike], labels: np.ndarray, *, test_size: float = 0.25, seed: int = 27
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split clips at random, each class alike. Clips of one source leak: the accuracy will be too high.
 

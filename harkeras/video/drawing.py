@@ -88,11 +88,7 @@ class TimelineStrip:
     """
 
     def __init__(
-        self,
-        height: int,
-        width: int,
-        stops: Sequence[float],
-        colors: Sequence[tuple[int, int, int]],
+        self, height: int, width: int, stops: Sequence[float], colors: Sequence[tuple[int, int, int]]
     ):
         """Draw the strip once; frames get copies."""
         self._strip = np.zeros((max(height // 30, 6), width, 3), np.uint8)
