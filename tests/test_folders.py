@@ -211,4 +211,4 @@ def test_copies_have_one_source(tmp_path):
 
 def test_many_classes_are_shortened(tmp_path):
     make(tmp_path, *[f"{i:03d}/1.mp4" for i in range(101)])
-    assert "009 (1), and 91 more" in str(read_folder(tmp_path))
+    assert "009 (1) and 91 more" in str(read_folder(tmp_path))

@@ -261,7 +261,7 @@ class TestByFiles:
             split_by_files(paths, tmp_path)
 
     def test_how_many_there_are(self, tmp_path):
-        with pytest.raises(FileNotFoundError, match="holds no trainlist01"):
+        with pytest.raises(FileNotFoundError, match="holds neither trainlist01"):
             list_official_splits(tmp_path)
         for number in (1, 3):
             (tmp_path / f"trainlist{number:02d}.txt").touch()

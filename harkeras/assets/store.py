@@ -57,7 +57,7 @@ def find_asset(name: str, *, download: bool = True, progress: bool = True) -> Pa
     found = find_local_asset(name)
     if found is not None:
         return found
-    cached = _cache_folder()
+    cached = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"  # Keras's own
     assets = _asset_and_companion(name)
     for asset in assets:
         if not (cached / asset.file).is_file():
@@ -100,12 +100,6 @@ def _checked(assets: list[Asset], folder: Path) -> Path:
     for asset in assets:
         _check(asset, folder / asset.file)
     return folder / assets[0].file
-
-
-def _cache_folder() -> Path:
-    """The folder where Keras keeps the weights that it downloads."""
-    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
-    return Path(home) / "models"
 
 
 def _say_where_to_put(asset: Asset, cached: Path) -> str:

@@ -278,7 +278,9 @@ def find_format(file: AnnotationFile, wanted: str) -> str:
     if file.first_letter in ("{", "["):
         kind = _json_format(file.json)
     elif file.first_letter == "<":
-        kind = _xml_format(file.xml)
+        if file.xml.tag != "annotations":
+            raise _unknown(f"XML that begins with <{shown(file.xml.tag)}> is of no known tool")
+        kind = "cvat"
     else:
         kind = _table_format(file.header, wanted)
     if wanted not in ("auto", kind):
@@ -302,12 +304,6 @@ def _json_format(data: Any) -> str:
     if match_columns("csv", [str(key).lower() for key in first]) is not None:
         return "csv"
     raise _unknown("this list in JSON is of no known tool")
-
-
-def _xml_format(root: ElementTree.Element) -> str:
-    if root.tag != "annotations":
-        raise _unknown(f"XML that begins with <{shown(root.tag)}> is of no known tool")
-    return "cvat"
 
 
 def _table_format(header: list[str], wanted: str) -> str:

@@ -88,7 +88,7 @@ def create_scene(rng: np.random.Generator) -> Scene:
         "shoes": bright_color(rng, 150, 240),
         "chair": vivid_color(rng, 90, 130),
     }
-    scene = Scene(
+    return Scene(
         speed=rng.uniform(0.9, 1.12),
         body_px=rng.uniform(155, 190),
         bulk=rng.uniform(1.0, 1.3),
@@ -97,9 +97,8 @@ def create_scene(rng: np.random.Generator) -> Scene:
         shake_px=rng.choice([0.0, 0.3, 0.6]),
         zoom_per_second=rng.uniform(-0.03, 0.03),
         colors=colors,
-        canvas=paint_room(rng) if rng.random() < 0.65 else paint_park(rng),
+        canvas=cv2.convertScaleAbs(paint_room(rng) if rng.random() < 0.65 else paint_park(rng), alpha=_DUSK),
     )
-    return scene._replace(canvas=cv2.convertScaleAbs(scene.canvas, alpha=_DUSK))
 
 
 def forward_kinematics(angles: np.ndarray) -> np.ndarray:

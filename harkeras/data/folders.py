@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -62,9 +62,7 @@ class ClipFolder:
         """Return what was taken for class and source, a line each."""
         counts = np.bincount(self.labels, minlength=len(self.classes)).tolist()
         names = [f"{name} ({count})" for name, count in zip(self.classes, counts, strict=True)]
-        if len(names) > 12:
-            names = [*names[:10], f"and {len(names) - 10} more"]
-        lines = [f"classes, and their clips: {', '.join(names)}", str(self.sources)]
+        lines = [f"classes, and their clips: {list_some(names)}", str(self.sources)]
         if self.passed_over:
             others = ", ".join(f"{count} {suffix}" for suffix, count in sorted(self.passed_over.items()))
             lines.append(f"passed over, being no videos: {others}")
@@ -82,9 +80,7 @@ class ClipFolder:
     def __getitem__(self, rows: np.ndarray) -> ClipFolder:
         """Return some of the clips."""
         paths = [self.video_paths[row] for row in rows]
-        return ClipFolder(
-            self.data_dir, self.classes, paths, self.labels[rows], self.sources[rows], self.passed_over
-        )
+        return replace(self, video_paths=paths, labels=self.labels[rows], sources=self.sources[rows])
 
 
 def read_folder(

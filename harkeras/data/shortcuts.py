@@ -25,6 +25,7 @@ _CHANCE, _PERMUTATIONS = 0.02, 200
 _DARK = 20  # of 255: a row or column of a bar is nowhere brighter
 _SIDE = 64  # of the pictures in which bars are looked for
 _FEW_CLIPS = 5
+_SEED = 27  # of the choice of clips, and of the random labels
 _DANGER = "a model may learn it in place of the action"
 
 
@@ -41,7 +42,7 @@ _UNITS = {
 _KINDS = {"frame rate": "{:.4g}", "shape of the picture": "{:.3g}", "codec": "{}", "suffix": "{}"}
 
 
-def class_shortcuts(clips: ClipFolder | Dataset, *, seed: int = 27, workers: int | None = None) -> list[str]:
+def class_shortcuts(clips: ClipFolder | Dataset, *, workers: int | None = None) -> list[str]:
     """Say what besides the action tells the classes apart, and which classes are too small or of one source.
 
     For each fact of a file, the limit is sought that divides the classes best: where nearly all clips of some
@@ -50,7 +51,6 @@ def class_shortcuts(clips: ClipFolder | Dataset, *, seed: int = 27, workers: int
 
     Args:
         clips: The clips, with their files, classes and sources.
-        seed: Seed of the choice of clips.
         workers: Threads that decode; one per core by default.
 
     Returns:
@@ -58,7 +58,7 @@ def class_shortcuts(clips: ClipFolder | Dataset, *, seed: int = 27, workers: int
     """
     labels, classes = clips.labels, clips.classes
     sentences = _small_classes(labels, classes) + _one_source(labels, classes, clips.sources.groups)
-    rows = _sample(labels, np.random.default_rng(seed))
+    rows = _sample(labels)
     paths = [clips.video_paths[row] for row in rows]
     results = list(in_order_with_bar(_read_facts, paths, "Looking for shortcuts", workers))
     facts = [fact for fact in results if fact is not None]
@@ -67,11 +67,11 @@ def class_shortcuts(clips: ClipFolder | Dataset, *, seed: int = 27, workers: int
     labels = labels[rows[[fact is not None for fact in results]]]
     for name, unit in _UNITS.items():
         values = np.array([fact[name] for fact in facts])
-        sentences += _told_apart(values, labels, classes, name, unit, seed)
+        sentences += _told_apart(values, labels, classes, name, unit)
     for name, text in _KINDS.items():
         if not any(name in sentence for sentence in sentences):
             kinds = [text.format(fact[name]) for fact in facts]
-            sentences += _told_apart_by_kind(kinds, labels, classes, name, seed)
+            sentences += _told_apart_by_kind(kinds, labels, classes, name)
     return sentences
 
 
@@ -95,9 +95,9 @@ def _one_source(labels: np.ndarray, classes: Sequence[str], groups: np.ndarray) 
     return [f"of one source only, and so either trained or tested, never both: {list_some(names)}"]
 
 
-def _sample(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _sample(labels: np.ndarray) -> np.ndarray:
     """Choose clips of each class to read, int64 (M,), sorted."""
-    present = np.unique(labels)
+    present, rng = np.unique(labels), np.random.default_rng(_SEED)
     most = min(_MOST_CLIPS_OF_CLASS, max(_MOST_CLIPS // max(len(present), 1), _FEWEST_OF_CLASS))
     chosen = [rng.permutation(np.flatnonzero(labels == label))[:most] for label in present]
     return np.sort(np.concatenate(chosen)) if chosen else np.zeros(0, int)
@@ -127,10 +127,10 @@ def _read_facts(path: Path) -> dict[str, float | str] | None:
     }
 
 
-def _told_apart(values, labels, classes, name: str, unit: str, seed: int) -> list[str]:
+def _told_apart(values, labels, classes, name: str, unit: str) -> list[str]:
     """Return a sentence if a limit of some fact divides the classes."""
     below = _divide(values, labels)
-    if below is None or _by_chance(values, labels, seed):
+    if below is None or _by_chance(values, labels):
         return []
     sides = [np.isin(labels, np.flatnonzero(side)) for side in (below, ~below)]
     kinds = [
@@ -141,12 +141,12 @@ def _told_apart(values, labels, classes, name: str, unit: str, seed: int) -> lis
     return [f"the {name} tells {' from '.join(kinds)}: {_DANGER}"]
 
 
-def _told_apart_by_kind(kinds: list[str], labels, classes, name: str, seed: int) -> list[str]:
+def _told_apart_by_kind(kinds: list[str], labels, classes, name: str) -> list[str]:
     """Return a sentence for a fact that has names instead of numbers."""
     for kind in sorted(set(kinds)):
         values = np.array([float(each == kind) for each in kinds])
         below = _divide(values, labels)
-        if below is not None and not _by_chance(values, labels, seed):
+        if below is not None and not _by_chance(values, labels):
             inside = [classes[label] for label in np.unique(labels) if not below[label]]
             return [f"the {name} {kind} tells {list_some(inside)} from the other classes: {_DANGER}"]
     return []
@@ -181,8 +181,8 @@ def _divide(values: np.ndarray, labels: np.ndarray) -> np.ndarray | None:
     return lower[best] if purity[best] >= _LEAST_SHARE else None
 
 
-def _by_chance(values: np.ndarray, labels: np.ndarray, seed: int) -> bool:
+def _by_chance(values: np.ndarray, labels: np.ndarray) -> bool:
     """Whether random labels are told apart as well, more often than now and then."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_SEED)
     hits = sum(_divide(values, rng.permutation(labels)) is not None for _ in range(_PERMUTATIONS))
     return hits > _CHANCE * _PERMUTATIONS

@@ -74,10 +74,7 @@ def split_by_files(
     split_dir = Path(split_dir)
     lists = _find_lists(split_dir).get(split)
     if not lists:
-        raise FileNotFoundError(
-            f"{split_dir} holds neither trainlist{split:02d}.txt and testlist{split:02d}.txt (UCF101) nor "
-            f"*_test_split{split}.txt (HMDB51)" + (" nor a train and a test list" if split == 1 else "")
-        )
+        raise _no_lists(split_dir, split)
     clips = _Clips(video_paths)
     entries = [entry for file, side in lists for entry in _read_list(file, side, clips)]
     matches = list(clips.match(entries))
@@ -112,11 +109,15 @@ def list_official_splits(split_dir: str | os.PathLike) -> list[int]:
     split_dir = Path(split_dir)
     numbers = sorted(_find_lists(split_dir))
     if not numbers:
-        raise FileNotFoundError(
-            f"{split_dir} holds no trainlist01.txt and testlist01.txt (UCF101), no *_test_split1.txt "
-            "(HMDB51), and no train and test list"
-        )
+        raise _no_lists(split_dir, 1)
     return numbers
+
+
+def _no_lists(split_dir: Path, split: int) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"{split_dir} holds neither trainlist{split:02d}.txt and testlist{split:02d}.txt (UCF101) nor "
+        f"*_test_split{split}.txt (HMDB51)" + (" nor a train and a test list" if split == 1 else "")
+    )
 
 
 def _find_lists(split_dir: Path) -> dict[int, list[tuple[Path, str | None]]]:

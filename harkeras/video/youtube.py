@@ -142,7 +142,10 @@ def download_youtube_videos(
         with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as work:
             with YoutubeDL({**options, "paths": {"home": work}, "logger": log}) as site:
                 info = site.extract_info(url, download=False)
-                _check_single_video(url, info)
+                if "entries" in info:
+                    raise _failure(url, "it is a list of videos; pass the URL of one of them")
+                if info.get("live_status") in ("is_live", "is_upcoming"):
+                    raise _failure(url, _LATER)
                 title = info.get("title") or info["id"]
                 stem = _file_stem(info, title, max_height, start_seconds, end_seconds)
                 if info["extractor_key"] == "Youtube":  # on other sites, ids may not tell videos apart
@@ -228,13 +231,6 @@ def _options(max_height, cookies, cookies_from_browser):
             raise ValueError(f"cookies_from_browser must be one of {browsers}, got {cookies_from_browser!r}")
         options["cookiesfrombrowser"] = (browser, profile or None)
     return options
-
-
-def _check_single_video(url, info):
-    if "entries" in info:
-        raise _failure(url, "it is a list of videos; pass the URL of one of them")
-    if info.get("live_status") in ("is_live", "is_upcoming"):
-        raise _failure(url, _LATER)
 
 
 def _file_stem(info, title, max_height, start_seconds, end_seconds):
