@@ -3,6 +3,7 @@
 import os
 import sys
 import zlib
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -31,7 +32,8 @@ def open_cache(cache, folder, setting):
         for row in rows:
             yield BAD if contents[row] == BAD else clip_of(contents[row], setting)
 
-    array, skipped = through_cache(cache, [setting], videos, folder, SHAPE, read, strict=False)
+    reader = SimpleNamespace(paths=videos, shape=SHAPE, read=read, strict=False)
+    array, skipped = through_cache(cache, [setting], reader, folder)
     expected = [clip_of(content, setting) for content in contents if content != BAD]
     assert np.array_equal(array, np.reshape(expected, (-1, *SHAPE)))
     assert skipped == {row: BAD for row, content in enumerate(contents) if content == BAD}

@@ -16,10 +16,10 @@ import json
 import math
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -52,25 +52,17 @@ class ClipFile(NamedTuple):
 
 
 def through_cache(
-    cache: Path,
-    settings: list,
-    videos: Sequence[Path],
-    data_dir: Path,
-    shape: Sequence[int],
-    read: Callable[[list[int]], Iterator[np.ndarray | str]],
-    *,
-    strict: bool,
+    cache: Path, settings: list, reader: Any, data_dir: Path
 ) -> tuple[np.ndarray, dict[int, str]]:
     """Map the clips of some files from `cache`; those that it does not hold are read first.
 
     Args:
         cache: The `.npy` file.
         settings: What else decides about the pixels, as JSON knows it.
-        videos: The files, in order.
-        data_dir: The folder that they are in.
-        shape: Clip shape (T, H, W, C).
-        read: Function that yields the clip of each of some rows of `videos`, or why there is none.
-        strict: Whether files that were left out are to be read again.
+        reader: The `Reader` of the files, with their `paths`, the `shape` of a clip (T, H, W, C), and `read`,
+            which yields the clip of each of some rows, or why there is none; where it is `strict`, files that
+            were left out are read again.
+        data_dir: The folder that the files are in.
 
     Returns:
         uint8 (N, T, H, W, C), and why others were left out, by row.
@@ -81,13 +73,13 @@ def through_cache(
     """
     cache = resolve_target(cache, "cache")
     settings = json.loads(json.dumps([_VERSION, *settings]))  # tuples become lists, as in the card
-    array, card = _open(cache, settings, shape)
-    files = _identify(videos, data_dir, card)
-    if not _is_of(card, files, strict):
+    array, card = _open(cache, settings, reader.shape)
+    files = _identify(reader.paths, data_dir, card)
+    if not _is_of(card, files, reader.strict):
         array = None  # Windows replaces no file that is mapped
         with locked(cache):
-            _write(cache, settings, files, shape, read, strict)
-            array, card = _open(cache, settings, shape)
+            _write(cache, settings, files, reader)
+            array, card = _open(cache, settings, reader.shape)
     return array, {row: file.skipped for row, file in enumerate(card) if file.skipped is not None}
 
 
@@ -156,24 +148,25 @@ def _check_pixels(array: BinaryIO, files: list[ClipFile], clip_bytes: int) -> li
     return checked
 
 
-def _write(cache: Path, settings: list, files, shape, read, strict: bool) -> None:
+def _write(cache: Path, settings: list, files: list[ClipFile], reader: Any) -> None:
     """Write the array and its card, beginning with what an interrupted run left."""
+    shape, clip_bytes = reader.shape, math.prod(reader.shape)
     old, card = _open(cache, settings, shape)
-    if _is_of(card, files, strict):
+    if _is_of(card, files, reader.strict):
         return  # another process has written it meanwhile
     if damaged := [file.name for file in card if file.digest is None and file.skipped is None]:
         names = ", ".join(damaged[:5]) + (", ..." if len(damaged) > 5 else "")
         warnings.warn(f"{cache} is damaged; {len(damaged)} clips are read anew: {names}", stacklevel=5)
     part, journal = (cache.with_name(f".{cache.name}.{end}") for end in ("part", "journal"))
-    done = _left_over(part, journal, settings, files, math.prod(shape), strict)
+    done = _left_over(part, journal, settings, files, clip_bytes, reader.strict)
     # Written, not mapped: on a full disk a write fails with an error, a mapping kills the process.
     with part.open("r+b" if done else "wb") as array, journal.open("w", encoding="utf-8") as lines:
         lines.write("".join(json.dumps(entry) + "\n" for entry in (settings, *done)))
         lines.flush()  # before anything else, because the next clip may be the end of this process, too
         _write_header(array, (len(files), *shape))
-        array.seek(sum(file.skipped is None for file in done) * math.prod(shape), 1)
+        array.seek(sum(file.skipped is None for file in done) * clip_bytes, 1)
         array.truncate()
-        with closing(_clips(files, len(done), read, old, card)) as clips:
+        with closing(_clips(files, len(done), reader.read, old, card)) as clips:
             for file, clip in clips:
                 if isinstance(clip, str):
                     done.append(file._replace(skipped=clip))

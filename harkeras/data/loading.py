@@ -163,9 +163,7 @@ class Reader:
         settings = [_PIXELS_VERSION, self.shape, *[clip_format.flow_method] * (self.shape[-1] != 3)]
         if clip_format.interpolation != "area":
             settings.append(clip_format.interpolation)
-        features, self.skipped = through_cache(
-            cache, settings, self.paths, data_dir, self.shape, self.read, strict=self.strict
-        )
+        features, self.skipped = through_cache(cache, settings, self, data_dir)
         return features
 
     def read(self, rows: Sequence[int]) -> Iterator[np.ndarray | str]:
