@@ -38,25 +38,18 @@ def create_vgg16_model(
     dropout: float = 0.5,
     width_multiplier: float = 1.0,
 ) -> Model:
-    """Build VGG-16, uncompiled.
+    """Build VGG-16, uncompiled; else as `create_resnet50_model`.
 
     Args:
         num_classes: Number of actions, at least 2.
         input_shape: Image shape (height, width, 3), at least 32 x 32 pixels.
-        weights: Of all but the dense layers: None for random ones, "imagenet" for those of
-            `keras.applications`, or the path of a `.weights.h5` file.
+        weights: Of all but the dense layers.
         freeze: Train the dense layers alone.
         dropout: Share of the units dropped after each of the two dense layers, in training.
         width_multiplier: Factor for their 4096 units, most of the network's weights.
 
-    Returns:
-        `keras.Model`: images (B, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
-
     Raises:
-        ValueError: If there are fewer than 2 classes, the shape is not that of an image or too small, the
-            file does not hold weights for this network, or `width_multiplier` is not positive.
-        FileNotFoundError: If there is no such file.
-        OSError: If the weights of ImageNet are not in the cache and cannot be downloaded.
+        ValueError: Also if `width_multiplier` is not positive.
     """
     image, x = _maps("vgg16", num_classes, input_shape, weights, freeze)
     x = dense_layers(x, width_multiplier=width_multiplier, dropout=dropout, first=1)
