@@ -84,8 +84,7 @@ def create_resnet50_model(
         FileNotFoundError: If there is no such file.
         OSError: If the weights of ImageNet are not in the cache and cannot be downloaded.
     """
-    image, x = _maps("resnet50", num_classes, input_shape, weights, freeze)
-    return Model(image, _classify_maps(x, num_classes, dropout), name="resnet50")
+    return _classifier("resnet50", num_classes, input_shape, weights, freeze, dropout)
 
 
 @register("densenet121", paper="Huang et al., CVPR 2017", images=True)
@@ -98,8 +97,7 @@ def create_densenet121_model(
     dropout: float = 0.0,
 ) -> Model:
     """Build DenseNet-121, uncompiled; else as `create_resnet50_model`."""
-    image, x = _maps("densenet121", num_classes, input_shape, weights, freeze)
-    return Model(image, _classify_maps(x, num_classes, dropout), name="densenet121")
+    return _classifier("densenet121", num_classes, input_shape, weights, freeze, dropout)
 
 
 @register("mobilenet_v2", paper="Sandler et al., CVPR 2018", images=True)
@@ -127,8 +125,7 @@ def create_mobilenet_v2_model(
     """
     if not alpha > 0:
         raise ValueError(f"alpha must be positive, got {alpha}")
-    image, x = _maps("mobilenet_v2", num_classes, input_shape, weights, freeze, alpha=alpha)
-    return Model(image, _classify_maps(x, num_classes, dropout), name="mobilenet_v2")
+    return _classifier("mobilenet_v2", num_classes, input_shape, weights, freeze, dropout, alpha=alpha)
 
 
 def _maps(backbone, num_classes, input_shape, weights, freeze, **options):
@@ -141,6 +138,9 @@ def _maps(backbone, num_classes, input_shape, weights, freeze, **options):
     return image, network(image)
 
 
-def _classify_maps(x, num_classes, dropout):
+def _classifier(backbone, num_classes, input_shape, weights, freeze, dropout, **options):
+    """Put one dense layer on the average of a backbone's maps."""
+    image, x = _maps(backbone, num_classes, input_shape, weights, freeze, **options)
     x = layers.GlobalAveragePooling2D(name="avgpool")(x)  # (B, F)
-    return classify(layers.Dropout(dropout, name="dropout")(x), num_classes)
+    x = classify(layers.Dropout(dropout, name="dropout")(x), num_classes)
+    return Model(image, x, name=backbone)
