@@ -136,10 +136,7 @@ def image_backbone(
 
 
 def create_backbone(
-    name: str,
-    input_shape: tuple[int, int, int] = (224, 224, 3),
-    *,
-    weights: str | os.PathLike | None = None,
+    name: str, input_shape: tuple[int, int, int] = (224, 224, 3), *, weights: str | os.PathLike | None = None
 ) -> Model:
     """Build an image network up to its features: `image_backbone`, averaged over height and width.
 
