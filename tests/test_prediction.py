@@ -16,14 +16,9 @@ from keras import layers
 import harkeras.inference.prediction
 from harkeras.data.batches import ClipDataset
 from harkeras.evaluation.scores import evaluate
+from harkeras.inference._timeline import Segment, VideoPrediction
 from harkeras.inference.decisions import UNSURE
-from harkeras.inference.prediction import (
-    Segment,
-    VideoPrediction,
-    predict_image,
-    predict_on_video,
-    predict_single_action,
-)
+from harkeras.inference.prediction import predict_image, predict_on_video, predict_single_action
 from harkeras.models import create_lrcn_model
 from harkeras.models.saving import save_model
 from harkeras.recipe import Recipe

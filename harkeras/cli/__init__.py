@@ -21,10 +21,7 @@ from harkeras.cli.terminal import print_text
 from harkeras.cli.training import demo, train
 
 app = typer.Typer(
-    no_args_is_help=True,
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 for command in (demo, train, compare, evaluate, predict, download, cut, models):
     app.command()(command)
@@ -39,8 +36,7 @@ def _print_version(wanted: bool) -> None:
 @app.callback()
 def _options(
     show_version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True),
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
     """Human action recognition in video: from a folder of labeled clips to the named action."""

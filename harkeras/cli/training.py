@@ -26,8 +26,7 @@ FlowMethod = Annotated[
     typer.Option(help="How to compute the flow, where there is any; dis."),
 ]
 Option = Annotated[
-    list[str] | None,
-    typer.Option(help="An argument of the model's builder, as NAME=VALUE; may be repeated."),
+    list[str] | None, typer.Option(help="An argument of the model's builder, as NAME=VALUE; may be repeated.")
 ]
 Split = Annotated[
     Literal["group", "random", "official"],

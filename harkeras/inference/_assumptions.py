@@ -9,8 +9,8 @@ from itertools import product
 import keras
 import numpy as np
 
-from harkeras.inference._foreign_models import all_layers
 from harkeras.inference.resolve import ResolvedModel
+from harkeras.models.blocks import all_layers
 from harkeras.recipe import Recipe
 from harkeras.video.reading import VideoInfo, read_clip
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -15,14 +14,13 @@ from weakref import WeakKeyDictionary
 import keras
 import numpy as np
 
+from harkeras.models.blocks import all_layers
 from harkeras.recipe import Streams, count_channels, read_channels
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes of such a file
 _OTHER_FORMATS = {
     ".onnx": "one of ONNX",
-    ".pt": "one of PyTorch",
-    ".pth": "one of PyTorch",
-    ".tar": "one of PyTorch",
+    **dict.fromkeys((".pt", ".pth", ".tar"), "one of PyTorch"),
     ".ckpt": "a checkpoint",
     ".tflite": "one of LiteRT",
     ".pb": "a frozen graph of TensorFlow",
@@ -111,14 +109,6 @@ def prepare_model(model: Any, input_shape: tuple[int, ...] | None, *, images: bo
     ):
         return model
     return keras.Model(model.inputs[0], model.outputs[0], name=model.name)  # of a list or dictionary of one
-
-
-def all_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
-    """Yield a model or layer and all that are inside, at any depth."""
-    yield layer
-    inner = [*getattr(layer, "layers", []), *([layer.layer] if hasattr(layer, "layer") else [])]
-    for each in inner:
-        yield from all_layers(each)
 
 
 def _fix_sizes(model: keras.Model, input_shape: tuple[int, ...] | None, images: bool) -> keras.Model:

@@ -63,17 +63,7 @@ class VideoPrediction:
 
 
 def decide(decider: Decider, windows: list[Window], duration_seconds: float) -> VideoPrediction:
-    """Decide on the windows of a whole video."""
-    return VideoPrediction(
-        segments=join_windows(decider, windows, duration_seconds),
-        classes=decider.classes,
-        windows=np.array([window[:2] for window in windows]),
-        probabilities=np.stack([window.probabilities for window in windows]),
-    )
-
-
-def join_windows(decider: Decider, windows: list[Window], duration_seconds: float) -> list[Segment]:
-    """Join the windows of one label; borders lie midway between their middles."""
+    """Decide on the windows of a whole video; borders of labels lie midway between the windows' middles."""
     runs: list[tuple[int, str]] = []  # number of the first window of each label
     smoothed, middles = [], []
     for window in windows:
@@ -91,7 +81,9 @@ def join_windows(decider: Decider, windows: list[Window], duration_seconds: floa
         values = smoothed[first:stop]
         values = values.max(axis=1) if label == UNSURE else values[:, decider.classes.index(label)]
         segments.append(Segment(float(borders[first]), float(borders[stop]), label, float(values.mean())))
-    return segments
+    ranges = np.array([window[:2] for window in windows])
+    probabilities = np.stack([window.probabilities for window in windows])
+    return VideoPrediction(segments, decider.classes, ranges, probabilities)
 
 
 def write_timeline(segments: Sequence[Segment], path: str | os.PathLike) -> None:

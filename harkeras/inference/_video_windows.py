@@ -35,12 +35,7 @@ def read_info(video: str | os.PathLike) -> VideoInfo:
 
 
 def slide(
-    info: VideoInfo,
-    stream: ActionStream,
-    start_seconds: float,
-    end_seconds: float,
-    *,
-    progress: bool = False,
+    info: VideoInfo, stream: ActionStream, start_seconds: float, end_seconds: float, *, progress: bool = False
 ) -> list[Window]:
     """Send the frames that windows need through the stream; the next are decoded while the model computes."""
     windows, last = [], end_seconds

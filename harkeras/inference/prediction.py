@@ -15,7 +15,7 @@ import numpy as np
 from harkeras.base.files import check_target
 from harkeras.inference._annotated_video import write_annotated
 from harkeras.inference._assumptions import warn_of_assumptions, warn_of_pixels
-from harkeras.inference._timeline import Segment, VideoPrediction, decide, write_timeline
+from harkeras.inference._timeline import VideoPrediction, decide, write_timeline
 from harkeras.inference._video_windows import read_info, slide
 from harkeras.inference.decisions import Decider, name_classes
 from harkeras.inference.resolve import resolve_model
@@ -26,15 +26,6 @@ from harkeras.video.frame_times import check_range
 from harkeras.video.images import read_image, resize_image
 from harkeras.video.reading import read_clip
 from harkeras.video.writing import VideoWriter
-
-__all__ = [
-    "ActionPrediction",
-    "Segment",
-    "VideoPrediction",
-    "predict_image",
-    "predict_on_video",
-    "predict_single_action",
-]
 
 # A video that is longer than so many windows is seen in several.
 _WINDOWS_TO_SPLIT = 1.5

@@ -20,11 +20,7 @@ from harkeras.models.image_models import (
 )
 from harkeras.models.inflation import inflate
 from harkeras.models.lrcn import create_lrcn_model
-from harkeras.models.movinet import (
-    create_movinet_model,
-    create_movinet_states,
-    create_movinet_stream_model,
-)
+from harkeras.models.movinet import create_movinet_model, create_movinet_states, create_movinet_stream_model
 from harkeras.models.multiresolution import create_multiresolution_model
 from harkeras.models.pose_lstm import create_pose_lstm_model
 from harkeras.models.r2plus1d import create_r2plus1d_model, create_r3d_model

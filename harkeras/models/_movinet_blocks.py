@@ -96,10 +96,11 @@ def convolve(
     strides: int | tuple[int, int, int] = 1,
     *,
     name: str,
+    form: Form,
     padding: str = "same",
     groups: int = 1,
 ) -> KerasTensor:
-    """3-D convolution without bias, and batch normalization."""
+    """3-D convolution without bias, batch normalization and activation."""
     conv = layers.Conv3D(
         filters,
         kernel_size,
@@ -110,7 +111,7 @@ def convolve(
         kernel_initializer="he_normal",
         name=f"{name}_conv",
     )
-    return layers.BatchNormalization(name=f"{name}_bn")(conv(x))
+    return activate(layers.BatchNormalization(name=f"{name}_bn")(conv(x)), name=name, form=form)
 
 
 def pointwise(x: KerasTensor, filters: int, *, name: str) -> KerasTensor:
@@ -141,14 +142,12 @@ def _look_around(x, kernel, strides, name, form):
     (frames, size), channels = kernel, x.shape[-1]
     whole = not form.causal
     space = (frames if whole else 1, size, size)
-    x = convolve(x, channels, space, strides, name=f"{name}_feature", groups=channels)
-    x = activate(x, name=f"{name}_feature", form=form)
+    x = convolve(x, channels, space, strides, name=f"{name}_feature", form=form, groups=channels)
     if whole or frames == 1:
         return x
     x = _with_past(x, frames - 1, f"{name}_stream_buffer", form)  # (B, frames - 1 + T, H, W, C)
-    name = f"{name}_feature_temporal"
-    x = convolve(x, channels, (frames, 1, 1), name=name, padding="valid", groups=channels)
-    return activate(x, name=name, form=form)
+    options = {"form": form, "padding": "valid", "groups": channels}
+    return convolve(x, channels, (frames, 1, 1), name=f"{name}_feature_temporal", **options)
 
 
 def _with_past(x, count, name, form):

@@ -72,7 +72,7 @@ def convolutions(
     return Model(pixels, x, name=name)
 
 
-def two_streams(pixels_shape: tuple[int, ...], *, width_multiplier: float, name: str = "streams") -> Model:
+def two_streams(pixels_shape: tuple[int, ...], *, width_multiplier: float) -> Model:
     """Build a context stream and a fovea stream, each of `convolutions` on half the height and width.
 
     Takes what `convolutions` takes; the maps of both streams are joined along their channels.
@@ -92,7 +92,7 @@ def two_streams(pixels_shape: tuple[int, ...], *, width_multiplier: float, name:
         convolutions(half, width_multiplier=width_multiplier, last_pool=False, name=stream)(x)
         for stream, x in (("context", context), ("fovea", fovea))
     ]
-    return Model(pixels, layers.Concatenate(name="join")(streams), name=name)
+    return Model(pixels, layers.Concatenate(name="join")(streams), name="streams")
 
 
 def classify_frames(

@@ -32,14 +32,9 @@ _IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 _CAFFE_MEAN = (123.68, 116.779, 103.939)
 
 
-def _in_unit_range(image):
-    """As MobileNet and Inception were trained: [-1, 1]."""
-    return standardize(image, mean=(127.5,) * 3, std=(127.5,) * 3)
-
-
-def _by_deviation(image):
-    """As PyTorch's networks were trained: ImageNet's mean subtracted, divided by its deviation."""
-    return standardize(image, mean=_IMAGENET_MEAN, std=_IMAGENET_STD)
+# As MobileNet and Inception were trained: [-1, 1]; as PyTorch's networks: by mean and deviation of ImageNet.
+_in_unit_range = partial(standardize, mean=(127.5,) * 3, std=(127.5,) * 3)
+_by_deviation = partial(standardize, mean=_IMAGENET_MEAN, std=_IMAGENET_STD)
 
 
 def _as_caffe(image):
@@ -141,10 +136,7 @@ def image_backbone(
 
 
 def create_backbone(
-    name: str,
-    input_shape: tuple[int, int, int] = (224, 224, 3),
-    *,
-    weights: str | os.PathLike | None = None,
+    name: str, input_shape: tuple[int, int, int] = (224, 224, 3), *, weights: str | os.PathLike | None = None
 ) -> Model:
     """Build an image network up to its features: `image_backbone`, averaged over height and width.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from numbers import Integral
 
 import keras
@@ -29,10 +29,7 @@ def clip_input(num_classes: int, input_shape: Sequence[int], *, smallest: int = 
         ValueError: If there are fewer than 2 classes, or the shape is not that of a clip, or too small.
     """
     check_num_classes(num_classes)
-    _check_sizes(input_shape, "four positive integers (frames, height, width, channels)", 4)
-    if math.prod(input_shape) > _MOST_NUMBERS:
-        raise ValueError(f"input_shape must have at most {_MOST_NUMBERS:,} numbers, got {tuple(input_shape)}")
-    _check_pixels(input_shape, input_shape[1:3], smallest)
+    _check_shape(input_shape, "four positive integers (frames, height, width, channels)", 4, smallest)
     return keras.Input(input_shape, name="clip")
 
 
@@ -49,8 +46,7 @@ def image_input(input_shape: Sequence[int], *, smallest: int = 1) -> KerasTensor
     Raises:
         ValueError: If the shape is not that of an image, or too small.
     """
-    _check_sizes(input_shape, "three positive integers (height, width, channels)", 3)
-    _check_pixels(input_shape, input_shape[:2], smallest)
+    _check_shape(input_shape, "three positive integers (height, width, channels)", 3, smallest)
     return keras.Input(input_shape, name="image")
 
 
@@ -60,16 +56,14 @@ def check_num_classes(num_classes: int) -> None:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
 
 
-def _check_sizes(input_shape, expected, count):
+def _check_shape(input_shape, expected, count, smallest):
     if len(input_shape) != count or not all(isinstance(size, Integral) and size > 0 for size in input_shape):
         raise ValueError(f"input_shape must be {expected}, got {input_shape}")
-
-
-def _check_pixels(input_shape, height_width, smallest):
-    if min(height_width) < smallest:
-        raise ValueError(
-            f"input_shape must be at least {smallest} x {smallest} pixels, got {tuple(input_shape)}"
-        )
+    shape = tuple(input_shape)
+    if math.prod(shape) > _MOST_NUMBERS:
+        raise ValueError(f"input_shape must have at most {_MOST_NUMBERS:,} numbers, got {shape}")
+    if min(shape[-3:-1]) < smallest:
+        raise ValueError(f"input_shape must be at least {smallest} x {smallest} pixels, got {shape}")
 
 
 def classify(x: KerasTensor, num_classes: int) -> KerasTensor:
@@ -197,6 +191,14 @@ def residual_stages(
     return layers.GlobalAveragePooling3D(name="avgpool")(x)
 
 
+def all_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
+    """Yield a model or layer and all that are inside, at any depth."""
+    yield layer
+    for each in keras.tree.flatten([getattr(layer, "layers", None), getattr(layer, "layer", None)]):
+        if isinstance(each, keras.layers.Layer):
+            yield from all_layers(each)
+
+
 def set_batch_norm_momentum(model: keras.Model, momentum: float) -> keras.Model:
     """Set how long the running means of a model's batch norm remember, to train from scratch on few clips.
 
@@ -216,11 +218,8 @@ def set_batch_norm_momentum(model: keras.Model, momentum: float) -> keras.Model:
     """
     if not 0 < momentum < 1:
         raise ValueError(f"momentum must lie between 0 and 1, got {momentum}")
-    for layer in model.layers:
-        layer = getattr(layer, "layer", layer)  # what a TimeDistributed holds
-        if isinstance(layer, keras.Model):
-            set_batch_norm_momentum(layer, momentum)
-        elif isinstance(layer, layers.BatchNormalization):
+    for layer in all_layers(model):
+        if isinstance(layer, layers.BatchNormalization):
             layer.momentum = momentum
     return model
 
@@ -247,10 +246,8 @@ def speed_up_groups(model: keras.Model) -> keras.Model:
     Returns:
         The same model.
     """
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            speed_up_groups(layer)
-        elif isinstance(layer, layers.Conv3D) and layer.groups > 1:
+    for layer in all_layers(model):
+        if isinstance(layer, layers.Conv3D) and layer.groups > 1:
             _speed_up(layer)
     return model
 

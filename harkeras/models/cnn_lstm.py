@@ -67,8 +67,7 @@ def create_cnn_lstm_model(
     Raises:
         ValueError: If there are fewer than 2 classes, the clip is too small or not RGB, `rnn` is not one of
             the two, there is no such backbone, or the file is not for it.
-        FileNotFoundError: If there is no such file of weights.
-        OSError: If the weights of ImageNet are not in Keras's cache and cannot be downloaded.
+        FileNotFoundError, OSError: If there are no such weights, see `image_backbone`.
     """
     if rnn not in _RNNS:
         raise ValueError(f"rnn must be lstm or gru, got {rnn!r}")

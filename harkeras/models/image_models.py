@@ -38,25 +38,18 @@ def create_vgg16_model(
     dropout: float = 0.5,
     width_multiplier: float = 1.0,
 ) -> Model:
-    """Build VGG-16, uncompiled.
+    """Build VGG-16, uncompiled; else as `create_resnet50_model`.
 
     Args:
         num_classes: Number of actions, at least 2.
         input_shape: Image shape (height, width, 3), at least 32 x 32 pixels.
-        weights: Of all but the dense layers: None for random ones, "imagenet" for those of
-            `keras.applications`, or the path of a `.weights.h5` file.
+        weights: Of all but the dense layers.
         freeze: Train the dense layers alone.
         dropout: Share of the units dropped after each of the two dense layers, in training.
         width_multiplier: Factor for their 4096 units, most of the network's weights.
 
-    Returns:
-        `keras.Model`: images (B, H, W, 3), RGB 0-255 -> float32 probabilities (B, num_classes).
-
     Raises:
-        ValueError: If there are fewer than 2 classes, the shape is not that of an image or too small, the
-            file does not hold weights for this network, or `width_multiplier` is not positive.
-        FileNotFoundError: If there is no such file.
-        OSError: If the weights of ImageNet are not in the cache and cannot be downloaded.
+        ValueError: Also if `width_multiplier` is not positive.
     """
     image, x = _maps("vgg16", num_classes, input_shape, weights, freeze)
     x = dense_layers(x, width_multiplier=width_multiplier, dropout=dropout, first=1)
@@ -91,8 +84,7 @@ def create_resnet50_model(
         FileNotFoundError: If there is no such file.
         OSError: If the weights of ImageNet are not in the cache and cannot be downloaded.
     """
-    image, x = _maps("resnet50", num_classes, input_shape, weights, freeze)
-    return Model(image, _classify_maps(x, num_classes, dropout), name="resnet50")
+    return _classifier("resnet50", num_classes, input_shape, weights, freeze, dropout)
 
 
 @register("densenet121", paper="Huang et al., CVPR 2017", images=True)
@@ -105,8 +97,7 @@ def create_densenet121_model(
     dropout: float = 0.0,
 ) -> Model:
     """Build DenseNet-121, uncompiled; else as `create_resnet50_model`."""
-    image, x = _maps("densenet121", num_classes, input_shape, weights, freeze)
-    return Model(image, _classify_maps(x, num_classes, dropout), name="densenet121")
+    return _classifier("densenet121", num_classes, input_shape, weights, freeze, dropout)
 
 
 @register("mobilenet_v2", paper="Sandler et al., CVPR 2018", images=True)
@@ -134,8 +125,7 @@ def create_mobilenet_v2_model(
     """
     if not alpha > 0:
         raise ValueError(f"alpha must be positive, got {alpha}")
-    image, x = _maps("mobilenet_v2", num_classes, input_shape, weights, freeze, alpha=alpha)
-    return Model(image, _classify_maps(x, num_classes, dropout), name="mobilenet_v2")
+    return _classifier("mobilenet_v2", num_classes, input_shape, weights, freeze, dropout, alpha=alpha)
 
 
 def _maps(backbone, num_classes, input_shape, weights, freeze, **options):
@@ -148,6 +138,9 @@ def _maps(backbone, num_classes, input_shape, weights, freeze, **options):
     return image, network(image)
 
 
-def _classify_maps(x, num_classes, dropout):
+def _classifier(backbone, num_classes, input_shape, weights, freeze, dropout, **options):
+    """Put one dense layer on the average of a backbone's maps."""
+    image, x = _maps(backbone, num_classes, input_shape, weights, freeze, **options)
     x = layers.GlobalAveragePooling2D(name="avgpool")(x)  # (B, F)
-    return classify(layers.Dropout(dropout, name="dropout")(x), num_classes)
+    x = classify(layers.Dropout(dropout, name="dropout")(x), num_classes)
+    return Model(image, x, name=backbone)

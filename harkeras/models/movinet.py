@@ -177,10 +177,11 @@ def _network(clip, num_classes, variant, width_multiplier, causal, memory, dropo
     (_, stem, project), blocks = _SIZES[variant], _BLOCKS[variant]
     x = layers.Rescaling(1 / 255, name="rescale")(clip)  # (B, T, H, W, 3) in [0, 1]
     form = make_form(x, causal, memory)
-    x = convolve(x, scaled(stem, width_multiplier), (1, 3, 3), (1, 2, 2), name="stem")
-    x = activate(x, name="stem", form=form)  # (B, T, H/2, W/2, stem)
+    x = convolve(x, scaled(stem, width_multiplier), (1, 3, 3), (1, 2, 2), name="stem", form=form)
     depth, count = 0, sum(len(inner) for _, inner in blocks)
-    for i, (filters, inner) in enumerate(blocks):  # the last one gives (B, T, H/32, W/32, filters)
+    for i, (filters, inner) in enumerate(
+        blocks
+    ):  # from (B, T, H/2, W/2, stem) to (B, T, H/32, W/32, filters)
         for j, (expansion, *kernel) in enumerate(inner):
             depth += 1
             x = add_block(

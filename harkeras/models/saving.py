@@ -62,12 +62,6 @@ def save_model(
         if any(map(str.isalpha, path.suffix)) and not path.is_dir():
             raise ValueError(f"path must be a .keras file or a folder, got {path}")
         path = path / _default_name(model.name, loss, accuracy)
-    path = _write(model, recipe, path, overwrite=named)
-    model.recipe = recipe
-    return path
-
-
-def _write(model: keras.Model, recipe: Recipe, path: Path, *, overwrite: bool) -> Path:
     target = resolve_target(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = partial_name(target, ".keras")  # Keras insists on the suffix
@@ -76,10 +70,11 @@ def _write(model: keras.Model, recipe: Recipe, path: Path, *, overwrite: bool) -
             model.save(partial)
             with zipfile.ZipFile(partial, "a") as file:
                 file.writestr(_MEMBER, recipe.to_json())
-            published = publish(partial, target, overwrite=overwrite)
+            published = publish(partial, target, overwrite=named)
     finally:
         partial.unlink(missing_ok=True)
-    return path if overwrite else path.with_name(published.name)
+    model.recipe = recipe
+    return path if named else path.with_name(published.name)
 
 
 def load_model(path: str | os.PathLike) -> keras.Model:

@@ -69,8 +69,7 @@ def create_single_frame_model(
         ValueError: If there are fewer than 2 classes, the clip is too small, `vote` is not one of the two,
             `width_multiplier` is not positive, there is no such backbone or the file is not for it, or an
             argument goes with the other kind of network.
-        FileNotFoundError: If there is no such file of weights.
-        OSError: If the weights of ImageNet are not in Keras's cache and cannot be downloaded.
+        FileNotFoundError, OSError: If there are no such weights, see `image_backbone`.
     """
     if vote not in ("average", "majority"):
         raise ValueError(f"vote must be average or majority, got {vote!r}")

@@ -52,11 +52,6 @@ def plot_model_structure(model: keras.Model, path: str | os.PathLike) -> Path:
 
 def _missing() -> str:
     """Say how to install what drawing needs; nothing if all is there."""
-    steps = []
-    if find_spec("pydot") is None:
-        steps.append('run pip install "harkeras[plot]"')
-    if shutil.which("dot") is None:
-        steps.append(
-            "install Graphviz (apt install graphviz, brew install graphviz, or graphviz.org/download)"
-        )
-    return " and ".join(steps)
+    graphviz = "install Graphviz (apt install graphviz, brew install graphviz, or graphviz.org/download)"
+    steps = {'run pip install "harkeras[plot]"': find_spec("pydot"), graphviz: shutil.which("dot")}
+    return " and ".join(step for step, place in steps.items() if place is None)

@@ -81,7 +81,11 @@ def _read_archive(path: Path) -> dict[str, np.ndarray]:
                 archive.extractall(folder, filter="data")
         except (tarfile.TarError, zlib.error, EOFError, ValueError, OSError) as error:
             raise ValueError(f"{path} is not a whole .tar.gz of a TensorFlow checkpoint: {error}") from error
-        return _read_checkpoint(_find_checkpoint(Path(folder), path), path)
+        prefixes = [file.with_suffix("") for file in sorted(Path(folder).rglob("*.index"))]
+        prefixes = prefixes or sorted(Path(folder).rglob("*.ckpt"))
+        if len(prefixes) != 1:
+            raise ValueError(f"{path} must hold one TensorFlow checkpoint, got {len(prefixes)}")
+        return _read_checkpoint(prefixes[0], path)
 
 
 def _check_size(archive: tarfile.TarFile) -> None:
@@ -91,14 +95,6 @@ def _check_size(archive: tarfile.TarFile) -> None:
         size += member.size
         if size > _LARGEST_ARCHIVE:
             raise ValueError(f"it would fill more than {_LARGEST_ARCHIVE >> 30} GiB")
-
-
-def _find_checkpoint(folder: Path, archive: Path) -> Path:
-    prefixes = [file.with_suffix("") for file in sorted(folder.rglob("*.index"))]
-    prefixes = prefixes or sorted(folder.rglob("*.ckpt"))
-    if len(prefixes) != 1:
-        raise ValueError(f"{archive} must hold one TensorFlow checkpoint, got {len(prefixes)}")
-    return prefixes[0]
 
 
 def _read_checkpoint(prefix: Path, archive: Path | None = None) -> dict[str, np.ndarray]:
@@ -128,15 +124,11 @@ def _names_of_objects(reader) -> dict[str, str]:
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     try:
         with safe_open(path, "np") as file:
-            variables = {name: file.get_tensor(name) for name in file.keys()}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, AttributeError, TypeError, ValueError) as error:
         # AttributeError and TypeError: numbers of a type that neither NumPy nor ml_dtypes names so.
         raise ValueError(f"{path} is not a .safetensors file that can be read: {error}") from error
-    return {name: _plain(array) for name, array in variables.items()}
-
-
-def _plain(array: np.ndarray) -> np.ndarray:
-    return array if array.dtype.isbuiltin == 1 else array.astype(np.float32)
+    return {name: x if x.dtype.isbuiltin == 1 else x.astype(np.float32) for name, x in arrays.items()}
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:

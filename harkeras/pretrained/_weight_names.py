@@ -136,10 +136,7 @@ SOURCES = {
         "Inception-v1 of TensorFlow's slim", r"^InceptionV1/.*/weights$", _slim_inception, torch=False
     ),
     "movinet": Source(
-        "tensorflow/models, official/projects/movinet",
-        r"\bb0/l0/.*expansion/",
-        _movinet,
-        torch=False,
+        "tensorflow/models, official/projects/movinet", r"\bb0/l0/.*expansion/", _movinet, torch=False
     ),
     "movinet_pytorch": Source("Atze00/MoViNet-pytorch", r"^blocks\.b0_l0\.expand\.", _movinet),
 }
