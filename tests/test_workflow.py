@@ -248,10 +248,10 @@ def test_what_would_be_ignored_is_refused(sample_dir, tmp_path):
         ({"split_dir": tmp_path}, "split_dir is for the split 'official', got 'group'"),
         ({"flow_method": "farneback"}, "flow_method is for clips with optical flow"),
         (
-            {"flow_method": "nonsense"},
+            {"flow_method": "nonsense", "input_shape": (4, 64, 64, 2)},
             "flow_method must be one of 'dis', 'farneback', 'tvl1', got 'nonsense'",
         ),
-        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"epochs": 0}, "epochs must be a whole number of at least 1, got 0"),
         ({"seed": -1}, "seed must be .*, got -1"),
         ({"classes": []}, r"classes must be a list of names of folders, got \[\]"),
         ({"classes": "SittingDown"}, "classes must be a list of names of folders, got 'SittingDown'"),
