@@ -1,0 +1,196 @@
+"""What the notebooks say in words is so in the outputs beside them: numbers, orders and reasons.
+
+Each function yields parts of sentences, which must stand in the notebook, and whether they are so.
+"""
+
+import ast
+import math
+import re
+
+import nbformat
+import pytest
+from test_notebooks import NOTEBOOKS
+
+from harkeras.models import count_multiply_adds, create_lrcn_model
+
+
+def numbers(text, pattern):
+    """Return the number behind each name that a pattern with two groups finds, line by line."""
+    found = re.findall(pattern, text, re.MULTILINE)
+    assert found, pattern
+    return {name: float(value.replace(",", "")) for name, value in found}
+
+
+def number(text, pattern):
+    """Return the first number that a pattern with one group finds."""
+    match = re.search(pattern, text, re.MULTILINE)
+    assert match, pattern
+    return float(match[1].replace(",", ""))
+
+
+def rows(text, names):
+    """Return the numbers in the last line that begins with each of some names."""
+    lines = re.findall(rf"^({'|'.join(names)}) +(\d[\d. ]+)$", text, re.MULTILINE)
+    table = {name: [float(value) for value in line.split()] for name, line in lines}
+    assert set(table) == set(names)
+    return table
+
+
+def words_of_01(text):
+    yield '`split("random")` lets it happen.', number(text, r"^random: (\d+) of") > 0
+    yield "keeps each group on one side.", number(text, r"^group: (\d+) of") == 0
+
+
+def words_of_02(text):
+    weights = numbers(text, r"^(\w+) .* ([\d,]+) weights$")
+    last = weights["convlstm3"] + weights["convlstm4"]
+    yield "most of them sit in the last two ConvLSTM layers", last > sum(weights.values()) / 2
+    yield "Guessing among five classes gives a loss of 1.61", f"{math.log(5):.2f}" == "1.61"
+    yield "Guessing gives 0.2.", "naming the commonest class gives 0.200" in text
+
+
+def words_of_03(text):
+    filmed, backwards = (ast.literal_eval(line) for line in re.findall(r"-> (\{.*\})", text))
+    turned = filmed["SittingDown"] > 12 and backwards["StandingUp"] > 12
+    yield "and yet the name turns around. So the model judges by their order", turned
+    accuracy = numbers(text, r"^(\w+) +accuracy (\S+) \(")
+    yield "it is LRCN that we take along", accuracy["LRCN"] > accuracy["ConvLSTM"]
+    milliseconds = numbers(text, r"^(\w+) +accuracy .*weights, (\S+) ms per clip")
+    yield "LRCN is also quicker by far", milliseconds["LRCN"] < milliseconds["ConvLSTM"] / 2
+
+
+def words_of_04(text):
+    true = [float(start) for start in re.findall(r"^ *(\S+) to +\S+ s ", text, re.MULTILINE)][1:]
+    named = [float(start) for start in re.findall(r"^(\S+),\S+,\w+,[\d.]+$", text, re.MULTILINE)][1:]
+    late = [each - start for start, each in zip(true, named, strict=True)]
+    mostly = sum(seconds > 0 for seconds in late) > len(late) / 2
+    yield "Most changes come late, by up to about a second.", mostly and max(late) < 1.25
+    right = numbers(text, r"^(long|short) windows +right for (\d+)%")
+    yield "Each short window holds only a small piece of an action", right["short"] < right["long"]
+    steady = numbers(text, r"^all four (on|off) .* right for (\d+)%")
+    yield "They need not make the answer more right.", abs(steady["on"] - steady["off"]) <= 5
+    pieces = numbers(text, r"^all four (on|off) +(\d+) segments")
+    yield "there the label flickers, and the four means take that away", pieces["off"] > pieces["on"]
+
+
+def words_of_05(text):
+    right = [float(each) for each in re.findall(r"^(\S+) of the clips named right", text, re.MULTILINE)]
+    apart = [float(each) for each in re.findall(r"named right, (\S+) of sitting", text)]
+    yield "But sitting down and standing up are a coin toss.", 0.35 < apart[0] < 0.65
+    yield "Most actions show in one frame", right[0] > 0.6
+    yield "Two frames are enough for that.", apart[1] > 0.9
+    yield "every network with time in it tells the two apart", min(apart[1:]) > 0.9
+    accuracy = numbers(text, r"^(average|majority) +accuracy (\S+),")
+    loss = numbers(text, r"^(average|majority) +accuracy .*loss (\S+)$")
+    yield "Both name equally many clips right here", accuracy["average"] == accuracy["majority"]
+    yield "the majority has the higher loss", loss["majority"] > loss["average"]
+    moves = numbers(text, r"^(single frame|\w+ fusion|multiresolution) +(\d\.\d\d)$")
+    yield "To the single-frame network, a clip is a heap of pictures", moves.pop("single frame") == 0
+    yield "All others change their minds.", len(moves) == 4 and min(moves.values()) > 0.5
+
+
+def words_of_06(text):
+    accuracy = numbers(text, r"^(\w+) +accuracy (\S+) \(")
+    low, high = (
+        numbers(text, rf"^(\w+) +accuracy .*interval {end}") for end in (r"(\S+) to", r".* to (\S+)\)")
+    )
+    yield "takes the network further", accuracy["temporal"] > accuracy["spatial"]
+    yield "both together are the best", accuracy["both"] > max(accuracy["spatial"], accuracy["temporal"])
+    yield "the intervals of the last two overlap", low["both"] < high["temporal"]
+    recall = rows(text, ("Falling", "Running", "SittingDown", "StandingUp", "Walking"))
+    down, up = recall["SittingDown"], recall["StandingUp"]
+    yield "gives sitting down and standing up the same name", min(down[0], up[0]) < 0.1
+    yield "To the temporal stream the two are as different as can be.", min(down[1], up[1]) == 1
+    worst = min(recall, key=lambda action: recall[action][1])
+    yield "What it confuses, falls, the other often knows", worst == "Falling" and recall[worst][0] > 0.5
+
+
+def words_of_07(text):
+    size = numbers(text, r"^(\w+) .* (\S+) million +\S+ billion$")
+    work = numbers(text, r"^(\w+) .* million +(\S+) billion$")
+    yield "C3D has the most weights", size["c3d"] == max(size.values())
+    yield "I3D has the fewest and works hardest", min(size, key=size.get) == max(work, key=work.get) == "i3d"
+    lrcn = create_lrcn_model(5, (10, 64, 64, 3))
+    small = f"{lrcn.count_params() / 1e6:.2f}", f"{count_multiply_adds(lrcn) / 1e9:.2f}"
+    yield (
+        "LRCN of notebook 3 has 0.07 million weights and 0.03 billion multiply-adds",
+        small == ("0.07", "0.03"),
+    )
+    yield "the answer is the same up to rounding", number(text, r"differ by (\S+) at most") < 1e-5
+    accuracy = numbers(text, r"^(\w.*?) +accuracy (\S+) \(")
+    yield "From one frame, it named not even half of the clips.", accuracy["one frame"] < 0.5
+    yield "Inflated and trained on, it names nearly all of them", accuracy["inflated"] > 0.9
+    yield "The deepest is not the best", accuracy["3D-ResNeXt"] < max(accuracy.values())
+    seated = numbers(text, r"^(\w.*?) +accuracy .*standing up (\S+)$")
+    yield (
+        "apart, or nearly so; one frame does not.",
+        seated.pop("one frame") < 0.6 < 0.85 < min(seated.values()),
+    )
+
+
+def words_of_08(text):
+    recall = numbers(text, r"^(SittingDown|StandingUp) +\S+ +(\S+) +\S+ +\d+$")
+    yield "the two are mixed as by the toss of a coin", sum(recall.values()) < 1.2
+    clips, groups = (number(text, rf"{kind} (\S+) to") for kind in ("95 % interval", "whole source videos:"))
+    yield "so the first interval is too narrow", groups < clips
+    five, three = (number(text, rf"^{count} actions: (\S+) named right") for count in ("five", "3"))
+    yield "Let sitting down and standing up count as one action", three > five + 0.1
+    unsure = number(text, r"^Walking, (\d+)%$") < 75
+    yield "a runner, who is taken for a walker", "A Running" in text and unsure
+
+
+def words_of_09(text):
+    clips, falls = map(
+        int, re.search(r"^(\d+) clips to train on, (\d+) of them falls", text, re.MULTILINE).groups()
+    )
+    yield "A model that has seen one fall among fifteen clips", round(clips / falls) == 15
+    table = rows(text, ("cross entropy", "class weights", "balanced sampling", "focal loss"))
+    recall = {name: row[0] for name, row in table.items()}
+    yield "The falls are missed.", recall["cross entropy"] < 0.5
+
+
+def words_of_10(text):
+    leaking = [float(share) for share in re.findall(r"\(([\d.]+)%\) have a sibling", text)]
+    yield "nearly every test clip has a sibling in training", leaking[0] > 90 > 0 == leaking[1]
+    known, chance = re.search(r"recognized in (\d+)% .* by chance (\d+)%", text).groups()
+    yield "A model that recognizes the recording can look up", int(known) > 5 * int(chance)
+    accuracy = numbers(text, r"^(in order|shuffled|reversed|frozen) +(\S+)$")
+    yield "*Reversed* must cost", accuracy["reversed"] < accuracy["in order"] - 0.2
+
+
+def words_of_11(text):
+    table = [line.removeprefix("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
+    best = max(table, key=lambda row: float(row[2]))[0]
+    yield "The best one:", f"{best}: accuracy" in text
+
+
+def words_of_14(text):
+    heads = numbers(text, r"^(\w+) +[\d.]+ +(\d\.\d+)  \S+ to ")
+    in_order = min(heads.pop("lstm"), heads.pop("tcn"))
+    yield "and the statistics guess which", max(heads.values()) < in_order - 0.1
+    lrcn, statistics, lstm = rows(
+        text, ("LRCN from scratch", "frozen backbone, mean_std_diff", "frozen backbone, lstm")
+    ).values()
+    yield "With two recordings LRCN is behind both heads.", lrcn[0] < min(statistics[0], lstm[0])
+    yield "With more recordings LRCN catches up with the statistics", abs(lrcn[-1] - statistics[-1]) < 0.05
+    yield "which soon stand still", max(statistics[1:]) - min(statistics[1:]) < 0.05
+    yield "With eight recordings it is far ahead of LRCN.", lstm[2] > lrcn[2] + 0.1
+    head, twin, tuned = (float(each) for each in re.findall(r" s, accuracy (\S+) \(", text))
+    low = number(text, r"^6 more, fine-tuned .*\((\S+) to")
+    yield "the twin, too, gained by training on", twin > head
+    yield "less than the intervals can tell", low < twin < tuned
+    yield "on recordings that took no part", "est clips took no part" in text
+
+
+WORDS = {name[-2:]: each for name, each in globals().items() if name.startswith("words_of_")}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_words_are_held_by_the_outputs(path):
+    notebook = nbformat.read(path, as_version=4)
+    words = " ".join(" ".join(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    text = "".join(output.get("text") or output["data"].get("text/markdown", "") for output in outputs)
+    for sentence, is_so in WORDS[path.stem[:2]](text):
+        assert sentence in words
+        assert is_so, sentence
