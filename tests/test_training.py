@@ -287,13 +287,8 @@ class TestWaysToTrain:
     @pytest.mark.parametrize(
         "options",
         [
-            {"loss": FOCAL},
-            {"loss": SMOOTH},
-            {"mixup": 0.2},
-            {"class_weight": "balanced"},
-            {"class_weight": {0: 1.0, 1: 0.5}},
-            {"sampling": "balanced"},
-            {"augment": lambda clips, seed: clips},
+            {"loss": SMOOTH, "sampling": "balanced", "augment": lambda clips, seed: clips},
+            {"mixup": 0.2, "class_weight": {0: 1.0, 1: 0.5}},
             {"loss": FOCAL, "mixup": 0.2, "class_weight": "balanced"},
         ],
     )
