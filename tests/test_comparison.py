@@ -298,6 +298,7 @@ class TestCompare:
         table = list(csv.DictReader((tmp_path / "comparison.csv").open()))
         assert [row["model"] for row in table] == ["lrcn(filters=(2, 2, 2, 2), units=5)"]
 
+    @pytest.mark.slow
     def test_what_is_run_anew(self, sample_dir, tmp_path, eager, no_page):
         """Each setting, and each change of the clips, makes a row of its own, which is found again."""
         data = shutil.copytree(sample_dir, tmp_path / "data")
