@@ -82,7 +82,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("notebooks")
 
 
-# The first four cover what the others share; these take long together.
+# The first two cover what the others share; these take long together.
 LATER = [pytest.param(path, marks=pytest.mark.slow) if path.stem > "03" else path for path in NOTEBOOKS]
 
 
