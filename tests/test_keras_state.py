@@ -104,7 +104,8 @@ import harkeras
 from harkeras.data.augment import Pepper
 data = harkeras.create_dataset(sys.argv[1], frames=2, height=64, width=64)
 model = harkeras.create_lrcn_model(2, (2, 64, 64, 3), filters=(2, 2, 2, 2), units=2)
-options = {"epochs": 2, "augment": Pepper(), "verbose": False, "resume": sys.argv[2] + "/state"}
+options = {"epochs": 2, "verbose": False, "resume": sys.argv[2] + "/state"}
+data = data.for_training(augment=Pepper())
 history = harkeras.train(model, data, **options)
 assert len(history.epoch) == 2 and harkeras.evaluate(model, data).support.sum() == 16
 assert len(harkeras.train(model, data, **options).epoch) == 2

@@ -12,13 +12,11 @@ from harkeras import (
     create_dataset,
     create_single_frame_model,
     evaluate,
-    split_by_group,
     train,
 )
-from harkeras.data import read_groups, samples
+from harkeras.data import samples
 from harkeras.data._figures import ANGLES, JOINTS, forward_kinematics
 from harkeras.data._motions import MOTIONS, blend, pose_of
-from harkeras.data.datasets import Dataset
 from harkeras.data.samples import SAMPLE_CLASSES, create_sample_dataset, create_sample_video
 from harkeras.video.reading import VideoInfo, iter_frames
 
@@ -185,17 +183,8 @@ def test_wrong_arguments_of_the_long_video_are_named(tmp_path, options, message)
 def test_one_frame_does_not_tell_sitting_down_from_standing_up(tmp_path):
     """A classifier of single frames, its answers averaged over the clip, stays near chance."""
     create_sample_dataset(tmp_path, classes=SEATED, groups=40)
-    features, labels, video_paths = create_dataset(tmp_path, SEATED)
-    train_rows, test_rows = split_by_group(video_paths, labels)
+    train_set, test_set = create_dataset(tmp_path, SEATED).split()
     keras.utils.set_random_seed(27)
-    model = create_single_frame_model(2, features.shape[1:], width_multiplier=0.125)
-    rows = {"classes": SEATED, "groups": read_groups(video_paths)[train_rows]}
-    train(
-        model,
-        Dataset(features[train_rows], labels[train_rows]),
-        epochs=15,
-        batch_size=8,
-        verbose=False,
-        **rows,
-    )
-    assert evaluate(model, Dataset(features[test_rows], labels[test_rows], classes=SEATED)).accuracy < 0.65
+    model = create_single_frame_model(2, train_set.features.shape[1:], width_multiplier=0.125)
+    train(model, train_set, epochs=15, batch_size=8, verbose=False)
+    assert evaluate(model, test_set).accuracy < 0.65

@@ -792,8 +792,8 @@ def test_two_processes_train_the_same_weights():
 import hashlib, keras, numpy as np
 from harkeras.models import create_convlstm_model, create_lrcn_model
 from harkeras.data.splits import split_by_group
-from harkeras.training.loop import check_options
-from harkeras.training.loop import train as train_on
+from harkeras.data import Dataset
+from harkeras.training.loop import train
 labels, groups = np.arange(24) % 2, np.arange(24) // 4
 print(*split_by_group(list(map(str, groups)), labels, group_of=str))
 for build, shape, options in (
