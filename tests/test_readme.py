@@ -22,6 +22,7 @@ INSTALLING = [line for line in COMMANDS if "pip install" in line]
 LINKS = [(folder, link) for folder, page in PAGES.items() for link in re.findall(r"\]\(([^)#:]+)\)", page)]
 
 
+@pytest.mark.slow
 def test_python_blocks_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = {}
