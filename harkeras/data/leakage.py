@@ -122,7 +122,7 @@ def leakage_report(
         test_set: The clips to test on.
         near_duplicates: Whether to read the clips, and look for copies and near-duplicates.
         cross_validation: Function from "random" or "group" to the `CrossValidation` of a model, such as
-            `lambda split: cross_validate(build, data, classes=classes, split=split)`: it trains a model on
+            `lambda split: cross_validate(build, dataset, split=split)`: it trains a model on
             all clips, fold by fold, with each split, and the report says what leaking is worth.
 
     Returns:
