@@ -1,45 +1,20 @@
-"""Every notebook runs from top to bottom with small constants, and lies here as one clean run left it.
-
-`python tests/test_notebooks.py FOLDER [NAME ...]` makes that run in FOLDER, with the constants as they are:
-for all of them, or for those named, such as 03_lrcn.
-"""
+"""Every notebook runs from top to bottom with small constants, and lies here as one clean run left it."""
 
 import ast
-import os
 import re
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import nbformat
 import pytest
-from jupyter_client import AsyncKernelManager
-from jupyter_client.kernelspec import KernelSpecManager
-from nbclient import NotebookClient
+from run import FOLDER, NOTEBOOKS, TAKES, code_cells, duration, execute, fingerprint, is_check, staleness
 
-NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
 NEED_WEIGHTS = {"14_transfer_learning"}
 SMALL = {"GROUPS": 4, "CLIPS": 1, "FRAMES": 6, "EPOCHS": 1}
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-
-
-def execute(notebook, folder):
-    """Run a notebook in a folder, with a new kernel of this interpreter; its outputs are filled in."""
-    env = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}  # that of conftest.py
-    env |= {"TQDM_DISABLE": "1", "PYTHONWARNINGS": "ignore:IProgress not found"}  # bars are for people
-    NotebookClient(
-        notebook,
-        # Without folders to look in, "python3" is this interpreter, whatever is registered under that name.
-        km=AsyncKernelManager(kernel_spec_manager=KernelSpecManager(kernel_dirs=[])),
-        extra_arguments=["--IPKernelApp.capture_fd_output=False"],  # what TensorFlow's C++ code logs
-        coalesce_streams=True,
-        record_timing=False,
-        timeout=3600,
-    ).execute(cwd=str(folder), env=env)
-
-
-def code_cells(notebook):
-    return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
 def python(cell):
@@ -63,8 +38,9 @@ def texts(notebook):
 
 
 def pictures(notebook):
-    """Return the number of pictures under each cell, but for those that need Graphviz."""
-    shown = [cell for cell in code_cells(notebook) if "plot_model_structure" not in cell.source]
+    """Return the number of pictures under each cell, but for checks and what needs Graphviz."""
+    shown = [cell for cell in code_cells(notebook) if not is_check(cell)]
+    shown = [cell for cell in shown if "plot_model_structure" not in cell.source]
     kinds = [[kind for output in cell.outputs for kind in output.get("data", {})] for cell in shown]
     return [sum(kind.startswith("image/") for kind in each) for each in kinds]
 
@@ -98,6 +74,9 @@ def test_notebook_runs(path, folder, monkeypatch):
     small += ["import sys", f"assert sys.executable == {sys.executable!r}"]
     inserted = nbformat.v4.new_code_cell("\n".join(small))
     notebook.cells.insert(notebook.cells.index(first) + 1, inserted)
+    notebook.cells = [
+        cell for cell in notebook.cells if not is_check(cell)
+    ]  # they hold for the real constants
     execute(notebook, folder)
     notebook.cells.remove(inserted)
     assert pictures(notebook) == pictures(committed)
@@ -113,6 +92,10 @@ def test_notebook_is_of_one_clean_run(path):
     assert "stderr" not in {output.get("name") for output in outputs}
     assert sum(pictures(notebook)) >= 3
     assert "widgets" not in notebook.metadata
+    alone = [
+        output.data["text/plain"] for output in outputs if list(output.get("data", {})) == ["text/plain"]
+    ]
+    assert not [text for text in alone if text.lstrip("[(").startswith("<")], "the repr of an object"
     assert path.stat().st_size <= 1_000_000
     for text in texts(notebook):
         text = re.sub(r"base64,[\w+/=]+", "", text)
@@ -134,17 +117,110 @@ def test_notebook_is_easy_to_read(path):
                 assert node.end_lineno - node.lineno < 10, cell.source
 
 
-def main(folder, *names):
-    """Run the notebooks, all or those named, with their own constants, and keep the outputs."""
-    unknown = set(names) - {path.stem for path in NOTEBOOKS}
-    if unknown:
-        raise SystemExit(f"no notebook named {', '.join(sorted(unknown))}")
-    for path in (path for path in NOTEBOOKS if not names or path.stem in names):
-        notebook = nbformat.read(path, as_version=4)
-        execute(notebook, folder)
-        nbformat.write(notebook, path)
-        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+@pytest.fixture
+def notebook(request):
+    """The notebook at a path, skipped while no run of `notebooks/run.py` stands in it."""
+    notebook = nbformat.read(request.getfixturevalue("path"), as_version=4)
+    if "harkeras" not in notebook.metadata:
+        pytest.skip("not yet run by notebooks/run.py")
+    return notebook
 
 
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), *sys.argv[2:])
+@every_notebook
+def test_outputs_are_of_this_code(path, notebook):
+    assert not staleness(notebook), f"run python notebooks/run.py {path.stem}"
+
+
+@every_notebook
+def test_notebook_begins_and_ends_as_all_do(path, notebook):
+    """What it teaches, how long it takes and what comes before and after; at the end three exercises."""
+    first, last = notebook.cells[0].source, notebook.cells[-1].source
+    takes = duration(notebook.metadata["harkeras"]["seconds"])
+    assert re.search(r"^\*\*Takes\*\* .* · \*\*needs\*\* .+", first, re.MULTILINE)
+    assert TAKES.search(first)[0] == f"about {takes}"
+    position = NOTEBOOKS.index(path)
+    around = {"before": NOTEBOOKS[position - 1 : position], "next": NOTEBOOKS[position + 1 : position + 2]}
+    for word, paths in around.items():
+        assert [path.name for path in paths] == re.findall(rf"\*\*{word}:\*\* \[[^]]*\]\((.*?)\)", first)
+    assert last.startswith("## Exercises")
+    assert re.findall(r"^\d\. ", last, re.MULTILINE) == ["1. ", "2. ", "3. "]
+    assert last.count("<details><summary>Hint</summary>") == last.count("</details>") == 3
+    (row,) = re.findall(
+        rf"^\| \[{path.stem}\]\(.*\| (.*) \|$", (FOLDER / "README.md").read_text(), re.MULTILINE
+    )
+    assert row == takes
+
+
+@every_notebook
+def test_checks_are_hidden_and_follow_a_text(path, notebook):
+    checks = [i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code" and is_check(cell)]
+    assert checks
+    for i in checks:
+        cell = notebook.cells[i]
+        assert "remove-cell" in cell.metadata.tags
+        assert cell.metadata.jupyter.source_hidden
+        assert "assert " in cell.source
+        assert cell.outputs == []
+        assert notebook.cells[i - 1].cell_type == "markdown"
+
+
+class TestRun:
+    """`notebooks/run.py` on a small notebook in a folder of its own."""
+
+    @pytest.fixture
+    def course(self, tmp_path):
+        (tmp_path / "notebooks").mkdir()
+        shutil.copy(FOLDER / "run.py", tmp_path / "notebooks")
+        notebook = nbformat.v4.new_notebook()
+        line = "**Takes** about 9 minutes on two CPU cores · **needs** nothing"
+        notebook.cells = [
+            nbformat.v4.new_markdown_cell(f"# 1. One\n\n{line}"),
+            nbformat.v4.new_code_cell("1 + 1"),
+        ]
+        nbformat.write(notebook, tmp_path / "notebooks" / "01_one.ipynb")
+        row = "| [01_one](01_one.ipynb) | adds | 9 minutes |\n"
+        (tmp_path / "notebooks" / "README.md").write_text(f"{row}{row.replace('01_one', '02_two')}")
+        return tmp_path / "notebooks"
+
+    def call(self, course, *arguments):
+        command = [sys.executable, str(course / "run.py"), *arguments]
+        return subprocess.run(command, cwd=course, capture_output=True, text=True, check=False)
+
+    def edit(self, course, source):
+        notebook = nbformat.read(course / "01_one.ipynb", as_version=4)
+        notebook.cells[1].source = source
+        nbformat.write(notebook, course / "01_one.ipynb")
+
+    def test_outputs_time_and_fingerprint_are_kept(self, course):
+        assert self.call(course, "--check").stderr == "01_one.ipynb: no run has been written down\n"
+        assert self.call(course).returncode == 0
+        notebook = nbformat.read(course / "01_one.ipynb", as_version=4)
+        assert notebook.cells[1].outputs[0].data["text/plain"] == "2"
+        assert "**Takes** about a minute on two" in notebook.cells[0].source
+        lines = (course / "README.md").read_text().splitlines()
+        assert [line.split(" | ")[-1] for line in lines] == ["a minute |", "9 minutes |"]
+        assert self.call(course, "--check").returncode == 0
+        self.edit(course, "1 + 2")
+        check = self.call(course, "--check")
+        assert check.returncode == 1
+        assert check.stderr == "01_one.ipynb: its code has changed since it was run\n"
+
+    def test_a_check_that_fails_keeps_the_old_outputs(self, course):
+        self.edit(course, "print(3)\nassert 1 + 1 == 3")
+        before = (course / "01_one.ipynb").read_text()
+        call = self.call(course, "01_one", "--folder", "here")
+        assert call.returncode == 1
+        assert "AssertionError" in call.stderr
+        assert call.stderr.splitlines()[-1] == "failed: 01_one"
+        assert (course / "01_one.ipynb").read_text() == before
+        assert nbformat.read(course / "here" / "01_one.ipynb", as_version=4).cells[1].outputs[0].text == "3\n"
+
+    def test_unknown_name(self, course):
+        call = self.call(course, "07_seven")
+        assert call.returncode == 2
+        assert "no notebook named 07_seven" in call.stderr
+
+    def test_another_version_is_stale(self, course):
+        notebook = nbformat.read(course / "01_one.ipynb", as_version=4)
+        notebook.metadata["harkeras"] = {**fingerprint(notebook), "version": "0.0.1"}
+        assert staleness(notebook).startswith("it was run with harkeras 0.0.1, this is ")
