@@ -1,1 +1,1 @@
-"""What several rooms build on: files written whole, ordered threads, text, Keras's state, settings."""
+"""What several rooms build on: whole files, ordered threads, text, Keras's state, the look of plots."""

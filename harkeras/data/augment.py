@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from harkeras.base.plot_style import styled
 from harkeras.data._clip_filter import (
     Augmentation,
     ClipFilter,
@@ -297,6 +298,7 @@ def default_augmentation(streams: Streams = "rgb", *, seed: int | None = None) -
     return Augmentation(filters, "all", seed=seed)
 
 
+@styled
 def plot_augmentations(
     clip: np.ndarray, filters: Sequence[ClipFilter] | None = None, *, count: int = 6, seed: int = 27
 ) -> Figure:
@@ -329,13 +331,13 @@ def plot_augmentations(
     titles = ["the clip", *(type(each).__name__ for each in filters)]
     clips = [clip, *(each(clip[None], [seed, i])[0] for i, each in enumerate(filters))]
     shown = np.unique(np.linspace(0, len(clip) - 1, count).round().astype(int))
-    figure = Figure(figsize=(1.5 * len(shown) + 1.8, 1.5 * len(clips)), layout="constrained")
+    figure = Figure(figsize=(1.5 * len(shown) + 2.4, 1.5 * len(clips)), layout="constrained")
     rows = figure.subplots(len(clips), len(shown), squeeze=False)
     for axes, title, changed in zip(rows, titles, clips, strict=True):
         for image, frame in zip(axes, shown, strict=True):
             image.imshow(changed[frame, ..., :3])
             image.set(xticks=[], yticks=[])
-        axes[0].set_ylabel(title, rotation=0, ha="right", va="center", fontsize=9)
+        axes[0].set_ylabel(title, rotation=0, ha="right", va="center")
     for image, frame in zip(rows[0], shown, strict=True):
-        image.set_title(f"frame {frame + 1}", fontsize=9)
+        image.set_title(f"frame {frame + 1}", fontsize=12)
     return figure

@@ -8,10 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from harkeras.base.plot_style import styled
 from harkeras.data.folders import list_classes, list_videos
 from harkeras.video.reading import iter_frames
 
 
+@styled
 def plot_clips(
     data_dir: str | os.PathLike, classes: Sequence[str] | None = None, *, count: int = 20, seed: int = 27
 ) -> Figure:
@@ -46,5 +48,5 @@ def plot_clips(
         axes.axis("off")
     for axes, row in zip(figure.axes, chosen, strict=False):
         axes.imshow(next(iter_frames(videos[row])).image)
-        axes.set_title(classes[labels[row]], fontsize=10)
+        axes.set_title(classes[labels[row]])
     return figure

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from harkeras.base.files import write_text
+from harkeras.base.plot_style import styled
 from harkeras.evaluation.plots import plot_confusion_matrix
 
 _PAGE = """<!doctype html>
@@ -87,6 +89,7 @@ def write_page(
     write_text(path, page)
 
 
+@styled
 def plot_comparison(rows: Sequence[dict[str, Any]]) -> Figure:
     """Draw accuracy, with its 95 % interval, against the time per clip: the rows of `compare`."""
     figure = Figure(figsize=(7, 4 + 0.2 * len(rows)), layout="constrained")
@@ -96,9 +99,11 @@ def plot_comparison(rows: Sequence[dict[str, Any]]) -> Figure:
         label = f"{row['model']}, {row['split']}"
         axes.errorbar(row["ms_per_clip"], row["accuracy"], yerr=errors, fmt="o", capsize=3, label=label)
     axes.set(xscale="log", xlabel="time per clip (ms)", ylabel="accuracy (95 % interval)", ylim=(0, 1.02))
+    axes.xaxis.set_major_formatter(LogFormatter())  # 10 and 2, not powers of ten
+    axes.xaxis.set_minor_formatter(LogFormatter(minor_thresholds=(2, 0.4)))
     axes.set_title("Up is better, left is faster")
-    figure.legend(fontsize=8, loc="outside lower left")
-    axes.grid(alpha=0.3)
+    figure.legend(loc="outside lower left")
+    axes.grid()
     return figure
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
+from harkeras.base.plot_style import styled
+
 if TYPE_CHECKING:
     import keras
     from matplotlib.axes import Axes
@@ -19,6 +21,7 @@ _LONGEST_NAME = 30  # letters
 _LARGEST_SIDE = 18.0  # inches of the matrix
 
 
+@styled
 def plot_metric(history: keras.callbacks.History, metric: str, other: str, title: str) -> Figure:
     """Draw two metrics of a training over its epochs.
 
@@ -34,20 +37,21 @@ def plot_metric(history: keras.callbacks.History, metric: str, other: str, title
     Raises:
         ValueError: If the history has no metric of that name.
     """
-    figure = Figure(figsize=(6, 4), layout="constrained")
+    figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     for name, style in ((metric, "-"), (other, "--")):
         if name not in history.history:
             raise ValueError(f"metric must be one of {', '.join(history.history)}, got {name!r}")
         values = history.history[name]
         axes.plot(range(1, len(values) + 1), values, style, marker=".", label=name)
-    axes.set(title=title, xlabel="epoch", ylabel=metric.replace("_", " "))
+    axes.set(title=title, xlabel="epoch", ylabel=_with_unit(metric))
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.3)
+    axes.grid()
     axes.legend()
     return figure
 
 
+@styled
 def plot_confusion_matrix(confusion: np.ndarray, classes: Sequence[str], title: str = "") -> Figure:
     """Draw a confusion matrix: clips, colored by their share of each true class.
 
@@ -91,6 +95,13 @@ def plot_confusion_matrix(confusion: np.ndarray, classes: Sequence[str], title: 
     axes.set(xlabel="named", ylabel="true", title=title)
     figure.colorbar(image, label="share of the true class", shrink=0.8)
     return figure
+
+
+def _with_unit(metric: str) -> str:
+    """Return what an axis says of a metric: its name, and the unit where there is one."""
+    units = {"loss": "nats per clip", "accuracy": "share of clips"}
+    name = metric.replace("_", " ")
+    return f"{name} ({units[metric]})" if metric in units else name
 
 
 def _write_numbers(axes: Axes, confusion: np.ndarray, share: np.ndarray, cell: float) -> None:

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from tqdm.auto import tqdm
 
 from harkeras.base.keras_state import require_tensorflow
+from harkeras.base.plot_style import styled
 from harkeras.data.batches import ClipDataset
 from harkeras.data.datasets import Dataset
 from harkeras.evaluation._reordering import ORDERS, reorder
@@ -128,6 +129,7 @@ def early_recognition(
     return shares, hits.mean(axis=0)
 
 
+@styled
 def plot_early_recognition(shares: np.ndarray, accuracies: np.ndarray, chance: float | None = None) -> Figure:
     """Draw the accuracy against how much of the action has been seen; what `early_recognition` returns."""
     figure = Figure(figsize=(6, 4), layout="constrained")
@@ -203,6 +205,7 @@ def _stretch(heat: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
     return flat.numpy().reshape(frames, height, width)
 
 
+@styled
 def plot_grad_cam(clip: np.ndarray, heat: np.ndarray, title: str = "", *, count: int = 6) -> Figure:
     """Draw the heat of `grad_cam` over some frames of a clip.
 
@@ -225,8 +228,8 @@ def plot_grad_cam(clip: np.ndarray, heat: np.ndarray, title: str = "", *, count:
         for axes in column:
             axes.imshow(pictures[frame])
             axes.set_axis_off()
-        drawn = column[1].imshow(heat[frame], cmap="jet", alpha=0.45, vmin=0, vmax=1)
-        column[0].set_title(f"frame {frame + 1}", fontsize=9)
+        drawn = column[1].imshow(heat[frame], cmap="inferno", alpha=0.6, vmin=0, vmax=1)
+        column[0].set_title(f"frame {frame + 1}", fontsize=12)
     figure.colorbar(drawn, ax=grid[:, -1], label="counts for the class", fraction=0.1)
     figure.suptitle(title)
     return figure

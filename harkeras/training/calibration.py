@@ -27,6 +27,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, logsumexp
 from sklearn.metrics import precision_recall_curve
 
+from harkeras.base.plot_style import styled
 from harkeras.data.batches import ClipDataset
 from harkeras.data.datasets import Dataset
 from harkeras.training.scoring import raw_probabilities, unpack_clips
@@ -156,6 +157,7 @@ def tune_threshold(
     return float(max(reached.min(), 1e-6))
 
 
+@styled
 def plot_calibration(
     labels: np.ndarray, probabilities: np.ndarray, title: str = "Calibration", *, bins: int = 15
 ) -> Figure:
@@ -177,23 +179,23 @@ def plot_calibration(
 
     rows = [row for row in _bins(labels, probabilities, bins) if row[0]]
     error = expected_calibration_error(labels, probabilities, bins=bins)
-    figure = Figure(figsize=(4.5, 4.5), layout="constrained")
+    figure = Figure(figsize=(5.5, 6.2), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], "--", color="gray", label="honest")
     shares, right, sure = np.array(rows).T
     axes.plot(sure, right, "o-", label=f"model (expected error {error:.3f})")
     for x, y, share in zip(sure, right, shares, strict=True):
         axes.annotate(
-            f"{round(share * len(labels))}", (x, y), textcoords="offset points", xytext=(5, -11), fontsize=8
+            f"{round(share * len(labels))}", (x, y), textcoords="offset points", xytext=(5, -13), fontsize=10
         )
     axes.set(
         title=title,
         xlabel="probability of the named class",
         ylabel="share named right",
         xlim=(0, 1),
-        ylim=(0, 1.02),
+        ylim=(-0.05, 1.05),
     )
-    axes.legend(loc="lower right", title="numbers: clips")
+    figure.legend(loc="outside lower center", title="numbers: clips", ncols=2)
     return figure
 
 

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from harkeras.base.plot_style import styled
 from harkeras.recipe import FlowMethod, read_channels
 
 if TYPE_CHECKING:
@@ -119,6 +120,7 @@ def from_uint8(field: np.ndarray) -> np.ndarray:
     return (field.astype(np.float32) - 128) * (LIMIT_PX / 127)
 
 
+@styled
 def plot_flow(clip: np.ndarray, *, count: int = 6) -> Figure:
     """Draw the flow of a clip in color: the hue is the direction, the strength of the color the speed.
 
@@ -154,7 +156,7 @@ def plot_flow(clip: np.ndarray, *, count: int = 6) -> Figure:
             axes.imshow(image)
             axes.set_axis_off()
             if r == 0:
-                axes.set_title(f"frame {shown[c] + 1}", fontsize=9)
+                axes.set_title(f"frame {shown[c] + 1}", fontsize=12)
     _draw_legend(figure.add_subplot(grid[-1, -1]), fastest)
     return figure
 
@@ -168,7 +170,7 @@ def _draw_legend(axes, fastest: float) -> None:
     axes.set_axis_off()
     text = f"hue: direction\nrim: {fastest:.1f} px per frame\n(short side 256 px)"
     axes.text(
-        0.5, 1.05, text, fontsize=8, ha="center", va="bottom", transform=axes.transAxes, in_layout=False
+        0.5, 1.05, text, fontsize=10, ha="center", va="bottom", transform=axes.transAxes, in_layout=False
     )
 
 
