@@ -1,5 +1,6 @@
 """The models, one family per file; importing this package registers them all."""
 
+from harkeras.models.architecture import plot_architecture
 from harkeras.models.backbones import create_backbone, list_backbones
 from harkeras.models.blocks import set_batch_norm_momentum, speed_up_groups
 from harkeras.models.c3d import create_c3d_model
@@ -68,6 +69,7 @@ __all__ = [
     "list_models",
     "load_model",
     "model_table",
+    "plot_architecture",
     "plot_model_structure",
     "read_recipe",
     "save_model",
