@@ -5,11 +5,10 @@ import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
-import numpy as np
 import pytest
 
 from harkeras.assets import store as assets
-from harkeras.assets.table import ASSETS, Asset
+from harkeras.assets.table import ASSETS, STAND_INS, Asset
 
 CONTENT = bytes(range(256)) * 8192  # 2 MiB
 SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
@@ -70,9 +69,10 @@ def cache(tmp_path, monkeypatch):
 def add(monkeypatch, server):
     """`add(name, ...)`: an asset that the server has."""
 
-    def add(name="weights", file="weights.bin", checksum=SHA256, beside=None, **fields):
+    def add(name="weights", file="weights.bin", checksum=SHA256, beside=None, package=None, **fields):
         url = fields.get("url", server.url)
-        monkeypatch.setitem(ASSETS, name, Asset(file, url, "MIT", len(CONTENT), checksum, "a page", beside))
+        asset = Asset(file, url, "MIT", len(CONTENT), checksum, "a page", beside, package)
+        monkeypatch.setitem(ASSETS, name, asset)
 
     return add
 
@@ -174,8 +174,10 @@ class TestFolder:
             place.mkdir(parents=True, exist_ok=True)
             (place / "weights.bin").write_bytes(CONTENT)
         assert assets.find_asset("weights") == folder / "weights.bin"
+        assert assets.find_local_asset("weights").place == "the folder HARKERAS_ASSETS"
         (folder / "weights.bin").unlink()
-        assert assets.find_local_asset("weights") is None
+        assert assets.find_local_asset("weights", ["folder", "package"]) is None
+        assert assets.find_local_asset("weights") == (cache / "weights.bin", "Keras's cache")
         assert assets.find_asset("weights") == cache / "weights.bin"
         assert not server.asked
 
@@ -197,7 +199,20 @@ class TestFolder:
         (folder / "x.index").write_bytes(CONTENT)
         assert assets.find_local_asset("index") is None
         (folder / "x.data").write_bytes(CONTENT)
-        assert assets.find_local_asset("index") == folder / "x.index"
+        assert assets.find_local_asset("index").path == folder / "x.index"
+
+    def test_may_hold_what_stands_in(self, add, folder, cache, monkeypatch):
+        """Nobody is told to get such a file, which is to be had nowhere."""
+        add()
+        stand_in = Asset("own.bin", None, "MIT", 3, f"sha256:{hashlib.sha256(b'own').hexdigest()}", "a page")
+        monkeypatch.setitem(assets.STAND_INS, "weights", stand_in)
+        cache.mkdir(parents=True)
+        (cache / "own.bin").write_bytes(b"own")
+        assert assets.find_local_asset("weights") is None
+        (folder / "own.bin").write_bytes(b"own")
+        assert assets.find_asset("weights") == folder / "own.bin"
+        (folder / "weights.bin").write_bytes(CONTENT)
+        assert assets.find_asset("weights") == folder / "weights.bin"
 
     def test_must_be_a_folder(self, add, folder, monkeypatch):
         monkeypatch.setenv(assets.FOLDER_VARIABLE, str(folder / "none"))
@@ -224,11 +239,54 @@ class TestFolder:
                 find("x")
 
 
+class TestPackage:
+    """A file inside an installed package, of which nothing is imported."""
+
+    @pytest.fixture
+    def install(self, tmp_path, monkeypatch, cache):
+        def install(content):
+            site = tmp_path / "site-packages"
+            (site / "some_weights" / "models").mkdir(parents=True)
+            (site / "some_weights" / "__init__.py").write_text("raise RuntimeError('imported')")
+            (site / "some_weights" / "models" / "weights.bin").write_bytes(content)
+            info = site / "some_weights-1.0.dist-info"
+            info.mkdir()
+            (info / "METADATA").write_text("Metadata-Version: 2.1\nName: some-weights\nVersion: 1.0\n")
+            (info / "RECORD").write_text("some_weights/__init__.py,,\nsome_weights/models/weights.bin,,\n")
+            monkeypatch.syspath_prepend(site)
+            return site / "some_weights" / "models" / "weights.bin"
+
+        return install
+
+    def test_comes_before_the_download(self, add, install, cache, server):
+        add(package="some-weights")
+        assert assets.find_local_asset("weights") is None
+        file = install(CONTENT)
+        assert assets.find_asset("weights") == file
+        assert assets.find_local_asset("weights") == (file, "the package some-weights")
+        assert not server.asked
+        cache.mkdir(parents=True)
+        (cache / "weights.bin").write_bytes(CONTENT)
+        assert assets.find_asset("weights") == cache / "weights.bin"
+
+    def test_whose_file_is_gone_or_damaged(self, add, install):
+        add(package="some-weights", url=None)
+        file = install(CONTENT[:-1])
+        with pytest.raises(ValueError, match=r"weights.bin is not the file that was published"):
+            assets.find_asset("weights")
+        file.unlink()
+        with pytest.raises(
+            FileNotFoundError, match=r"neither in .* nor in .*; it comes with pip install some-weights"
+        ):
+            assets.find_asset("weights")
+
+
 class TestTable:
     def test_is_consistent(self):
         table = assets.list_assets()
-        files = [asset.file for asset in table.values()]
+        files = [asset.file for asset in (*table.values(), *STAND_INS.values())]
         assert len(set(files)) == len(files)
+        assert STAND_INS.keys() <= table.keys()
         for asset in table.values():
             assert asset.url is None or asset.url.startswith("https://")
             assert asset.page.startswith("https://")
@@ -244,61 +302,10 @@ class TestTable:
         assert assets._digest("git", real_data / "kinetics" / "label_map.txt") == id_of_git
 
     @pytest.mark.real_data
-    @pytest.mark.parametrize(
-        "name", ["mobilenet_v2", "mobilenet_v2_0.35", "kinetics400_labels", "kinetics600_labels"]
-    )
+    @pytest.mark.parametrize("name", ["kinetics400_labels", "kinetics600_labels"])
     def test_real_files(self, real_data, monkeypatch, name):
-        folder = real_data / "kinetics" if "labels" in name else real_data.parent / "models"
+        folder = real_data / "kinetics"
         monkeypatch.setenv(assets.FOLDER_VARIABLE, str(folder))
         path = assets.find_asset(name)
         assert path.parent == folder
         assert path.stat().st_size == ASSETS[name].size
-
-
-class TestImageNet:
-    """`weights="imagenet"` of a backbone looks into the folder first."""
-
-    @pytest.fixture
-    def listed(self, tmp_path, monkeypatch):
-        """A file of weights under the name that the table has for a backbone, and these weights."""
-        from harkeras.models.backbones import image_backbone
-
-        model = image_backbone("mobilenet_v2_0.35", (32, 32, 3))
-        model.save_weights(tmp_path / "mine.weights.h5")
-        digits = hashlib.sha256((tmp_path / "mine.weights.h5").read_bytes()).hexdigest()
-        asset = Asset("mine.weights.h5", None, "MIT", None, f"sha256:{digits}", "a page")
-        monkeypatch.setitem(ASSETS, "mobilenet_v2_0.35", asset)
-        monkeypatch.setenv(assets.FOLDER_VARIABLE, str(tmp_path))
-        return model.get_weights()
-
-    def test_takes_the_file(self, listed):
-        from harkeras.models import create_mobilenet_v2_model
-        from harkeras.models.backbones import create_backbone
-
-        backbone = create_backbone("mobilenet_v2_0.35", (64, 64, 3), weights="imagenet")
-        assert all(map(np.array_equal, backbone.get_weights(), listed))
-        model = create_mobilenet_v2_model(2, (32, 32, 3), alpha=0.35, weights="imagenet")
-        assert all(map(np.array_equal, model.get_layer("backbone").get_weights(), listed))
-
-    def test_says_where_it_looked(self, listed, monkeypatch):
-        from harkeras.models import backbones
-
-        def build(input_shape, imagenet):
-            raise Exception("URL fetch failure")
-
-        monkeypatch.setitem(backbones._BACKBONES, "resnet50", build)
-        with pytest.raises(
-            OSError, match=r"put resnet50_weights.*_notop.h5 into a folder that HARKERAS_ASSETS"
-        ):
-            backbones.create_backbone("resnet50", weights="imagenet")
-
-    @pytest.mark.real_data
-    @pytest.mark.parametrize("backbone", ["mobilenet_v2", "mobilenet_v2_0.35"])
-    def test_real_files(self, real_data, monkeypatch, backbone):
-        from harkeras.models.backbones import create_backbone
-
-        folder = real_data.parent / "models"
-        monkeypatch.setenv(assets.FOLDER_VARIABLE, str(folder))
-        resolved = create_backbone(backbone, (96, 96, 3), weights="imagenet")
-        given = create_backbone(backbone, (96, 96, 3), weights=folder / ASSETS[backbone].file)
-        assert all(map(np.array_equal, resolved.get_weights(), given.get_weights()))

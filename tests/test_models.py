@@ -388,7 +388,14 @@ class TestRegistry:
             create_model("lcrn", 4)
 
     def test_kinds(self):
-        assert list_models("images") == ["densenet121", "googlenet", "mobilenet_v2", "resnet50", "vgg16"]
+        assert list_models("images") == [
+            "densenet121",
+            "efficientnet_lite0",
+            "googlenet",
+            "mobilenet_v2",
+            "resnet50",
+            "vgg16",
+        ]
         assert create_model("googlenet", 3, (32, 32, 3), width_multiplier=0.05).output_shape == (None, 3)
         with pytest.raises(ValueError, match="kind must be 'clips' or 'images', got 'videos'"):
             list_models("videos")

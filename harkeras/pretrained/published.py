@@ -38,7 +38,6 @@ def load_pretrained(name: str, *, progress: bool = True) -> keras.Model:
         ValueError: If there is no such name, or a file is not the one that was published.
         FileNotFoundError: If a file is missing that cannot be downloaded.
         OSError: If a download fails.
-        ImportError: If the weights are PyTorch's, and it is not installed.
 
     Example:
         >>> model = load_pretrained("i3d-kinetics400")

@@ -54,7 +54,6 @@ def load_weights(
         ValueError: If the file holds no weights, its names are of no known source or of two, or they do not
             fit the model one to one, or the model was built otherwise than the source's.
         FileNotFoundError: If there is no such file.
-        ImportError: If the file needs PyTorch, which is not installed.
 
     Example:
         >>> model = create_r3d_model(4)  # four classes of one's own

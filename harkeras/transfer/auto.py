@@ -41,7 +41,7 @@ from harkeras.transfer._trials import (
     try_trained,
 )
 from harkeras.transfer.feature_dataset import FeatureDataset, create_feature_dataset
-from harkeras.transfer.features import PARTS, frame_encoder, keep_parts, part_sizes
+from harkeras.transfer.features import PARTS, choose_backbone, frame_encoder, keep_parts, part_sizes
 from harkeras.transfer.heads import (
     HEADS,
     STATISTICS,
@@ -159,8 +159,9 @@ class AutoTrainer:
 
     def check(self, num_classes: int) -> int:
         """Raise FileNotFoundError or OSError if the weights cannot be had."""
-        given = {key: self.reading[key] for key in ("backbone", "weights") if key in self.reading}
-        return frame_encoder(input_shape=(32, 32, 3), **given).count_params()
+        weights = self.reading.get("weights", "imagenet")
+        backbone = choose_backbone(self.reading.get("backbone"), weights)
+        return frame_encoder(backbone.name, (32, 32, 3), weights=weights).count_params()
 
     def read(
         self, folder: ClipFolder, *, cache: str | os.PathLike | None = None, workers: int | None = None
@@ -260,7 +261,7 @@ def train_auto(
     model.recipe = replace(model.recipe, temperature=temperature)
     how = "by source video" if len(np.unique(groups)) < len(groups) else "each clip a source of its own"
     report = _report(trials, chosen, given_up, len(labels), how, len(inner))
-    report += f"\ntemperature of its probabilities: {temperature:.2f} (above 1 it was too sure of itself)"
+    report += f"\n{table.backbone}\ntemperature of its probabilities: {temperature:.2f} (above 1 it was too sure of itself)"
     interval = clustered_interval(named_right(chosen, labels), groups)
     return AutoTraining(model=model, chosen=chosen, trials=trials, report=report, interval=interval)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +14,16 @@ import numpy as np
 
 from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
-from harkeras.transfer.features import backbone_features, frame_encoder, part_sizes
+from harkeras.transfer.features import (
+    ChosenBackbone,
+    backbone_features,
+    choose_backbone,
+    frame_encoder,
+    part_sizes,
+)
 from harkeras.video.reading import VideoError, VideoInfo
+
+_logger = logging.getLogger("harkeras")
 
 # Frames per clip, and the shorter side of a frame in pixels: from quick to thorough.
 INPUTS = ((8, 224), (16, 224), (16, 320))
@@ -38,12 +47,14 @@ class FeatureTable:
         parts: For each part of the features, which of the F they are.
         encoders: What computed them, for each input.
         rows: int (N,), which of the M clips are meant.
+        backbone: What they are of.
     """
 
     features: dict[Input, np.ndarray]
     parts: dict[str, slice]
     encoders: dict[Input, keras.Model]
     rows: np.ndarray
+    backbone: ChosenBackbone
     dtype: ClassVar = np.float32
 
     @property
@@ -91,7 +102,7 @@ class FeatureDataset(Dataset):
 def create_feature_dataset(
     data_dir: str | os.PathLike | ClipFolder,
     *,
-    backbone: str = "mobilenet_v2",
+    backbone: str | None = None,
     weights: str | os.PathLike | None = "imagenet",
     inputs: Sequence[tuple[int, ...]] = INPUTS,
     flow: bool = False,
@@ -102,7 +113,8 @@ def create_feature_dataset(
 
     Args:
         data_dir: Folder with one folder of clips per class, or what `read_folder` found in it.
-        backbone: One of `harkeras.models.list_backbones()`.
+        backbone: One of `harkeras.models.list_backbones()`; by default one with weights on this machine, see
+            `harkeras.models.backbones.find_backbone`. Which it is, is logged (logger "harkeras").
         weights: As in `harkeras.transfer.features.frame_encoder`.
         inputs: For each input, frames per clip and the shorter side of a frame in pixels; the other side
             follows from the shape of most clips, in steps of 32. Or frames, height and width.
@@ -120,6 +132,8 @@ def create_feature_dataset(
     """
     if not inputs:
         raise ValueError("inputs must name at least one pair of frames and pixels, got none")
+    chosen = choose_backbone(backbone, weights)
+    _logger.info("%s", chosen)
     folder = data_dir if isinstance(data_dir, ClipFolder) else read_folder(data_dir)
     video_paths, channels = folder.video_paths, 5 if flow else 3
     infos = {row: info for row, path in enumerate(video_paths) if (info := _info(path)) is not None}
@@ -129,7 +143,7 @@ def create_feature_dataset(
         size = size if len(size) == 2 else _frame_size(*size, float(np.median(shapes or [1.0])))
         shape = (*size, channels)
         same = [each for each in encoders.values() if each.input_shape[1:] == shape]
-        encoder = same[0] if same else frame_encoder(backbone, shape, weights=weights)
+        encoder = same[0] if same else frame_encoder(chosen.name, shape, weights=weights)
         found, kept = backbone_features(
             [video_paths[row] for row in rows], encoder, frames=frames, cache=cache, workers=workers
         )
@@ -140,7 +154,7 @@ def create_feature_dataset(
     ends = np.cumsum([0, *part_sizes(encoder).values()]).tolist()
     parts = {part: slice(*ends[i : i + 2]) for i, part in enumerate(part_sizes(encoder))}
     return FeatureDataset(
-        FeatureTable(features, parts, encoders, np.arange(len(rows))),
+        FeatureTable(features, parts, encoders, np.arange(len(rows)), chosen),
         folder.labels[rows],
         [video_paths[row] for row in rows],
         classes=folder.classes,

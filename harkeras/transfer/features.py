@@ -33,7 +33,7 @@ from harkeras.base.files import content_digest, written_whole
 from harkeras.base.keras_state import require_tensorflow
 from harkeras.base.text import list_lines
 from harkeras.base.workers import in_order
-from harkeras.models.backbones import image_backbone
+from harkeras.models.backbones import find_backbone, find_imagenet_weights, image_backbone
 from harkeras.recipe import ClipFormat
 from harkeras.video.flow import LIMIT_PX
 from harkeras.video.reading import VideoError, read_clip
@@ -67,9 +67,8 @@ def frame_encoder(
         backbone: One of `harkeras.models.list_backbones()`.
         input_shape: Frame shape (height, width, channels), at least 32 x 32 pixels; 3 channels are RGB, 5
             are RGB and one field of optical flow.
-        weights: "imagenet": a file of the backbone in the folder `HARKERAS_ASSETS` (see
-            `harkeras.list_assets`), else Keras's cache, else a download; the path of a `.weights.h5` file; or
-            None for random ones.
+        weights: "imagenet": what is on this machine, else a download, see
+            `harkeras.models.backbones.find_imagenet_weights`; the path of a file; or None for random ones.
         parts: Which of "middle", "last" and "flow" to give, in this order; all that there are by default.
 
     Returns:
@@ -92,6 +91,36 @@ def frame_encoder(
     network.trainable = False
     maps = {"middle": _last_before_halving(network), "last": network.output}
     return _assemble(network.input, maps, tuple(input_shape), parts, backbone)
+
+
+class ChosenBackbone(NamedTuple):
+    """Name of a backbone, and where its weights are from, in words."""
+
+    name: str
+    weights: str
+
+    def __str__(self) -> str:
+        """Return a line for a report."""
+        return f"backbone: {self.name}, weights: {self.weights}"
+
+
+def choose_backbone(backbone: str | None, weights: str | os.PathLike | None) -> ChosenBackbone:
+    """Say on what features will stand.
+
+    Args:
+        backbone: One of `harkeras.models.list_backbones()`; None for `find_backbone`'s with the weights of
+            ImageNet, and MobileNetV2 with others.
+        weights: As in `frame_encoder`.
+
+    Raises:
+        ValueError: If there is no backbone of that name, or a file of weights is damaged.
+        OSError: If the weights of ImageNet are neither here nor to be had.
+    """
+    if weights != "imagenet":
+        words = "random" if weights is None else f"from {weights}"
+        return ChosenBackbone(backbone or "mobilenet_v2", words)
+    name = backbone or find_backbone()
+    return ChosenBackbone(name, f"ImageNet, from {find_imagenet_weights(name).place}")
 
 
 def keep_parts(encoder: Model, parts: Sequence[str]) -> Model:
