@@ -69,6 +69,28 @@ def clustered_interval(hits: np.ndarray, groups: np.ndarray) -> tuple[float, flo
     return wilson_interval(rights / total * effective, effective, quantile=t.ppf(0.975, max(freedom, 1)))
 
 
+def clustered_error(values: np.ndarray, groups: np.ndarray) -> float:
+    """Return the standard error of a mean over clips, where it is sources that were drawn, not clips.
+
+    That of a ratio of sums over the sources (Cochran, "Sampling Techniques", 3rd edition, 1977, chapter 9A).
+
+    Args:
+        values: float (N,), of each clip.
+        groups: (N,), the source of each.
+
+    Raises:
+        ValueError: If the lengths differ, or there are fewer than 2 sources.
+    """
+    names, group_of_row = np.unique(groups, return_inverse=True)
+    if len(values) != len(groups) or len(names) < 2:
+        raise ValueError(
+            f"groups must be one per clip, and at least 2 sources, got {len(groups)} for {len(values)} clips "
+            f"and {len(names)} sources"
+        )
+    sums = np.bincount(group_of_row, weights=values - np.mean(values))
+    return float(np.sqrt(len(names) / (len(names) - 1) * (sums**2).sum()) / len(values))
+
+
 def _likeness(right: np.ndarray, clips: np.ndarray) -> float:
     """Return the intraclass correlation of hits, in [0, 1], by analysis of variance.
 

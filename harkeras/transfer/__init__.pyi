@@ -1,4 +1,5 @@
-from .auto import AutoTraining, train_auto
+from .auto import train_auto
+from .auto_training import AutoTraining
 from .feature_dataset import FeatureDataset, create_feature_dataset
 from .features import backbone_features, frame_encoder
 from .heads import create_head, fit_head

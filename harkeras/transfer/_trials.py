@@ -1,18 +1,25 @@
-"""The candidates among which `harkeras.transfer.auto` chooses, and how they are compared."""
+"""The candidates among which `harkeras.transfer.auto` chooses, how they are compared, and which is taken."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
+from typing import Literal, get_args
 
 import numpy as np
 from keras import ops
 from scipy.special import softmax
+from tqdm.auto import tqdm
 
+from harkeras.data.intervals import clustered_error
+from harkeras.transfer._costs import Cost
 from harkeras.transfer.feature_dataset import Input
 from harkeras.transfer.heads import create_head, fit_head, fit_regressions, statistics_of
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
+
+Preference = Literal["balanced", "speed", "accuracy"]
+# So many standard errors may a cheaper candidate be behind the best.
+_STANDARD_ERRORS = {"accuracy": 0.0, "balanced": 1.0, "speed": 2.0}
 
 
 @dataclass(frozen=True)
@@ -24,6 +31,7 @@ class Trial:
         parts: The parts of the features that the head looks at; of two heads that are averaged, two tuples.
         heads: Names of the heads.
         strengths: Of the heads that are statistics; None for others.
+        cost: What it takes to name a clip.
         accuracy: Share of the clips named right.
         loss: Mean cross entropy.
         probabilities: float (N, classes), what was said of each clip.
@@ -33,21 +41,23 @@ class Trial:
     parts: tuple[tuple[str, ...], ...]
     heads: tuple[str, ...]
     strengths: tuple[float | None, ...]
+    cost: Cost
     accuracy: float
     loss: float
     probabilities: np.ndarray
 
     def __str__(self) -> str:
         """Return a line of the report."""
-        shown = f"{self.input.frames} x {self.input.height} x {self.input.width}"
         names = [
             f"{head} of {'+'.join(parts)}" + ("" if strength is None else f" (strength {strength:g})")
             for head, parts, strength in zip(self.heads, self.parts, self.strengths, strict=True)
         ]
-        return f"{shown:<16} {self.accuracy:8.3f} {self.loss:8.3f}  {', and '.join(names)}"
+        scores = f"{self.accuracy:8.3f} {self.loss:6.3f}"
+        cost = f"{self.cost.multiply_adds / 1e9:8.2f} {self.cost.milliseconds:7.0f}"
+        return f"{self.input!s:<16} {scores} {cost}  {', and '.join(names)}"
 
 
-def try_statistics(name, given, parts, values, labels, inner, num_classes) -> Trial:
+def try_statistics(name, given, parts, cost, values, labels, inner, num_classes) -> Trial:
     """Cross-validate a statistics head with each strength; return the best."""
     numbers = statistics_of(create_head(name, num_classes, values.shape[1:]), values)
     said = np.full((len(STRENGTHS), len(labels), num_classes), 1 / num_classes)
@@ -56,27 +66,27 @@ def try_statistics(name, given, parts, values, labels, inner, num_classes) -> Tr
         for each, (kernel, bias) in zip(said, fitted, strict=True):
             each[test] = softmax(numbers[test] @ kernel + bias, axis=1)
     trials = [
-        score(given, (parts,), (name,), (strength,), each, labels)
+        score(given, (parts,), (name,), (strength,), cost, each, labels)
         for each, strength in zip(said, STRENGTHS, strict=True)
     ]
     return min(trials, key=rank)
 
 
-def try_trained(name, best: Trial, values, labels, inner, seed) -> Trial | None:
+def try_trained(name, best: Trial, values, labels, inner, seed, title: str) -> Trial | None:
     """Cross-validate a head that is trained by gradient descent, on what the best trial looks at.
 
     This takes long, so that a head that does worse than the best on the first fold is given up: None.
     """
     said = np.full(best.probabilities.shape, 1 / best.probabilities.shape[1])
     head = create_head(name, said.shape[1], values.shape[1:])
-    for train, test in inner:
+    for train, test in tqdm(inner, title, unit="fold"):
         fit_head(head, values[train], labels[train], seed=seed)
         said[test] = ops.convert_to_numpy(head(values[test], training=False))
         if test is inner[0][1] and _accuracy(said, labels, test) < _accuracy(
             best.probabilities, labels, test
         ):
             return None
-    return score(best.input, best.parts, (name,), (None,), said, labels)
+    return score(best.input, best.parts, (name,), (None,), best.cost, said, labels)
 
 
 def _accuracy(probabilities, labels, rows) -> float:
@@ -88,40 +98,70 @@ def named_right(trial: Trial, labels: np.ndarray) -> np.ndarray:
     return trial.probabilities.argmax(axis=1) == labels
 
 
-def smallest_input(trials: list[Trial], labels: np.ndarray) -> Input:
-    """Return the input of fewest pixels on which a trial does as well as the best, as far as can be told.
+def choose_trial(
+    trials: list[Trial], labels: np.ndarray, groups: np.ndarray, prefer: Preference = "balanced"
+) -> Trial:
+    """Return the cheapest trial that the clips cannot tell from the best.
 
-    That is, if the best names no more clips right than the standard error of the difference: the root of how
-    many clips just one of the two names right (McNemar, 1947). A larger input must be worth what it costs.
+    That is, one that is behind it by no more than one standard error of the difference of the two over the
+    sources: the one-standard-error rule (Breiman et al., "Classification and Regression Trees", 1984; Hastie
+    et al., "The Elements of Statistical Learning", section 7.10), with the error of the paired difference in
+    place of that of the best, because both named the same clips.
+
+    Args:
+        trials: At least one.
+        labels: int (N,), the classes of the clips.
+        groups: (N,), their sources.
+        prefer: "balanced"; "speed" for two standard errors; "accuracy" for none: the best.
     """
-    right = named_right(min(trials, key=rank), labels)
-    others = [(trial.input, named_right(trial, labels)) for trial in trials]
-    good = [given for given, other in others if right.sum() - other.sum() <= np.sqrt((right != other).sum())]
-    return min(good, key=prod)
+    right = named_right(min(trials, key=rank), labels).astype(float)
+    good = []
+    for trial in trials:
+        behind = right - named_right(trial, labels)
+        if behind.mean() <= _STANDARD_ERRORS[prefer] * clustered_error(behind, groups) + 1e-12:
+            good.append(trial)
+    return min(good, key=lambda trial: (trial.cost.multiply_adds, *rank(trial)))
 
 
-def best_of(trials: list[Trial], given: Input) -> Trial:
-    """Return the best trial on an input."""
-    return min((trial for trial in trials if trial.input == given), key=rank)
+def check_preference(prefer: str) -> None:
+    """Raise ValueError if there is no such preference."""
+    if prefer not in get_args(Preference):
+        raise ValueError(f"prefer must be one of {', '.join(get_args(Preference))}, got {prefer!r}")
 
 
-def averages_of(trials: list[Trial], labels: np.ndarray) -> list[Trial]:
-    """Average the first trial with the next three, each with a head of its own kind."""
-    best, averages = trials[0], []
-    for other in trials[1:4]:
+def average_trials(trials: list[Trial], labels: np.ndarray, cost_of) -> list[Trial]:
+    """Average the best of some trials on one input with each of the next three.
+
+    Args:
+        trials: Of single heads, on one input.
+        labels: int (N,), the classes of the clips.
+        cost_of: What heads that look at some parts cost.
+    """
+    best, *others = sorted(trials, key=rank)[:4]
+    averages = []
+    for other in others:
         mean = (best.probabilities + other.probabilities) / 2
         pair = (best.parts + other.parts, best.heads + other.heads, best.strengths + other.strengths)
-        averages.append(score(best.input, *pair, mean, labels))
+        cost = cost_of({part for parts in pair[0] for part in parts})
+        averages.append(score(best.input, *pair, cost, mean, labels))
     return averages
 
 
-def score(given, parts, heads, strengths, probabilities, labels) -> Trial:
+def score(given, parts, heads, strengths, cost, probabilities, labels) -> Trial:
     """Make a trial of what was said of each clip."""
     right = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-6)
     accuracy = _accuracy(probabilities, labels, slice(None))
-    return Trial(given, parts, heads, strengths, accuracy, float(-np.log(right).mean()), probabilities)
+    return Trial(given, parts, heads, strengths, cost, accuracy, float(-np.log(right).mean()), probabilities)
 
 
 def rank(trial: Trial) -> tuple:
     """Order trials: by accuracy, then by cross entropy."""
     return -trial.accuracy, trial.loss
+
+
+def best_at_each_cost(trials: list[Trial]) -> list[Trial]:
+    """Return the best trial at each cost, the cheapest first."""
+    best: dict[int, Trial] = {}
+    for trial in sorted(trials, key=rank):
+        best.setdefault(trial.cost.multiply_adds, trial)
+    return [best[cost] for cost in sorted(best)]

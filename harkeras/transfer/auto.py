@@ -2,11 +2,11 @@
 
 Clips go through a frozen backbone once for each input that is worth a try (how many frames, how large), and
 heads are compared on the features by cross-validation: every training clip is named by heads that were fitted
-without its source. What does best is fitted to all training clips. Test clips take no part in any choice.
+without its source. Test clips take no part in any choice.
 
-With few clips such a comparison is a noisy judge: a difference of one or two per cent says little. Candidates
-are therefore few, two that do well are averaged where that does better still, and a larger input, which costs
-time with every clip that is named, is taken only where it does better than chance may.
+With few clips such a comparison is a noisy judge: a difference of one or two per cent says little, but one
+input may cost ten times another, with every clip that is named. So candidates are few, and the cheapest that
+the comparison cannot tell from the best is fitted to all training clips (`harkeras.transfer._trials`).
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any, ClassVar
 
 import keras
 import numpy as np
+from keras import ops
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
@@ -29,70 +31,23 @@ from harkeras.data.intervals import clustered_interval
 from harkeras.data.splits import list_folds
 from harkeras.recipe import Recipe, Streams, read_channels
 from harkeras.training.calibration import fit_temperature
-from harkeras.training.trainer import NetworkTrainer, Size, Training, complete_shape
+from harkeras.training.trainer import NetworkTrainer, Size, complete_shape
 from harkeras.transfer._trials import (
+    Preference,
     Trial,
-    averages_of,
-    best_of,
+    average_trials,
+    check_preference,
+    choose_trial,
     named_right,
     rank,
-    smallest_input,
     try_statistics,
     try_trained,
 )
+from harkeras.transfer.auto_training import AutoTraining, describe_trials
 from harkeras.transfer.feature_dataset import FeatureDataset, create_feature_dataset
 from harkeras.transfer.features import PARTS, choose_backbone, frame_encoder, keep_parts, part_sizes
-from harkeras.transfer.heads import (
-    HEADS,
-    STATISTICS,
-    average_heads,
-    create_head,
-    fit_head,
-    join,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class AutoTraining(Training):
-    """What was chosen and fitted: a `Training` whose model names the action of clips (B, T, H, W, C).
-
-    Its recipe holds the temperature that was fitted to the probabilities of the cross-validation.
-
-    Attributes:
-        chosen: The trial that was fitted: the best of the smallest input that does as well as any.
-        trials: All trials, the best first.
-        report: What was tried and why this was chosen, as text.
-        interval: The 95 % interval of the chosen trial's accuracy, by the sources of the training clips.
-    """
-
-    chosen: Trial
-    trials: list[Trial]
-    report: str
-    interval: tuple[float, float]
-
-    def explain(self, accuracy: float, interval: tuple[float, float]) -> str:
-        """Return the report, and what it may mean if it and the test disagree by more than chance."""
-        return f"{self.report}\n{self.compare_with_test(accuracy, interval)}".strip()
-
-    def compare_with_test(self, accuracy: float, interval: tuple[float, float]) -> str:
-        """Return what it may mean if cross-validation and test disagree by more than chance; else nothing."""
-        (low, high), (test_low, test_high) = self.interval, interval
-        if low <= test_high and test_low <= high:
-            return ""
-        words = (
-            f"The cross-validation and the test disagree by more than chance: {self.chosen.accuracy:.3f} "
-            f"({low:.3f} to {high:.3f}) inside the training clips, {accuracy:.3f} "
-            f"({test_low:.3f} to {test_high:.3f}) on the test clips. "
-        )
-        if low > test_high:
-            return words + (
-                "Training clips may share sources that are not known, and name each other; or the test clips "
-                "are of another kind. The test is the one to believe."
-            )
-        return words + (
-            "The test clips may be easier, or share sources with the training clips, which overstates the "
-            "accuracy of the test."
-        )
+from harkeras.transfer.heads import HEADS, STATISTICS, average_heads, create_head, fit_head, join
+from harkeras.transfer.learning_curve import measure_learning_curve
 
 
 class AutoTrainer:
@@ -101,7 +56,7 @@ class AutoTrainer:
     Args:
         name: "auto".
         options: Of `create_feature_dataset`: `backbone`, `weights`, `inputs`, `flow`; of `train_auto`:
-            `heads`, `folds`.
+            `heads`, `folds`, `prefer`.
         input_shape: The one clip shape to try, (frames, height, width, 3), or 5 channels for RGB and flow;
             what it finds best by default.
 
@@ -128,14 +83,16 @@ class AutoTrainer:
         self.name, self.options = name, dict(options or {})
         of_features = ("backbone", "weights", "inputs", "flow")
         self.reading = {key: self.options[key] for key in of_features if key in self.options}
-        self.fitting = {key: self.options[key] for key in ("heads", "folds") if key in self.options}
+        of_fitting = ("heads", "folds", "prefer")
+        self.fitting = {key: self.options[key] for key in of_fitting if key in self.options}
         unknown = sorted(self.options.keys() - self.reading.keys() - self.fitting.keys())
         if unknown:
             raise ValueError(
-                f"options of auto must be among {', '.join(of_features)}, heads, folds, "
-                f"got {', '.join(unknown)}"
+                f"options of auto must be among {', '.join(of_features + of_fitting)}, got "
+                f"{', '.join(unknown)}"
             )
         _check_heads(self.fitting.get("heads", HEADS))
+        check_preference(self.fitting.get("prefer", "balanced"))
         if input_shape is not None:
             if len(input_shape) != 4 or input_shape[3] not in (3, 5):
                 raise ValueError(
@@ -211,46 +168,51 @@ def _check_heads(heads: Sequence[str]) -> None:
 
 
 def train_auto(
-    dataset: FeatureDataset, *, heads: Sequence[str] = HEADS, folds: int = 5, seed: int = 27
+    dataset: FeatureDataset,
+    *,
+    heads: Sequence[str] = HEADS,
+    folds: int = 5,
+    prefer: Preference = "balanced",
+    seed: int = 27,
 ) -> AutoTraining:
-    """Compare inputs and heads by cross-validation over the sources, and fit the best to all clips.
+    """Compare inputs and heads by cross-validation over the sources, and fit the one to choose to all clips.
 
     Args:
         dataset: Clips to train on, part of what `create_feature_dataset` made.
         heads: Names of the heads to try, one of them of statistics.
         folds: Folds of the cross-validation; fewer where there are fewer sources.
+        prefer: "balanced" takes the cheapest candidate that is behind the best by no more than one standard
+            error of the difference over the sources, "speed" by no more than two, "accuracy" the best itself.
         seed: Seed of the folds and of heads that are trained by gradient descent.
 
     Returns:
         `AutoTraining`
 
     Raises:
-        ValueError: If there is no such head or none of statistics, or the clips are too few to compare.
+        ValueError: If there is no such head or none of statistics, no such preference, or the clips are too
+            few to compare.
     """
     _check_heads(heads)
-    table, labels, classes, groups = dataset.features, dataset.labels, dataset.classes, dataset.groups
+    check_preference(prefer)
+    table, labels, groups = dataset.features, dataset.labels, dataset.groups
     inner = _inner_folds(labels, groups, folds, seed)
-    trials = []
-    candidates = list(
-        product(table.features, _choices_of_parts(dataset), [h for h in heads if h in STATISTICS])
+    trials = _compare_statistics(dataset, [name for name in heads if name in STATISTICS], inner)
+    best, given_up = choose_trial(trials, labels, groups, prefer), []
+    values, trained = (
+        table.pick(best.input, best.parts[0]),
+        [name for name in heads if name not in STATISTICS],
     )
-    with threadpool_limits(1):  # on matrices as small as these, threads wait for each other most of the time
-        for given, parts, name in tqdm(candidates, "Comparing heads", unit="head"):
-            values = table.pick(given, parts)
-            trials.append(try_statistics(name, given, parts, values, labels, inner, len(classes)))
-    given = smallest_input(trials, labels)
-    best, given_up = best_of(trials, given), []
-    values = table.pick(best.input, best.parts[0])
-    for name in (name for name in heads if name not in STATISTICS):
-        trial = try_trained(name, best, values, labels, inner, seed)
+    for number, name in enumerate(trained, 1):
+        title = f"Training heads {number} of {len(trained)}: {name}"
+        trial = try_trained(name, best, values, labels, inner, seed, title)
         if trial is None:
             given_up.append(name)
         else:
             trials.append(trial)
+    rivals = [trial for trial in trials if trial.input == best.input]
+    trials += average_trials(rivals, labels, partial(table.cost_of, best.input))
     trials.sort(key=rank)
-    trials += averages_of([trial for trial in trials if trial.input == given], labels)
-    trials.sort(key=rank)
-    chosen = best_of(trials, given)
+    chosen = choose_trial(trials, labels, groups, prefer)
     model = _fit(chosen, dataset, seed)
     # Fitted to clips of sources that took no part in what was said of them, as it will be with new ones; but
     # those of a class that is nowhere else could not be named.
@@ -259,11 +221,36 @@ def train_auto(
         fair[test] = np.isin(labels[test], labels[train])
     temperature = fit_temperature(labels[fair], chosen.probabilities[fair])
     model.recipe = replace(model.recipe, temperature=temperature)
+    learn = partial(_learn_and_predict, chosen, dataset, seed)
+    curve = measure_learning_curve(labels, groups, inner, chosen.probabilities, learn, seed=seed)
     how = "by source video" if len(np.unique(groups)) < len(groups) else "each clip a source of its own"
-    report = _report(trials, chosen, given_up, len(labels), how, len(inner))
+    report = describe_trials(
+        trials, chosen, given_up, clips=len(labels), how=how, folds=len(inner), prefer=prefer
+    )
     report += f"\n{table.backbone}\ntemperature of its probabilities: {temperature:.2f} (above 1 it was too sure of itself)"
-    interval = clustered_interval(named_right(chosen, labels), groups)
-    return AutoTraining(model=model, chosen=chosen, trials=trials, report=report, interval=interval)
+    report += f"\n\n{curve}" if curve is not None else "\nToo few sources for a learning curve."
+    return AutoTraining(
+        model=model,
+        chosen=chosen,
+        trials=trials,
+        prefer=prefer,
+        report=report,
+        interval=clustered_interval(named_right(chosen, labels), groups),
+        learning_curve=curve,
+    )
+
+
+def _compare_statistics(dataset: FeatureDataset, heads: list[str], inner: list) -> list[Trial]:
+    """Cross-validate each head of statistics on each choice of parts of each input."""
+    table, trials = dataset.features, []
+    candidates = list(product(table.features, _choices_of_parts(dataset), heads))
+    with threadpool_limits(1):  # on matrices as small as these, threads wait for each other most of the time
+        for given, parts, name in tqdm(candidates, "Comparing heads", unit="head"):
+            values, cost = table.pick(given, parts), table.cost_of(given, parts)
+            trials.append(
+                try_statistics(name, given, parts, cost, values, dataset.labels, inner, len(dataset.classes))
+            )
+    return trials
 
 
 def _choices_of_parts(dataset: FeatureDataset) -> list[tuple[str, ...]]:
@@ -290,7 +277,7 @@ def _inner_folds(labels, groups, folds: int, seed: int) -> list[tuple[np.ndarray
 
 def _fit(chosen: Trial, dataset: FeatureDataset, seed: int) -> keras.Model:
     """Fit the chosen heads to all clips, and put them on an encoder that gives what they look at."""
-    table, labels, classes = dataset.features, dataset.labels, dataset.classes
+    table = dataset.features
     used = [part for part in PARTS if any(part in parts for parts in chosen.parts)]
     shared = keep_parts(table.encoders[chosen.input], used)
     encoder = keras.models.clone_model(shared)  # whoever tunes the model must not change the table
@@ -299,35 +286,34 @@ def _fit(chosen: Trial, dataset: FeatureDataset, seed: int) -> keras.Model:
     sizes = part_sizes(encoder)
     ends = np.cumsum([0, *sizes.values()]).tolist()
     starts = dict(zip(used, ends[:-1], strict=True))
-    heads, places = [], []
-    for name, parts, strength in zip(chosen.heads, chosen.parts, chosen.strengths, strict=True):
-        values = table.pick(chosen.input, parts)
-        head = create_head(name, len(classes), values.shape[1:])
-        heads.append(fit_head(head, values, labels, strength=strength or 1.0, seed=seed))
-        places.append([slice(starts[part], starts[part] + sizes[part]) for part in parts])
-    model = join(encoder, average_heads(heads, places, ends[-1]))
+    places = [[slice(starts[part], starts[part] + sizes[part]) for part in parts] for parts in chosen.parts]
+    model = join(encoder, average_heads(_fit_heads(chosen, dataset, seed), places, ends[-1]))
     streams, flow_fields = read_channels(encoder.input_shape[-1])
     model.recipe = Recipe(
-        classes, *chosen.input, dataset.clip_seconds, streams=streams, flow_fields=flow_fields
+        dataset.classes, *chosen.input, dataset.clip_seconds, streams=streams, flow_fields=flow_fields
     )
     return model
 
 
-def _report(trials: list[Trial], chosen: Trial, given_up: list[str], count: int, how: str, folds: int) -> str:
-    """Say what was tried and why one was chosen."""
-    lines = [
-        f"auto compared {len(trials)} candidates by {folds}-fold cross-validation ({how}) inside the {count} "
-        "training clips,",
-        "and fitted the one marked *: the best (of equals, the one with the least loss) of the smallest",
-        "input on which one does as well as any, as far as so many clips can tell. Test clips took no part.",
-        f"  {'input':<16} {'accuracy':>8} {'loss':>8}  head of which features",
-        *(f"{'*' if trial is chosen else ' '} {trial}" for trial in trials),
-    ]
-    if how != "by source video":
-        lines.append(
-            "No sources were known to the folds: if clips come from one video, they were on both sides, and "
-            "these accuracies are too high."
-        )
-    if given_up:
-        lines.append(f"given up after the first fold, being behind the best: {', '.join(given_up)}")
-    return "\n".join(lines)
+def _fit_heads(chosen: Trial, dataset: FeatureDataset, seed: int) -> list[keras.Model]:
+    """Fit the heads of a trial to all clips of a data set."""
+    heads = []
+    for name, parts, strength in zip(chosen.heads, chosen.parts, chosen.strengths, strict=True):
+        values = dataset.features.pick(chosen.input, parts)
+        head = create_head(name, len(dataset.classes), values.shape[1:])
+        heads.append(fit_head(head, values, dataset.labels, strength=strength or 1.0, seed=seed))
+    return heads
+
+
+def _learn_and_predict(
+    chosen: Trial, dataset: FeatureDataset, seed: int, rows: np.ndarray, others: np.ndarray
+) -> np.ndarray:
+    """Fit the heads of a trial to some rows; return what they say of others, float (M, classes)."""
+    heads, tested = _fit_heads(chosen, dataset[rows], seed), dataset[others].features
+    return np.mean(
+        [
+            ops.convert_to_numpy(head(tested.pick(chosen.input, parts), training=False))
+            for head, parts in zip(heads, chosen.parts, strict=True)
+        ],
+        axis=0,
+    )

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import keras
 import numpy as np
+from tqdm.auto import tqdm
 
 from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
+from harkeras.transfer._costs import Cost, measure_cost, needed_parts
 from harkeras.transfer.features import (
     ChosenBackbone,
     backbone_features,
@@ -25,8 +29,9 @@ from harkeras.video.reading import VideoError, VideoInfo
 
 _logger = logging.getLogger("harkeras")
 
-# Frames per clip, and the shorter side of a frame in pixels: from quick to thorough.
-INPUTS = ((8, 224), (16, 224), (16, 320))
+# Frames per clip, and the shorter side of a frame in pixels. Each costs three to four times the one before.
+INPUTS = ((8, 128), (8, 224), (16, 320))
+_BAR = "{desc}{percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
 _STEP = 32  # backbones halve their maps five times
 
 
@@ -36,6 +41,10 @@ class Input(NamedTuple):
     frames: int
     height: int
     width: int
+
+    def __str__(self) -> str:
+        """Return it as reports name it."""
+        return f"{self.frames} x {self.height} x {self.width}"
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ class FeatureTable:
         encoders: What computed them, for each input.
         rows: int (N,), which of the M clips are meant.
         backbone: What they are of.
+        costs: What was measured of the encoders so far, for each input and the parts that were needed.
     """
 
     features: dict[Input, np.ndarray]
@@ -55,6 +65,7 @@ class FeatureTable:
     encoders: dict[Input, keras.Model]
     rows: np.ndarray
     backbone: ChosenBackbone
+    costs: dict[tuple[Input, tuple[str, ...]], Cost] = field(default_factory=dict)
     dtype: ClassVar = np.float32
 
     @property
@@ -70,6 +81,13 @@ class FeatureTable:
         """Return some parts of the features of an input: float32 (N, T, F)."""
         features = self.features[given]
         return np.concatenate([features[self.rows, :, self.parts[part]] for part in parts], axis=-1)
+
+    def cost_of(self, given: Input, parts: Iterable[str]) -> Cost:
+        """Return what a clip costs a model that looks at some parts of the features of an input."""
+        key = given, needed_parts(parts)
+        if key not in self.costs:
+            self.costs[key] = measure_cost(self.encoders[given], given.frames, key[1])
+        return self.costs[key]
 
 
 class FeatureDataset(Dataset):
@@ -138,19 +156,27 @@ def create_feature_dataset(
     video_paths, channels = folder.video_paths, 5 if flow else 3
     infos = {row: info for row, path in enumerate(video_paths) if (info := _info(path)) is not None}
     shapes = [info.width / info.height for info in infos.values()]
+    given = _list_inputs(inputs, float(np.median(shapes or [1.0])))
     features, encoders, rows = {}, {}, np.arange(len(video_paths))
-    for frames, *size in inputs:
-        size = size if len(size) == 2 else _frame_size(*size, float(np.median(shapes or [1.0])))
-        shape = (*size, channels)
-        same = [each for each in encoders.values() if each.input_shape[1:] == shape]
-        encoder = same[0] if same else frame_encoder(chosen.name, shape, weights=weights)
-        found, kept = backbone_features(
-            [video_paths[row] for row in rows], encoder, frames=frames, cache=cache, workers=workers
-        )
-        features = {key: each[kept] for key, each in features.items()}  # were a clip to vanish on the way
-        rows = rows[kept]
-        given = Input(frames, *shape[:2])
-        features[given], encoders[given] = found, encoder
+    # One bar for all inputs, which moves by the pixels that were looked at, as time does.
+    bar = tqdm(total=len(rows) * sum(map(prod, given)), bar_format=_BAR)
+    with bar:
+        for number, each in enumerate(given, 1):
+            bar.set_description(f"Computing features {number} of {len(given)}: {each}")
+            shape = (each.height, each.width, channels)
+            same = [encoder for encoder in encoders.values() if encoder.input_shape[1:] == shape]
+            encoder = same[0] if same else frame_encoder(chosen.name, shape, weights=weights)
+            found, kept = backbone_features(
+                [video_paths[row] for row in rows],
+                encoder,
+                frames=each.frames,
+                cache=cache,
+                workers=workers,
+                on_clip=partial(bar.update, prod(each)),
+            )
+            features = {key: values[kept] for key, values in features.items()}  # were a clip to vanish
+            rows = rows[kept]
+            features[each], encoders[each] = found, encoder
     ends = np.cumsum([0, *part_sizes(encoder).values()]).tolist()
     parts = {part: slice(*ends[i : i + 2]) for i, part in enumerate(part_sizes(encoder))}
     return FeatureDataset(
@@ -168,6 +194,12 @@ def _info(path: Path) -> VideoInfo | None:
         return VideoInfo.read(path)
     except (VideoError, OSError):
         return None  # `backbone_features` will say so
+
+
+def _list_inputs(inputs: Sequence[tuple[int, ...]], shape: float) -> list[Input]:
+    """Complete the inputs for clips of a width / height, each once."""
+    sizes = [tuple(size) if len(size) == 2 else _frame_size(*size, shape) for _, *size in inputs]
+    return list(dict.fromkeys(Input(each[0], *size) for each, size in zip(inputs, sizes, strict=True)))
 
 
 def _frame_size(side: int, shape: float) -> tuple[int, int]:

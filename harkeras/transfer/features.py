@@ -17,7 +17,7 @@ import json
 import os
 import warnings
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -173,6 +173,7 @@ def backbone_features(
     cache: str | os.PathLike | None = None,
     workers: int | None = None,
     strict: bool = False,
+    on_clip: Callable[[], None] | None = None,
 ) -> ClipFeatures:
     """Compute the features of every frame that a model would see of some clips.
 
@@ -187,6 +188,7 @@ def backbone_features(
             an interruption, as long as the content of the clip, the settings and the weights are the same.
         workers: Threads that decode; one per core by default.
         strict: Raise on the first clip that cannot be read, instead of leaving it out with a warning.
+        on_clip: Called after each clip, in place of a progress bar.
 
     Returns:
         `ClipFeatures(features, rows)`: float32 (N, T, F), and int64 (N,) the clips that were read, as indices
@@ -212,7 +214,7 @@ def backbone_features(
     shape = (frames, *backbone.input_shape[1:])
     facts = [_FEATURES_VERSION, backbone.name, shape, part_sizes(backbone), _hash_weights(backbone)]
     files = [_cache_file(path, cache, facts) for path in map(Path, video_paths)]
-    found, skipped = _compute(list(map(Path, video_paths)), files, backbone, shape, workers, strict)
+    found, skipped = _compute(list(map(Path, video_paths)), files, backbone, shape, workers, strict, on_clip)
     if not found:
         raise ValueError(f"video_paths must name clips that can be read, the first: {skipped[0]}")
     if skipped:
@@ -221,7 +223,9 @@ def backbone_features(
     return ClipFeatures(np.stack(list(found.values())), np.array(list(found), np.int64))
 
 
-def _compute(paths, files, encoder, shape, workers, strict) -> tuple[dict[int, np.ndarray], list[str]]:
+def _compute(
+    paths, files, encoder, shape, workers, strict, on_clip
+) -> tuple[dict[int, np.ndarray], list[str]]:
     """Return the features (T, F) by row, from the cache where they are, and why others are missing."""
     clip_format = ClipFormat.from_shape(shape)
 
@@ -244,15 +248,17 @@ def _compute(paths, files, encoder, shape, workers, strict) -> tuple[dict[int, n
         return encoder(tf.cast(clip, tf.float32), training=False)
 
     found, skipped = {}, []
-    with closing(in_order(read, range(len(paths)), workers)) as results:
-        for row, result in enumerate(tqdm(results, "Computing features", len(paths), unit="clip")):
+    bar = tqdm(desc="Computing features", total=len(paths), unit="clip", disable=on_clip is not None)
+    with bar, closing(in_order(read, range(len(paths)), workers)) as results:
+        for row, result in enumerate(results):
             if isinstance(result, str):
                 skipped.append(result)
-                continue
-            if result.ndim == 4:
-                result = encode(result).numpy()
-                _keep(files[row], result)
-            found[row] = result
+            else:
+                if result.ndim == 4:
+                    result = encode(result).numpy()
+                    _keep(files[row], result)
+                found[row] = result
+            (on_clip or bar.update)()
     return found, skipped
 
 
