@@ -1,5 +1,6 @@
-"""The easy path: inputs and heads compared inside the training clips, the best one fitted and saved."""
+"""The easy path: inputs and heads compared inside the training clips, the one to choose fitted and saved."""
 
+import json
 from dataclasses import replace
 from functools import partial
 
@@ -19,11 +20,14 @@ from harkeras.data.folders import read_folder
 from harkeras.data.intervals import clustered_interval
 from harkeras.data.sources import given_sources
 from harkeras.evaluation.scores import evaluate
+from harkeras.models import count_multiply_adds
 from harkeras.training.calibration import fit_temperature
 from harkeras.training.loop import train
-from harkeras.transfer._trials import score, smallest_input
+from harkeras.transfer._costs import Cost, measure_cost
+from harkeras.transfer._trials import choose_trial, score
 from harkeras.transfer.auto import AutoTrainer, train_auto
 from harkeras.transfer.feature_dataset import Input, create_feature_dataset
+from harkeras.transfer.features import frame_encoder
 from harkeras.workflow import evaluate_on_folder, train_on_folder
 
 SMALL = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((4, 32, 32), (6, 32))}
@@ -106,8 +110,10 @@ def test_report_says_what_was_tried(dataset):
     assert result.report.startswith(
         "auto compared 15 candidates by 3-fold cross-validation (by source video)"
     )
-    assert f"\n* {result.chosen}\n" in result.report
-    assert all(str(trial) in result.report for trial in result.trials)
+    table = result.report.partition("head of which features\n")[2].splitlines()[:4]
+    assert f"* {result.chosen}" in table
+    costs = [trial.cost.multiply_adds for line in table for trial in result.trials if line[2:] == str(trial)]
+    assert costs == sorted({trial.cost.multiply_adds for trial in result.trials})  # two inputs, two depths
     assert [trial.accuracy for trial in result.trials] == sorted(
         (trial.accuracy for trial in result.trials), reverse=True
     )
@@ -130,18 +136,101 @@ def test_the_model_is_scored_on_features_as_on_clips(dataset, folder):
         evaluate(create_lrcn_model(2, (4, 64, 64, 3)), dataset)
 
 
-@pytest.mark.parametrize(("lost", "chosen"), [(2, 0), (20, 1)])
-def test_a_larger_input_must_be_worth_it(lost, chosen):
-    """Of 225 clips, two more named right are no reason for four times the pixels; twenty are."""
-    inputs = Input(8, 224, 384), Input(16, 320, 576)
-    labels, rng = np.arange(225) % 2, np.random.default_rng(0)
+def trials_that_miss(misses, labels):
+    """A trial for each number of clips to miss, each ten times as dear as the one before."""
     trials = []
-    for given, misses in zip(inputs, (52 + lost, 52), strict=True):
+    for number, count in enumerate(misses):
         named = labels.copy()
-        named[rng.permutation(225)[:misses]] ^= 1
-        trials.append(score(given, (("last",),), ("mean_std",), (1.0,), np.eye(2)[named] * 0.8 + 0.1, labels))
-    assert trials[1].accuracy == pytest.approx(1 - 52 / 225)
-    assert smallest_input(trials, labels) == inputs[chosen]
+        named[np.random.default_rng(number).permutation(len(labels))[:count]] ^= 1
+        cost = Cost(10 ** (9 + number), 10.0**number)
+        said = np.eye(2)[named] * 0.8 + 0.1
+        heads = (("last",),), ("mean_std",), (1.0,)
+        trials.append(score(Input(8, 224, 384 + 32 * number), *heads, cost, said, labels))
+    return trials
+
+
+@pytest.mark.parametrize(
+    ("misses", "prefer", "chosen"),
+    [
+        ((54, 52), "balanced", 0),  # of 225 clips, two more named right are no reason for ten times the cost
+        ((66, 52), "balanced", 1),
+        ((66, 52), "speed", 0),  # fourteen are, but for who prefers speed,
+        ((92, 52), "speed", 1),  # forty are for everyone
+        ((54, 52), "accuracy", 1),
+        ((52, 52), "accuracy", 0),
+        ((66, 54, 52), "balanced", 1),
+    ],
+)
+def test_what_is_dearer_must_be_worth_it(misses, prefer, chosen):
+    labels = np.arange(225) % 2
+    trials = trials_that_miss(misses, labels)
+    assert choose_trial(trials[::-1], labels, np.arange(225), prefer) is trials[chosen]
+
+
+def test_what_one_source_says_is_said_once():
+    """The dearer one names ten clips more, all of one source: it may know that recording, no more."""
+    labels, groups = np.arange(220) % 2, np.arange(220) // 10
+    cheap, dear = trials_that_miss((0, 0), labels)
+    named = np.eye(2)[np.where(groups == 3, 1 - labels, labels)] * 0.8 + 0.1
+    cheap = score(cheap.input, cheap.parts, cheap.heads, cheap.strengths, cheap.cost, named, labels)
+    assert choose_trial([cheap, dear], labels, groups) is cheap
+    assert choose_trial([cheap, dear], labels, np.arange(220)) is dear
+
+
+def test_a_head_on_the_middle_needs_no_last_blocks(dataset):
+    """The cost that is reported is what the model computes."""
+    result = train_auto(dataset, heads=QUICK, folds=3)
+    head = count_multiply_adds(result.model.get_layer("head"))
+    assert count_multiply_adds(result.model) == result.chosen.cost.multiply_adds + head
+    assert head < result.chosen.cost.multiply_adds / 50
+    of_parts = {trial.parts: trial.cost for trial in result.trials if trial.input == Input(4, 32, 32)}
+    middle, last, both = (of_parts[(parts,)] for parts in (("middle",), ("last",), ("middle", "last")))
+    assert 0.5 < middle.multiply_adds / last.multiply_adds < 0.9
+    assert both is last
+    assert 0 < middle.milliseconds < 1000
+
+
+def test_flow_costs_too():
+    encoder = frame_encoder("mobilenet_v2_0.35", (32, 32, 5), weights=None)
+    without, flow, both = (
+        measure_cost(encoder, 4, parts) for parts in (["last"], ["flow"], ["last", "flow"])
+    )
+    assert 0 < flow.multiply_adds
+    assert both.multiply_adds == without.multiply_adds + flow.multiply_adds
+    assert flow.milliseconds > 0
+
+
+def test_every_step_has_a_bar_that_says_what_it_is(folder, capsys):
+    dataset = create_feature_dataset(folder, **SMALL)
+    train_auto(dataset, heads=("mean_diff", "tcn"), folds=2)
+    shown = capsys.readouterr().err
+    for words in (
+        "Computing features 1 of 2: 4 x 32 x 32",
+        "Computing features 2 of 2: 6 x 32 x 64",
+        "Comparing heads: 100%",
+        "Training heads 1 of 1: tcn",
+        "Learning curve: 100%",
+    ):
+        assert words.replace("6 x 32 x 64", "6 x 32 x 32") in shown
+
+
+def test_the_learning_curve_ends_with_the_cross_validation(dataset):
+    result = train_auto(dataset, heads=QUICK, folds=3)
+    curve = result.learning_curve
+    assert curve.points[-1].accuracy == result.chosen.accuracy
+    assert [point.sources for point in curve.points] == [1, 2, 4]
+    assert str(curve) in result.report
+    assert list(result.figures()) == ["learning_curve"]
+    numbers = json.loads(json.dumps(result.details()))
+    assert len(numbers["candidates"]) == len(result.trials)
+    assert numbers["chosen"]["accuracy"] == result.chosen.accuracy
+    assert numbers["chosen"]["multiply_adds"] == result.chosen.cost.multiply_adds
+    assert numbers["learning_curve"]["points"][-1]["sources"] == 4
+    two = train_auto(dataset[np.isin(dataset.groups, np.unique(dataset.groups)[:2])], heads=QUICK)
+    assert two.learning_curve is None
+    assert "Too few sources for a learning curve" in two.report
+    assert two.figures() == {}
+    assert "learning_curve" not in two.details()
 
 
 def test_few_clips_have_fewer_folds(dataset):
@@ -252,6 +341,7 @@ def test_without_weights_lrcn_is_trained_instead(folder, tmp_path, monkeypatch, 
     [
         ({"heads": ("lstm",)}, "heads must be among mean_std, .*, one of them of mean_std"),
         ({"heads": ("mean_std", "svm")}, "heads must be among"),
+        ({"prefer": "size"}, "prefer must be one of balanced, speed, accuracy, got 'size'"),
     ],
 )
 def test_what_is_refused(dataset, options, message):
@@ -269,6 +359,7 @@ def test_one_source_is_refused(dataset):
     [
         ({"input_shape": (4, 32, 32, 2)}, r"input_shape must be \(frames, height, width, 3 or 5\) for auto"),
         ({"model_options": {"weights": None, "units": 3}}, "options of auto must be among backbone"),
+        ({"model_options": {"prefer": "size"}}, "prefer must be one of balanced, speed, accuracy"),
         (
             {"augment": lambda clips, seed: clips},
             "augment must be left out with 'auto', which trains no network from end to end",

@@ -256,6 +256,7 @@ def test_bad_input_is_one_line_and_status_2(run, model, sample_dir, tmp_path, mo
         ),
         (("train", sample_dir, "--learning-rate", "-1"), "learning_rate must be a finite number above 0"),
         (("train", sample_dir, "--epochs", "3"), "epochs must be left out with 'auto'"),
+        (("train", sample_dir, "--model", "lrcn", "--prefer", "speed"), "units, dropout, got prefer"),
         (("train", sample_dir, "--group-by", "("), "group_by must be a regular expression"),
         (("train", sample_dir, "--output-dir", "text.mp4"), "text.mp4"),
         (("train", sample_dir, "--option", "width"), "option must be NAME=VALUE, got 'width'"),

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings, strategies
 from scipy.stats import binomtest
 
-from harkeras.data.intervals import clustered_interval, wilson_interval
+from harkeras.data.intervals import clustered_error, clustered_interval, wilson_interval
 
 
 @pytest.mark.parametrize(("hits", "clips"), [(98, 122), (113, 122), (0, 5), (5, 5), (1, 1)])
@@ -86,3 +86,27 @@ def test_refusals():
     for hits, clips in ((0, 0), (3, 2), (-1, 2)):
         with pytest.raises(ValueError, match="hits must lie in 0 to clips"):
             wilson_interval(hits, clips)
+
+
+def test_the_error_of_a_mean_is_that_of_its_sources():
+    values = np.random.default_rng(0).normal(size=60)
+    own = clustered_error(values, np.arange(60))
+    assert own == pytest.approx(values.std(ddof=1) / np.sqrt(60))
+    assert clustered_error(np.repeat(values, 5), np.repeat(np.arange(60), 5)) == pytest.approx(own)
+
+
+def test_the_error_is_how_far_means_spread():
+    rng = np.random.default_rng(0)
+    means, errors = [], []
+    for _ in range(300):
+        groups = np.repeat(np.arange(30), rng.integers(1, 12, 30))  # of unlike size
+        values = rng.normal(size=30)[groups] + rng.normal(size=len(groups))
+        means.append(values.mean())
+        errors.append(clustered_error(values, groups))
+    assert np.mean(errors) == pytest.approx(np.std(means), rel=0.1)
+
+
+@pytest.mark.parametrize(("count", "groups"), [(3, [0, 1]), (3, [0, 0, 0])])
+def test_an_error_needs_sources(count, groups):
+    with pytest.raises(ValueError, match="groups must be one per clip, and at least 2 sources, got"):
+        clustered_error(np.ones(count), np.array(groups))

@@ -83,9 +83,12 @@ def read_folds(text: str) -> int | Literal["groups"]:
     return int(text)
 
 
-def read_model_options(texts: Iterable[str]) -> dict[str, Any]:
-    """Read arguments of a builder, each NAME=VALUE; a value that is no Python literal is text."""
-    options: dict[str, Any] = {}
+def read_model_options(texts: Iterable[str], **others: Any) -> dict[str, Any]:
+    """Read arguments of a builder, each NAME=VALUE; a value that is no Python literal is text.
+
+    Options with a name of their own on the command line are added where they were typed.
+    """
+    options = {name: value for name, value in others.items() if value is not None}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:

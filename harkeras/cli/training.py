@@ -35,6 +35,13 @@ Split = Annotated[
         "not, and overstates the accuracy; 'official' reads the files in --split-dir."
     ),
 ]
+Prefer = Annotated[
+    Literal["balanced", "speed", "accuracy"] | None,
+    typer.Option(
+        help="What auto takes. 'balanced', its default: the cheapest candidate that is behind the best by no "
+        "more than one standard error over the sources; 'speed': by no more than two; 'accuracy': the best."
+    ),
+]
 Augment = Annotated[
     bool, typer.Option("--augment/--no-augment", help="Change the clips a little, at random, each time.")
 ]
@@ -85,6 +92,7 @@ def train(
     flow_fields: options.FlowFields = None,
     flow_method: FlowMethod = None,
     option: Option = None,
+    prefer: Prefer = None,
     group_by: options.GroupBy = None,
     split: Split = "group",
     split_dir: options.SplitDir = None,
@@ -110,9 +118,8 @@ def train(
         from harkeras.data.augment import default_augmentation
         from harkeras.transfer.auto import find_trainer
         from harkeras.workflow import train_on_folder
-    model_options = options.read_model_options(option or [])
-    size = (frames, height, width)
-    shape, more_options = find_trainer(model).read_shape(size, streams, flow_fields)
+    model_options = options.read_model_options(option or [], prefer=prefer)
+    shape, more_options = find_trainer(model).read_shape((frames, height, width), streams, flow_fields)
     trained = train_on_folder(
         data_dir,
         model,
