@@ -227,13 +227,15 @@ def train_auto(
     report = describe_trials(
         trials, chosen, given_up, clips=len(labels), how=how, folds=len(inner), prefer=prefer
     )
-    report += f"\n{table.backbone}\ntemperature of its probabilities: {temperature:.2f} (above 1 it was too sure of itself)"
+    report += f"\n{table.backbone}"
+    report += f"\ntemperature of its probabilities: {temperature:.2f} (above 1 it was too sure of itself)"
     report += f"\n\n{curve}" if curve is not None else "\nToo few sources for a learning curve."
     return AutoTraining(
         model=model,
         chosen=chosen,
         trials=trials,
         prefer=prefer,
+        backbone=table.backbone,
         report=report,
         interval=clustered_interval(named_right(chosen, labels), groups),
         learning_curve=curve,

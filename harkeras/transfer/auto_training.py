@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from harkeras.training.trainer import Training
 from harkeras.transfer._trials import Preference, Trial, best_at_each_cost
+from harkeras.transfer.features import ChosenBackbone
 from harkeras.transfer.learning_curve import LearningCurve, plot_learning_curve
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class AutoTraining(Training):
         chosen: The trial that was fitted: the cheapest that does as well as any, or as was preferred.
         trials: All trials, the best first.
         prefer: What was preferred.
+        backbone: On what the heads stand.
         report: What was tried and why this was chosen, and the learning curve, as text.
         interval: The 95 % interval of the chosen trial's accuracy, by the sources of the training clips.
         learning_curve: What the chosen trial does with fewer sources to learn from; None where there are too
@@ -42,6 +44,7 @@ class AutoTraining(Training):
     chosen: Trial
     trials: list[Trial]
     prefer: Preference
+    backbone: ChosenBackbone
     report: str
     interval: tuple[float, float]
     learning_curve: LearningCurve | None
@@ -53,6 +56,7 @@ class AutoTraining(Training):
     def details(self) -> dict[str, Any]:
         """Return what was tried, what was chosen, and the learning curve, as plain numbers."""
         details = {
+            "backbone": self.backbone._asdict(),
             "prefer": self.prefer,
             "chosen": trial_numbers(self.chosen) | {"interval": list(self.interval)},
             "candidates": [trial_numbers(trial) for trial in self.trials],

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.stats import t
 from tqdm.auto import tqdm
 
+from harkeras.base.plot_style import styled
 from harkeras.data.intervals import clustered_error, clustered_interval
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ def draw_sources(
     return np.sort(np.concatenate(kept))
 
 
+@styled
 def plot_learning_curve(curve: LearningCurve, title: str = "What would more clips buy?") -> Figure:
     """Draw a learning curve with its 95 % intervals.
 
@@ -168,5 +170,4 @@ def plot_learning_curve(curve: LearningCurve, title: str = "What would more clip
     axes.minorticks_off()
     axes.set_xticks(sources, [f"{a:.0f}\n({b:.0f} clips)" for a, b in zip(sources, clips, strict=True)])
     axes.set(title=title, xlabel="sources learned from", ylabel="accuracy on other sources")
-    axes.grid(alpha=0.3)
     return figure
