@@ -246,9 +246,27 @@ class TestPredictOnVideo:
 
     def test_label_at(self):
         segments = [Segment(0.0, 1.0, "a", 0.5), Segment(1.0, 2.5, "b", 0.6), Segment(2.5, 3.0, "a", 0.7)]
-        prediction = VideoPrediction(segments, ("a", "b"), np.zeros((1, 2)), np.zeros((1, 2)))
+        prediction = VideoPrediction(segments, ("a", "b"), *[np.zeros((1, 2))] * 2, *[np.zeros(1)] * 2)
         moments = {0: 0, 0.99: 0, 1: 1, 2.4999: 1, 2.5: 2, 2.9: 2, 3: 2}
         assert all(prediction.label_at(seconds) is segments[i] for seconds, i in moments.items())
+
+    @pytest.mark.parametrize("settings", [{}, OFF, {"threshold": 0.9}])
+    def test_probabilities_of_segments_and_moments(self, colour_video, settings):
+        video = colour_video("rgbbrgrbbgr", seconds=0.7, fps=30000 / 1001)
+        prediction = predict_on_video(video, colour_model_with_recipe(), **QUIET, **settings)
+        for segment in prediction.segments:
+            means = prediction.probabilities_of(segment)
+            assert list(means) == list(RGB)
+            assert sum(means.values()) == pytest.approx(1)
+            if segment.label != UNSURE:
+                assert means[segment.label] == pytest.approx(segment.confidence)
+        moments = prediction.moments
+        for k in (0, 3, len(moments) - 1):
+            assert prediction.probability_at("green", moments[k]) == pytest.approx(prediction.smoothed[k, 1])
+        between = prediction.probability_at("blue", (moments[3] + moments[4]) / 2)
+        assert between == pytest.approx(prediction.smoothed[3:5, 2].mean())
+        assert prediction.probability_at("red", -1) == pytest.approx(prediction.smoothed[0, 0])
+        assert prediction.probability_at("red", 99) == pytest.approx(prediction.smoothed[-1, 0])
 
     def test_damaged_video(self, make_video):
         video = make_video("cut.ts", range(100))
