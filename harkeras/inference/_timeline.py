@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import os
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -60,12 +62,14 @@ class VideoPrediction:
 
     def label_at(self, seconds: float) -> Segment:
         """Return the segment that holds a moment."""
-        ends = [segment.end_seconds for segment in self.segments[:-1]]
-        return self.segments[int(np.searchsorted(ends, seconds, side="right"))]
+        last = len(self.segments) - 1
+        return self.segments[bisect(self.segments, seconds, hi=last, key=attrgetter("end_seconds"))]
 
     def probability_at(self, label: str, seconds: float) -> float:
         """Return how probable a class is at a moment, between two that were decided on by interpolation."""
-        return float(np.interp(seconds, self.moments, self.smoothed[:, self.classes.index(label)]))
+        after = int(np.searchsorted(self.moments, seconds))
+        both, column = slice(max(after - 1, 0), after + 1), self.classes.index(label)
+        return float(np.interp(seconds, self.moments[both], self.smoothed[both, column]))
 
     def probabilities_of(self, segment: Segment) -> dict[str, float]:
         """Return the mean probability of each class over a segment."""
