@@ -16,12 +16,14 @@ from keras import layers
 import harkeras.inference.prediction
 from harkeras.data.batches import ClipDataset
 from harkeras.evaluation.scores import evaluate
+from harkeras.inference._annotated_video import label_colors
 from harkeras.inference._timeline import Segment, VideoPrediction
 from harkeras.inference.decisions import UNSURE
 from harkeras.inference.prediction import predict_image, predict_on_video, predict_single_action
 from harkeras.models import create_lrcn_model
 from harkeras.models.saving import save_model
 from harkeras.recipe import Recipe
+from harkeras.video.drawing import class_color
 from harkeras.video.reading import VideoError, VideoInfo, frames_extraction, iter_frames, read_clip
 from harkeras.video.writing import VideoWriter
 
@@ -246,9 +248,27 @@ class TestPredictOnVideo:
 
     def test_label_at(self):
         segments = [Segment(0.0, 1.0, "a", 0.5), Segment(1.0, 2.5, "b", 0.6), Segment(2.5, 3.0, "a", 0.7)]
-        prediction = VideoPrediction(segments, ("a", "b"), np.zeros((1, 2)), np.zeros((1, 2)))
+        prediction = VideoPrediction(segments, ("a", "b"), *[np.zeros((1, 2))] * 2, *[np.zeros(1)] * 2)
         moments = {0: 0, 0.99: 0, 1: 1, 2.4999: 1, 2.5: 2, 2.9: 2, 3: 2}
         assert all(prediction.label_at(seconds) is segments[i] for seconds, i in moments.items())
+
+    @pytest.mark.parametrize("settings", [{}, OFF, {"threshold": 0.9}])
+    def test_probabilities_of_segments_and_moments(self, colour_video, settings):
+        video = colour_video("rgbbrgrbbgr", seconds=0.7, fps=30000 / 1001)
+        prediction = predict_on_video(video, colour_model_with_recipe(), **QUIET, **settings)
+        for segment in prediction.segments:
+            means = prediction.probabilities_of(segment)
+            assert list(means) == list(RGB)
+            assert sum(means.values()) == pytest.approx(1)
+            if segment.label != UNSURE:
+                assert means[segment.label] == pytest.approx(segment.confidence)
+        moments = prediction.moments
+        for k in (0, 3, len(moments) - 1):
+            assert prediction.probability_at("green", moments[k]) == pytest.approx(prediction.smoothed[k, 1])
+        between = prediction.probability_at("blue", (moments[3] + moments[4]) / 2)
+        assert between == pytest.approx(prediction.smoothed[3:5, 2].mean())
+        assert prediction.probability_at("red", -1) == pytest.approx(prediction.smoothed[0, 0])
+        assert prediction.probability_at("red", 99) == pytest.approx(prediction.smoothed[-1, 0])
 
     def test_damaged_video(self, make_video):
         video = make_video("cut.ts", range(100))
@@ -423,6 +443,63 @@ class TestAnnotatedVideo:
         predict_on_video(video, colour_model_with_recipe(), output, **QUIET)
         corners = np.stack([frame.image[:10].astype(int) for frame in iter_frames(output)])
         assert np.abs(corners - corners[0]).max() < 60
+
+    def test_the_percentage_follows_the_moment(self, tmp_path, monkeypatch):
+        """Red fades out: from sure to half, in one segment; the text changes five times a second."""
+        with VideoWriter(tmp_path / "fade.mp4", 25) as writer:
+            for number in range(100):
+                image = np.zeros((48, 64, 3), np.uint8)
+                image[..., 0], image[..., 1] = 200, 2 * number
+                writer.write(image)
+        drawn = []
+
+        def note(image, label, probability, *_, **__):
+            drawn.append((label, probability))
+
+        monkeypatch.setattr("harkeras.inference._annotated_video.draw_caption", note)
+        settings = {"threshold": 0, "hysteresis": 1.0}
+        prediction = predict_on_video(
+            tmp_path / "fade.mp4", colour_model_with_recipe(), tmp_path / "out.mp4", **settings, **QUIET
+        )
+        assert len(prediction.segments) == 1
+        values = [probability for label, probability in drawn if label == "red"]
+        assert len(values) == 100
+        assert values == sorted(values, reverse=True)
+        assert values[0] > 0.8
+        assert values[-1] < 0.6
+        assert len(set(values)) <= 21
+        assert values[52] == pytest.approx(prediction.probability_at("red", 2.0))
+
+    @pytest.mark.parametrize("caption", ["top-left", "top-right", "bottom-left", "bottom-right", "none"])
+    def test_the_caption_stands_where_it_is_wanted(self, colour_video, tmp_path, caption):
+        video = colour_video("r", height=240, width=320)
+        predict_on_video(video, colour_model_with_recipe(), tmp_path / "out.mp4", caption=caption, **QUIET)
+        (frame,) = iter_frames(tmp_path / "out.mp4", every_seconds=1)
+        light = frame.image.min(axis=-1) > 150  # letters
+        corners = {"top-left": light[:22, :100], "top-right": light[:22, -100:]}
+        corners |= {"bottom-left": light[190:212, :100], "bottom-right": light[190:212, -100:]}
+        assert [name for name, corner in corners.items() if corner.any()] == (
+            [] if caption == "none" else [caption]
+        )
+
+    def test_wrong_caption(self, make_video, tmp_path):
+        with pytest.raises(ValueError, match=r"caption must be one of top-left, .*, none, got 'middle'"):
+            predict_on_video(make_video(), colour_model_with_recipe(), tmp_path / "out.mp4", caption="middle")
+        assert not (tmp_path / "out.mp4").exists()
+
+    def test_of_many_classes_each_that_is_named_has_a_color_of_its_own(self):
+        classes = tuple(f"class {number}" for number in range(400))
+        named = [classes[number] for number in (3, 10, 17, 24, 31)]  # seven apart
+        segments = [Segment(k, k + 1, label, 0.9) for k, label in enumerate((*named, UNSURE))]
+        prediction = VideoPrediction(segments, classes, *[np.zeros((1, 2))] * 2, *[np.zeros(1)] * 2)
+        colors = label_colors(prediction)
+        assert list(colors) == [*named, UNSURE]
+        assert len(set(colors.values())) == 6
+        prediction = replace(prediction, classes=(*named, "other"))
+        assert all(
+            color == class_color(label, prediction.classes)
+            for label, color in label_colors(prediction).items()
+        )
 
     @pytest.mark.parametrize("older", [False, True])
     def test_an_error_leaves_no_half_file_and_the_older_one(self, make_video, tmp_path, monkeypatch, older):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -10,42 +11,63 @@ from tqdm.auto import tqdm
 from harkeras.base.workers import one_ahead
 from harkeras.inference._timeline import VideoPrediction
 from harkeras.inference.decisions import UNSURE
-from harkeras.video.drawing import TimelineStrip, class_color, draw_caption
+from harkeras.video.drawing import COLOR_COUNT, Caption, Color, TimelineStrip, class_color, draw_caption
 from harkeras.video.reading import VideoInfo, iter_decoded
 from harkeras.video.writing import VideoWriter
 
+# A percentage that changes with every frame cannot be read.
+_READABLE_SECONDS = 0.2
+
 
 def write_annotated(
-    info: VideoInfo, prediction: VideoPrediction, writer: VideoWriter, *, progress: bool
+    info: VideoInfo, prediction: VideoPrediction, writer: VideoWriter, *, caption: Caption, progress: bool
 ) -> None:
     """Write a video with its labels to an open file, at the times of the timeline.
 
     The first frame stands from 0 on, even if sound begins before the pictures. Frames that the file cannot
     tell apart are moved apart.
     """
-    frames = one_ahead(annotated_frames(info, prediction))
+    frames = one_ahead(annotated_frames(info, prediction, caption))
     earliest = None
-    for image, seconds in tqdm(frames, "Writing", info.frame_count, unit="frame", disable=not progress):
+    for image, seconds in tqdm(
+        frames, "Writing", info.frame_count, unit="frame", leave=None, disable=not progress
+    ):
         seconds = 0.0 if earliest is None else max(seconds, earliest)
         writer.write(image, seconds)
         earliest = seconds + writer.least_step_seconds
 
 
-def annotated_frames(info: VideoInfo, prediction: VideoPrediction) -> Iterator[tuple[np.ndarray, float]]:
+def annotated_frames(
+    info: VideoInfo, prediction: VideoPrediction, caption: Caption
+) -> Iterator[tuple[np.ndarray, float]]:
     """Decode a video, and draw on its frames, all in the size that the video is shown at.
 
     Yields:
         uint8 RGB (H, W, 3), and when it appears in seconds.
     """
-    segments, duration = prediction.segments, info.duration_seconds
-    colors = [class_color(segment.label, prediction.classes) for segment in segments]
-    stops = [segment.end_seconds / duration for segment in segments]
-    strip = TimelineStrip(info.height, info.width, stops, colors)
+    colors = label_colors(prediction)
+    ends, labels = zip(
+        *((segment.end_seconds, segment.label) for segment in prediction.segments), strict=True
+    )
+    strip = TimelineStrip(info.height, info.width, ends, labels, colors)
     for frame in iter_decoded(info.path):
         image = frame.rgb()
-        segment = prediction.label_at(frame.seconds)
-        color = class_color(segment.label, prediction.classes)
-        confidence = "" if segment.label == UNSURE else f"{segment.confidence:.0%}"
-        draw_caption(image, segment.label, confidence, color)
-        strip.draw(image, min(frame.seconds / duration, 1))
+        label = prediction.label_at(frame.seconds).label
+        probability = None
+        if label != UNSURE:
+            moment = frame.seconds - frame.seconds % _READABLE_SECONDS
+            probability = prediction.probability_at(label, moment)
+        draw_caption(image, label, probability, colors[label], corner=caption, margin_px=strip.covered_px)
+        strip.draw(image, frame.seconds)
         yield image, frame.seconds
+
+
+def label_colors(prediction: VideoPrediction) -> dict[str, Color]:
+    """Return the color of each label: that of its class, or of many classes, one for each that is named."""
+    held = Counter()
+    for segment in prediction.segments:
+        held[segment.label] += segment.end_seconds - segment.start_seconds
+    classes = prediction.classes
+    if len(classes) > COLOR_COUNT:
+        classes = [label for label, _ in held.most_common() if label != UNSURE]
+    return {label: class_color(label, classes) for label in held}

@@ -6,8 +6,10 @@ import csv
 import io
 import json
 import os
+from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,30 +38,44 @@ class VideoPrediction:
         classes: Names of the classes.
         windows: float (W, 2), start and end of each window in seconds.
         probabilities: float32 (W, classes), the answer of the model to each window.
+        moments: float (M,), the moments that were decided on, in seconds, increasing.
+        smoothed: float (M, classes), the averaged probabilities that each was decided on.
     """
 
     segments: list[Segment]
     classes: tuple[str, ...]
     windows: np.ndarray
     probabilities: np.ndarray
+    moments: np.ndarray
+    smoothed: np.ndarray
 
     def __eq__(self, other: object) -> bool:
         """Compare all that is in them."""
         if not isinstance(other, VideoPrediction):
             return NotImplemented
-        return (
-            self.segments == other.segments
-            and self.classes == other.classes
-            and np.array_equal(self.windows, other.windows)
-            and np.array_equal(self.probabilities, other.probabilities)
+        arrays = ("windows", "probabilities", "moments", "smoothed")
+        return (self.segments, self.classes) == (other.segments, other.classes) and all(
+            np.array_equal(getattr(self, name), getattr(other, name)) for name in arrays
         )
 
     __hash__ = None
 
     def label_at(self, seconds: float) -> Segment:
         """Return the segment that holds a moment."""
-        ends = [segment.end_seconds for segment in self.segments[:-1]]
-        return self.segments[int(np.searchsorted(ends, seconds, side="right"))]
+        last = len(self.segments) - 1
+        return self.segments[bisect(self.segments, seconds, hi=last, key=attrgetter("end_seconds"))]
+
+    def probability_at(self, label: str, seconds: float) -> float:
+        """Return how probable a class is at a moment, between two that were decided on by interpolation."""
+        after = int(np.searchsorted(self.moments, seconds))
+        both, column = slice(max(after - 1, 0), after + 1), self.classes.index(label)
+        return float(np.interp(seconds, self.moments[both], self.smoothed[both, column]))
+
+    def probabilities_of(self, segment: Segment) -> dict[str, float]:
+        """Return the mean probability of each class over a segment."""
+        inside = (self.moments >= segment.start_seconds) & (self.moments < segment.end_seconds)
+        means = self.smoothed[inside].mean(axis=0)
+        return dict(zip(self.classes, means.tolist(), strict=True))
 
 
 def decide(decider: Decider, windows: list[Window], duration_seconds: float) -> VideoPrediction:
@@ -83,7 +99,7 @@ def decide(decider: Decider, windows: list[Window], duration_seconds: float) -> 
         segments.append(Segment(float(borders[first]), float(borders[stop]), label, float(values.mean())))
     ranges = np.array([window[:2] for window in windows])
     probabilities = np.stack([window.probabilities for window in windows])
-    return VideoPrediction(segments, decider.classes, ranges, probabilities)
+    return VideoPrediction(segments, decider.classes, ranges, probabilities, middles, smoothed)
 
 
 def write_timeline(segments: Sequence[Segment], path: str | os.PathLike) -> None:

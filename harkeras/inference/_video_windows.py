@@ -39,7 +39,9 @@ def slide(
 ) -> list[Window]:
     """Send the frames that windows need through the stream; the next are decoded while the model computes."""
     windows, last = [], end_seconds
-    with tqdm(desc="Recognizing", total=info.frame_count, unit="frame", disable=not progress) as bar:
+    with tqdm(
+        desc="Recognizing", total=info.frame_count, unit="frame", leave=None, disable=not progress
+    ) as bar:
         for images, seconds in one_ahead(blocks(info, stream, bar, start_seconds, end_seconds)):
             windows += stream.push(np.stack(images), seconds)
             last = seconds[-1]

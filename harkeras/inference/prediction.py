@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import keras
 import numpy as np
@@ -21,6 +21,7 @@ from harkeras.inference.decisions import Decider, name_classes
 from harkeras.inference.resolve import resolve_model
 from harkeras.inference.streaming import ActionStream
 from harkeras.recipe import Interpolation, Recipe, Streams
+from harkeras.video.drawing import Caption
 from harkeras.video.flow import to_gray
 from harkeras.video.frame_times import check_range
 from harkeras.video.images import read_image, resize_image
@@ -186,6 +187,7 @@ def predict_on_video(
     streams: Streams | None = None,
     interpolation: Interpolation | None = None,
     input_shape: tuple[int, int, int, int] | None = None,
+    caption: Caption = "top-left",
     progress: bool = True,
 ) -> VideoPrediction:
     """Name the actions of a video, each moment from the windows around it.
@@ -197,8 +199,8 @@ def predict_on_video(
     Args:
         video: Path of the video.
         model: Path of a `.keras` file, one of `list_pretrained()`, or a model in memory.
-        output: Where to write the video with the label, its confidence and a strip of the whole timeline on
-            its frames, as `.mp4`; nowhere by default. The sound is left out.
+        output: Where to write the video with the label, its probability at the moment and a strip of the
+            whole timeline on its frames, as `.mp4`; nowhere by default. The sound is left out.
         timeline: Where to write the timeline, as `.csv` or `.json`; nowhere by default.
         stride_seconds: Time from one window to the next; see `ActionStream` for the default.
         smoothing_seconds: Average the probabilities of windows over this time; 0 for none.
@@ -213,6 +215,8 @@ def predict_on_video(
         interpolation: "bilinear" for a model without a recipe whose frames went through `cv2.resize` as it is
             by default; "area" by default.
         input_shape: (T, H, W, C) for a model without a recipe that leaves sizes open.
+        caption: Corner of the picture for the label, such as "bottom-right", out of the way of a camera's
+            clock; "none" for no label.
         progress: Whether to show progress bars.
 
     Returns:
@@ -222,10 +226,12 @@ def predict_on_video(
         FileNotFoundError: If there is no such video or model.
         ValueError: If classes are missing or do not fit the model, the model takes or gives something else
             than clips and probabilities, `timeline` is neither `.csv` nor `.json`, an output is the video,
-            the model or the other output, or a number is out of its range.
+            the model or the other output, or another argument is out of its range.
         VideoError: If the video cannot be decoded.
         OSError: If an output cannot be written.
     """
+    if caption not in get_args(Caption):
+        raise ValueError(f"caption must be one of {', '.join(get_args(Caption))}, got {caption!r}")
     info = read_info(video)
     _check_outputs(video, model, output, timeline)
     writer = nullcontext() if output is None else VideoWriter(output, info.writing_fps)
@@ -259,7 +265,7 @@ def predict_on_video(
         if timeline is not None:
             write_timeline(prediction.segments, timeline)
         if output is not None:
-            write_annotated(info, prediction, writer, progress=progress)
+            write_annotated(info, prediction, writer, caption=caption, progress=progress)
     return prediction
 
 
