@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import keras
 
@@ -23,6 +23,9 @@ from harkeras.models.registry import check_options as check_model_options
 from harkeras.models.registry import count_parameters, create_model, describe_unknown, list_models, no_weights
 from harkeras.recipe import ClipFormat, FlowMethod, Streams, count_channels
 from harkeras.training.loop import check_options, train
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _PRESENTATION = tuple(Presentation.__dataclass_fields__)
 
@@ -66,6 +69,14 @@ class Training:
         epochs = len(self.history.epoch)
         end = ", when it was interrupted" if self.interrupted else ""
         return f"trained for {epochs} epoch{'' if epochs == 1 else 's'}{end}"
+
+    def details(self) -> dict[str, Any]:
+        """Return what else is known of the training, as JSON can hold it: text, numbers, lists, mappings."""
+        return {}
+
+    def figures(self) -> dict[str, Figure]:
+        """Return pictures of the training beside its curves, by a name that a file may have."""
+        return {}
 
 
 class Trainer(Protocol):
