@@ -42,7 +42,7 @@ def model(work, sample_dir):
     assert "accuracy" in result.stdout
     assert "trained on 12 clips of 3" in result.stdout
     assert "absl" not in result.stderr
-    (path,) = (work / "saved_models").glob("*.keras")
+    (path,) = (work / "saved_models").iterdir()
     assert f"harkeras predict VIDEO --model saved_models/{path.name}" in result.stdout
     return path
 
@@ -72,7 +72,14 @@ def test_models_lists_what_each_costs(run):
 
 
 def test_evaluate_scores_the_held_out_clips(run, model, sample_dir):
-    status, out, _ = run("evaluate", model, sample_dir)
+    status, out, err = run("evaluate", model)
+    assert status == 0, err
+    report = (model / "report.txt").read_text()
+    same = [line for line in out.strip().splitlines() if not line.startswith("one clip takes")]
+    assert "\n".join(same[:-1]) in report
+    assert same[-1] in report
+    assert same[-1].startswith("split: by source video")
+    status, out, _ = run("evaluate", model / "model.keras", sample_dir)
     assert status == 0
     assert "split: 4 of 16 clips of the folder; the model was not trained on them" in out
 
