@@ -216,7 +216,7 @@ def test_folder_to_model(trained, folder):
     assert names == {"model.keras", "report.txt", "report.json", "clips.csv", "confusion.png"}
     settings = json.loads((trained.folder / "report.json").read_text())["settings"]
     assert settings["model_options"]["folds"] == 3
-    assert settings["model_options"]["backbone"] == "mobilenet_v2"
+    assert settings["model_options"]["backbone"] == "mobilenet_v2_0.35"
     assert evaluate_on_folder(trained.folder).accuracy == trained.evaluation.accuracy
     text = trained.report.read_text()
     assert "by source video: 24 clips of 6 sources" in text

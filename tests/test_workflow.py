@@ -376,6 +376,13 @@ def test_a_model_that_cannot_take_the_shape_is_refused_before_clips_are_read(sam
         train_on_folder(sample_dir, "lrcn", output_dir=tmp_path, input_shape=(4, 32, 32, 3))
 
 
+def test_one_class_is_refused(sample_dir, tmp_path):
+    for model in ("lrcn", "auto"):
+        with pytest.raises(ValueError, match="must hold clips of at least two classes, got only 'SittingDown'"):
+            train_on_folder(sample_dir, model, output_dir=tmp_path, classes=["SittingDown"])
+    assert not list(tmp_path.iterdir())
+
+
 def test_options_reach_the_builder(sample_dir, tmp_path):
     trained = train_on_folder(sample_dir, output_dir=tmp_path, model_options={"units": 3}, **SMALL)
     assert trained.model.get_layer("lstm").units == 3
