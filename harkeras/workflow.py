@@ -133,7 +133,8 @@ def train_on_folder(
     evaluation = replace(evaluation, latency_seconds=measure_latency(network))
     asked = {"data_dir": Path(data_dir).absolute(), "classes": classes, "group_by": group_by} | how
     asked |= {"cache": cache, "workers": workers}
-    report = RunReport(
+    report = _write_report(
+        run,
         model=trainer.name,
         folder=folder,
         dataset=dataset,
@@ -143,7 +144,7 @@ def train_on_folder(
         training=trained,
         notes=[*notes, *shortcuts],
         settings={"model": model} | trainer.settings | asked | _how_compiled(network),
-    ).write(run)
+    )
     if training.get("resume") is not None and not trained.interrupted:  # only now: the model is on the disk
         Path(training["resume"]).unlink(missing_ok=True)
     return TrainedModel(network, run / MODEL_FILE, evaluation, trained.history, run, report)
@@ -227,3 +228,12 @@ def _save(network: keras.Model, output_dir: str | os.PathLike, name: str) -> Pat
             error.errno, f"{error.strerror}; the model was saved as {rescued} instead", str(output_dir)
         ) from error
     return run
+
+
+def _write_report(run: Path, **facts) -> Path:
+    """Write a `RunReport`; where that fails, say that the model is there."""
+    try:
+        return RunReport(**facts).write(run)
+    except BaseException:
+        _logger.warning("the report is not complete; the model lies in %s", run)
+        raise

@@ -331,7 +331,7 @@ def test_demo_does_the_whole_job(tmp_path):
     assert result.returncode == 0, result.stderr
     assert float(re.search(r"^accuracy (\S+) on", result.stdout, re.MULTILINE)[1]) >= 0.9
     files = [Path(path) for path in re.findall(r": (harkeras_demo/\S+)$", result.stdout, re.MULTILINE)]
-    assert len(files) == 9
+    assert len(files) in (9, 10)  # with or without mistakes
     assert all((tmp_path / path).exists() for path in files)
     info = VideoInfo.read(tmp_path / "harkeras_demo" / "long_video_actions.mp4")
     assert info.codec == "h264"

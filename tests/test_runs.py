@@ -138,6 +138,17 @@ class TestFiles:
         settings = json.loads((trained.folder / "report.json").read_text())["settings"]
         assert settings["group_by"].endswith("<lambda>")
 
+    def test_a_report_that_cannot_be_written(self, data_dir, tmp_path, monkeypatch, caplog):
+        def fail(*_args):
+            raise OSError("no space left")
+
+        monkeypatch.setattr("harkeras.evaluation.runs.leakage_report", fail)
+        with caplog.at_level("WARNING", "harkeras"), pytest.raises(OSError, match="no space left"):
+            train_on_folder(data_dir, output_dir=tmp_path, **SMALL)
+        (run,) = tmp_path.iterdir()
+        assert [path.name for path in run.iterdir()] == ["model.keras"]
+        assert f"the report is not complete; the model lies in {run}" in caplog.text
+
 
 class TestFolders:
     def test_two_runs_in_one_second(self, tmp_path, monkeypatch):

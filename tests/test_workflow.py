@@ -378,7 +378,9 @@ def test_a_model_that_cannot_take_the_shape_is_refused_before_clips_are_read(sam
 
 def test_one_class_is_refused(sample_dir, tmp_path):
     for model in ("lrcn", "auto"):
-        with pytest.raises(ValueError, match="must hold clips of at least two classes, got only 'SittingDown'"):
+        with pytest.raises(
+            ValueError, match="must hold clips of at least two classes, got only 'SittingDown'"
+        ):
             train_on_folder(sample_dir, model, output_dir=tmp_path, classes=["SittingDown"])
     assert not list(tmp_path.iterdir())
 
