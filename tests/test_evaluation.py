@@ -106,8 +106,8 @@ class TestEvaluate:
         assert str(evaluation).splitlines()[:4] == [
             "class  precision  recall     F1  clips",
             "Fall        0.00    0.00   0.00      3",
-            "Run               no test clip      0",
-            "Wave              no test clip      0",
+            "Run                no test clip      0",
+            "Wave               no test clip      0",
         ]
         assert "no test clip of Run, Wave: how well these are named is not known" in str(evaluation)
         assert "macro F1 0.000 of the 1 classes that occur" in str(evaluation)

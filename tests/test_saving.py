@@ -200,8 +200,9 @@ class TestErrors:
     def test_no_model_file(self, read, saved, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"no model file at .*nowhere"):
             read(tmp_path / "nowhere.keras")
+        (tmp_path / "folder").mkdir()
         with pytest.raises(ValueError, match=r"got a folder without model\.keras; a SavedModel opens"):
-            read(tmp_path)
+            read(tmp_path / "folder")
         cut = tmp_path / "cut.keras"
         cut.write_bytes(saved.read_bytes()[:-100])
         with pytest.raises(ValueError, match=r"cut\.keras must be a .keras file, as Keras 3 writes it"):
