@@ -7,24 +7,23 @@ import os
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
-import numpy as np
 
-from harkeras.base.files import check_target, content_digest, write_text, written_whole
+from harkeras.base.files import check_target, content_digest
 from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
-from harkeras.data.leakage import leakage_report
 from harkeras.data.shortcuts import class_shortcuts
 from harkeras.data.splits import Split, check_seed, split_clips
 from harkeras.evaluation.held_out import evaluate_on_folder
-from harkeras.evaluation.plots import plot_confusion_matrix, plot_metric
+from harkeras.evaluation.runs import RunReport, create_run_folder
 from harkeras.evaluation.scores import Evaluation, evaluate, measure_latency
-from harkeras.models.saving import save_model
+from harkeras.models.saving import MODEL_FILE, save_model
 from harkeras.recipe import FlowMethod, TrainingRecord
 from harkeras.training.trainer import Trainer
 from harkeras.transfer.auto import create_trainer
@@ -35,16 +34,18 @@ _logger = logging.getLogger("harkeras")
 
 
 class TrainedModel(NamedTuple):
-    """A trained model, its file, how it did on unseen clips, how training went, and the report's files.
+    """A trained model, its file, how it did on unseen clips, how training went, and the folder of the run.
 
-    Of a model that `auto` chose there is no history.
+    Of a model that `auto` chose there is no history. `report` is the text for people; what else the folder
+    holds is listed in `harkeras.evaluation.runs`.
     """
 
     model: keras.Model
     path: Path
     evaluation: Evaluation
     history: keras.callbacks.History | None
-    report: list[Path]
+    folder: Path
+    report: Path
 
 
 def train_on_folder(
@@ -65,7 +66,7 @@ def train_on_folder(
     seed: int = 27,
     **training,
 ) -> TrainedModel:
-    """Read the clips, train on some sources, score on the others, and save the model beside its report.
+    """Read the clips, train on some sources, score on the others, and save model and report as a run.
 
     What was taken for class and source is logged (logger "harkeras") before anything is read, and stands in
     the report. Identical clips count as one source. The model's recipe says what it was trained on.
@@ -74,7 +75,7 @@ def train_on_folder(
         data_dir: Folder with one folder of clips per class.
         model: One of `list_models()`; or "auto": heads on a network trained on photographs, compared by
             cross-validation inside the training clips, or LRCN from scratch where no weights can be had.
-        output_dir: Folder for the model, its report, curves and confusion matrix.
+        output_dir: Folder in which the run gets a folder of its own, `<model>__<date>__<time>`.
         classes: Classes to take, in the order of the labels; all, sorted, by default.
         input_shape: Clip shape (frames, height, width, channels): 3 channels are RGB, 1 is gray, 2L are L
             fields of flow, 3 + 2L are RGB and flow. By default (20, 64, 64, 3), or, for "auto", what it finds
@@ -128,21 +129,25 @@ def train_on_folder(
     trained = trainer.train(train_set.without_sources() if split == "random" else train_set, seed=seed)
     network = trained.model
     network.recipe = replace(network.recipe, training=_record(folder, train_set, test_set, how))
-    try:
-        evaluation = evaluate(network, test_set)
-    except BaseException:  # a finished training is not lost because it was not scored
-        _logger.warning("not scored; the model lies at %s", save_model(network, output_dir))
-        raise
-    path = _save(network, output_dir, evaluation)
+    evaluation, run = _score_and_save(network, test_set, output_dir, trainer.name)
     evaluation = replace(evaluation, latency_seconds=measure_latency(network))
-    asked = {"options": model_options, "split": split, "test_size": test_size, "group_by": group_by}
-    notes += [_settings(trainer.name, network, data_dir, seed, asked | training), *shortcuts]
-    text = _describe(folder, dataset, train_set, test_set, notes)
-    text += "\n" + trained.explain(evaluation.accuracy, evaluation.group_interval or evaluation.interval)
-    report = _write_report(path, evaluation, trained.history, text)
+    asked = {"data_dir": Path(data_dir).absolute(), "classes": classes, "group_by": group_by} | how
+    asked |= {"cache": cache, "workers": workers}
+    report = _write_report(
+        run,
+        model=trainer.name,
+        folder=folder,
+        dataset=dataset,
+        train_set=train_set,
+        test_set=test_set,
+        evaluation=evaluation,
+        training=trained,
+        notes=[*notes, *shortcuts],
+        settings={"model": model} | trainer.settings | asked | _how_compiled(network),
+    )
     if training.get("resume") is not None and not trained.interrupted:  # only now: the model is on the disk
         Path(training["resume"]).unlink(missing_ok=True)
-    return TrainedModel(network, path, evaluation, trained.history, report)
+    return TrainedModel(network, run / MODEL_FILE, evaluation, trained.history, run, report)
 
 
 def _with_weights(
@@ -168,12 +173,11 @@ def _with_weights(
     return trainer, notes
 
 
-def _settings(model: str, network: keras.Model, data_dir, seed: int, asked: dict[str, Any]) -> str:
-    """Say with what the model was trained, for the report."""
-    shape = " x ".join(map(str, network.input_shape[1:]))
-    options = "".join(f", {name} {value}" for name, value in asked.items() if value not in (None, {}))
-    versions = ", ".join(f"{name} {version(name)}" for name in ("harkeras", "keras", "tensorflow"))
-    return f"trained: {model} on clips of {shape} from {data_dir}, seed {seed}{options}; {versions}"
+def _how_compiled(network: keras.Model) -> dict[str, Any]:
+    """Say with which optimizer and loss a network was trained, if it was trained as one."""
+    if getattr(network, "optimizer", None) is None:
+        return {}
+    return {"optimizer": network.optimizer.get_config(), "loss": type(network.loss).__name__}
 
 
 def _record(folder: ClipFolder, train_set: Dataset, test_set: Dataset, how: dict[str, Any]) -> TrainingRecord:
@@ -196,46 +200,40 @@ def _record(folder: ClipFolder, train_set: Dataset, test_set: Dataset, how: dict
     )
 
 
-def _describe(
-    folder: ClipFolder, dataset: Dataset, train_set: Dataset, test_set: Dataset, notes: list[str]
-) -> str:
-    """Say what was read and how it was split, for the report."""
-    readable = set(dataset.video_paths)
-    kept = [row for row, path in enumerate(folder.video_paths) if path in readable]
-    left_out = len(folder.video_paths) - len(kept)
-    unread = [f"{left_out} clips could not be read"] if left_out else []
-    leaks = leakage_report(train_set, test_set)
-    return "\n".join([str(folder[np.array(kept)]), *unread, *notes, str(leaks)])
-
-
-def _save(network: keras.Model, output_dir: str | os.PathLike, evaluation: Evaluation) -> Path:
-    """Save a model, if need be where temporary files lie: a finished training is not lost to a full disk."""
-    scores = {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+def _score_and_save(
+    network: keras.Model, test_set: Dataset, output_dir: str | os.PathLike, name: str
+) -> tuple[Evaluation, Path]:
+    """Score a model and save it as a run; a finished training is not lost because it was not scored."""
     try:
-        return save_model(network, output_dir, **scores)
+        evaluation = evaluate(network, test_set)
+    except BaseException:
+        _logger.warning("not scored; the model lies in %s", _save(network, output_dir, name))
+        raise
+    return evaluation, _save(network, output_dir, name)
+
+
+def _save(network: keras.Model, output_dir: str | os.PathLike, name: str) -> Path:
+    """Save a model in a run, if need be where temporary files lie: training is not lost to a full disk."""
+    try:
+        run = create_run_folder(output_dir, name)
+        try:
+            save_model(network, run / MODEL_FILE)
+        except BaseException:
+            with suppress(OSError):
+                run.rmdir()
+            raise
     except OSError as error:
-        rescued = save_model(network, tempfile.gettempdir(), **scores)
+        rescued = save_model(network, tempfile.gettempdir())
         raise OSError(
             error.errno, f"{error.strerror}; the model was saved as {rescued} instead", str(output_dir)
         ) from error
+    return run
 
 
-def _write_report(
-    path: Path, evaluation: Evaluation, history: keras.callbacks.History | None, more: str
-) -> list[Path]:
-    """Write the table, the curves if there are any, and the confusion matrix beside the model."""
-    report = path.with_name(f"{path.stem}__report.txt")
-    write_text(report, f"{evaluation}\n\n{more}\n")
-    figures = {}
-    for metric in ("loss", "accuracy") if history is not None else ():
-        other = f"val_{metric}" if f"val_{metric}" in history.history else metric
-        figures[metric] = plot_metric(history, metric, other, f"{metric.capitalize()} over the epochs")
-    title = f"Test clips: accuracy {evaluation.accuracy:.2f}"
-    figures["confusion"] = plot_confusion_matrix(evaluation.confusion, evaluation.classes, title)
-    written = [report]
-    for name, figure in figures.items():
-        target = path.with_name(f"{path.stem}__{name}.png")
-        with written_whole(target, suffix=".png") as partial:
-            figure.savefig(partial, dpi=120)
-        written.append(target)
-    return written
+def _write_report(run: Path, **facts) -> Path:
+    """Write a `RunReport`; where that fails, say that the model is there."""
+    try:
+        return RunReport(**facts).write(run)
+    except BaseException:
+        _logger.warning("the report is not complete; the model lies in %s", run)
+        raise

@@ -299,12 +299,14 @@ def test_slow_heads_are_tried_on_the_best_input(dataset):
 def test_folder_to_model(trained, folder):
     assert trained.history is None
     assert trained.evaluation.accuracy > 0.8
-    assert trained.path.name.startswith("transfer__")
-    assert [path.name.removeprefix(trained.path.stem) for path in trained.report] == [
-        "__report.txt",
-        "__confusion.png",
-    ]
-    text = trained.report[0].read_text()
+    assert trained.folder.name.startswith("auto__")
+    names = {path.name for path in trained.folder.iterdir()} - {"mistakes.png", "learning_curve.png"}
+    assert names == {"model.keras", "report.txt", "report.json", "clips.csv", "confusion.png"}
+    settings = json.loads((trained.folder / "report.json").read_text())["settings"]
+    assert settings["model_options"]["folds"] == 3
+    assert settings["model_options"]["backbone"] == "mobilenet_v2_0.35"
+    assert evaluate_on_folder(trained.folder).accuracy == trained.evaluation.accuracy
+    text = trained.report.read_text()
     assert "by source video: 24 clips of 6 sources" in text
     assert "auto compared 15 candidates by 3-fold cross-validation (by source video)" in text
     recipe = read_recipe(trained.path)
@@ -331,7 +333,7 @@ def test_without_weights_lrcn_is_trained_instead(folder, tmp_path, monkeypatch, 
     options = {"input_shape": (4, 64, 64, 3)}
     with pytest.warns(UserWarning, match="auto has no pretrained weights and trains lrcn(.|\n)*out of reach"):
         trained = train_on_folder(folder, output_dir=tmp_path, **options)
-    assert trained.path.name.startswith("lrcn__")
+    assert trained.folder.name.startswith("lrcn__")
     with pytest.raises(OSError, match="out of reach"):
         train_on_folder(folder, output_dir=tmp_path, model_options={"weights": "file.h5"}, **options)
 

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -105,12 +106,24 @@ class TestEvaluate:
         assert str(evaluation).splitlines()[:4] == [
             "class  precision  recall     F1  clips",
             "Fall        0.00    0.00   0.00      3",
-            "Run            -       -      -      0",
-            "Wave        0.00       -      -      0",
+            "Run                no test clip      0",
+            "Wave               no test clip      0",
         ]
         assert "no test clip of Run, Wave: how well these are named is not known" in str(evaluation)
         assert "macro F1 0.000 of the 1 classes that occur" in str(evaluation)
         assert "naming the commonest class gives 1.000" in str(evaluation)
+        scores = evaluation.to_dict()["classes"]
+        assert scores["Fall"] == {"clips": 3, "precision": 0.0, "recall": 0.0, "f1": 0.0}
+        assert scores["Wave"] == {"clips": 0, "precision": None, "recall": None, "f1": None}
+
+    def test_as_plain_numbers(self, evaluation):
+        numbers = json.loads(json.dumps(evaluation.to_dict()))
+        assert (numbers["clips"], numbers["accuracy"], numbers["top_5_accuracy"]) == (8, 0.625, None)
+        assert numbers["interval"] == pytest.approx(evaluation.interval)
+        assert numbers["classes"]["Run"]["recall"] == pytest.approx(2 / 3)
+        assert numbers["confusion"] == evaluation.confusion.tolist()
+        assert numbers["split"] == "by source video"
+        assert evaluation.named.tolist() == NAMED.tolist()
 
     def test_scores_are_those_of_scikit_learn(self, model):
         rng = np.random.default_rng(0)

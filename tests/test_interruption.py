@@ -58,7 +58,7 @@ def test_train_keeps_the_best_model_so_far(train_command, tmp_path):
     wait_for(process, lambda: state.exists())
     press_ctrl_c(process)
     assert process.returncode == 0, said(tmp_path)
-    (path,) = (tmp_path / "saved_models").glob("*.keras")
+    (path,) = (tmp_path / "saved_models").glob("*/model.keras")
     assert read_recipe(path).classes == ("SittingDown", "StandingUp")
     assert re.search(
         r"training was interrupted; the model has the weights of epoch \d+ of \d+", said(tmp_path)

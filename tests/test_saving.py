@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import resource
 import subprocess
@@ -13,7 +14,14 @@ import numpy as np
 import pytest
 
 from harkeras.models import create_lrcn_model, saving
-from harkeras.models.saving import check_clips, load_model, read_recipe, save_model
+from harkeras.models.saving import (
+    check_clips,
+    find_model_file,
+    load_model,
+    newest_model,
+    read_recipe,
+    save_model,
+)
 from harkeras.recipe import Recipe
 
 SHAPE = (2, 64, 64, 3)
@@ -105,6 +113,27 @@ class TestPath:
         assert save_model(model, tmp_path / "a/b/c.keras", recipe=RECIPE).is_file()
 
 
+class TestRuns:
+    def test_a_run_stands_for_its_model(self, model, tmp_path):
+        path = save_model(model, tmp_path / "run" / "model.keras", recipe=RECIPE)
+        assert find_model_file(tmp_path / "run") == find_model_file(path) == path
+        assert find_model_file(tmp_path) == tmp_path  # which says itself what is missing
+        assert read_recipe(tmp_path / "run") == RECIPE
+        assert load_model(tmp_path / "run").recipe == RECIPE
+
+    def test_the_newest_is_a_run_or_a_file(self, model, tmp_path):
+        with pytest.raises(FileNotFoundError, match="no model in"):
+            newest_model(tmp_path)
+        run = save_model(model, tmp_path / "run" / "model.keras", recipe=RECIPE).parent
+        (tmp_path / "empty").mkdir()
+        assert newest_model(tmp_path) == run
+        single = save_model(model, tmp_path / "single.keras", recipe=RECIPE)
+        os.utime(run / "model.keras", (1000, 1000))
+        assert newest_model(tmp_path) == single
+        os.utime(single, (500, 500))
+        assert newest_model(tmp_path) == run
+
+
 class TestNothingIsLost:
     def failing(self, model, path):
         with pytest.raises(OSError, match=r"File too large|[Ee]rrno = 27|[Uu]nable"):
@@ -171,8 +200,9 @@ class TestErrors:
     def test_no_model_file(self, read, saved, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"no model file at .*nowhere"):
             read(tmp_path / "nowhere.keras")
-        with pytest.raises(ValueError, match=r"must be a .keras file, got a folder; a SavedModel opens with"):
-            read(tmp_path)
+        (tmp_path / "folder").mkdir()
+        with pytest.raises(ValueError, match=r"got a folder without model\.keras; a SavedModel opens"):
+            read(tmp_path / "folder")
         cut = tmp_path / "cut.keras"
         cut.write_bytes(saved.read_bytes()[:-100])
         with pytest.raises(ValueError, match=r"cut\.keras must be a .keras file, as Keras 3 writes it"):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,3 +45,9 @@ def plain_config(name: str, value: Any) -> Any:
             f"a dataclass or filters of harkeras.data.augment; got {value!r}"
         ) from error
     return [f"{type(value).__module__}.{type(value).__qualname__}", plain_config(name, config)]
+
+
+def keyword_defaults(function: Callable) -> dict[str, Any]:
+    """Return the keyword-only arguments of a function and their defaults."""
+    parameters = inspect.signature(function).parameters.values()
+    return {each.name: each.default for each in parameters if each.kind is each.KEYWORD_ONLY}

@@ -14,8 +14,8 @@ from harkeras.cli.terminal import print_files, print_segments, print_text, quiet
 Model = Annotated[
     Path | None,
     typer.Option(
-        help="A .keras file, or a published model such as i3d-kinetics400, which needs no training; the "
-        "newest in saved_models if none."
+        help="The folder of a run, a .keras file, or a published model such as i3d-kinetics400, which needs "
+        "no training; the newest in saved_models if none."
     ),
 ]
 Output = Annotated[Path | None, typer.Option(help="Write the video with its actions drawn, as .mp4.")]
@@ -129,11 +129,14 @@ def _refuse_with_single(context: typer.Context, names: Iterable[str]) -> None:
 
 
 def _newest_model() -> Path:
-    models = sorted(Path("saved_models").glob("*.keras"), key=lambda path: path.stat().st_mtime)
-    if not models:
-        raise FileNotFoundError("no model in saved_models: train one with 'harkeras train', or pass --model")
-    print_text(f"model: {models[-1]}")
-    return models[-1]
+    from harkeras.models.saving import newest_model
+
+    try:
+        model = newest_model("saved_models")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error}: train one with 'harkeras train', or pass --model") from None
+    print_text(f"model: {model}")
+    return model
 
 
 def _local_file(video: str, download_dir: Path) -> str | Path:

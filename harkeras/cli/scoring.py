@@ -86,15 +86,19 @@ def compare(
 
 
 def evaluate(
-    model: Annotated[Path, typer.Argument(help="A .keras file.")],
-    data_dir: options.DataDir,
+    model: Annotated[Path, typer.Argument(help="The folder of a run, or a .keras file.")],
+    data_dir: Annotated[
+        Path | None,
+        typer.Argument(help="Folder with one folder of clips per class; of a run, where they were."),
+    ] = None,
     clips: Annotated[
-        Literal["held-out", "all"],
+        Literal["recorded", "held-out", "all"] | None,
         typer.Option(
-            help="'held-out': those that the model was not trained on, nor their sources, as its file says; "
-            "'all': every clip of a folder that is new to it."
+            help="'recorded', for a run: those that it was tested on; 'held-out', for a file: those that the "
+            "model was not trained on, nor their sources, as its file says; 'all': every clip of a folder "
+            "that is new to it."
         ),
-    ] = "held-out",
+    ] = None,
     classes: options.Classes = None,
     cache: options.Cache = None,
     workers: options.Workers = None,

@@ -20,7 +20,9 @@ Model = Annotated[
         "on top of a network trained on photographs."
     ),
 ]
-OutputDir = Annotated[Path, typer.Option(help="Folder for the model and its report.")]
+OutputDir = Annotated[
+    Path, typer.Option(help="Folder in which the run, the model and its report, gets a folder of its own.")
+]
 FlowMethod = Annotated[
     Literal["dis", "farneback", "tvl1"] | None,
     typer.Option(help="How to compute the flow, where there is any; dis."),
@@ -109,7 +111,7 @@ def train(
 ) -> None:
     """Train a model on a folder of clips.
 
-    The model is scored on clips of source videos that it was not trained on, and saved beside its report.
+    The model is scored on clips of source videos that it was not trained on, and saved with its report.
     Ctrl-C after the first epoch ends the training early; the best model so far is scored and saved. Epochs,
     batches, patience, learning rate, augmentation and resume are for models that are trained from end to end,
     not for auto.
@@ -146,12 +148,12 @@ def train(
     )
     print_text(f"\n{trained.evaluation}")
     print_files(_files_of(trained))
-    print_text(f"Next: harkeras predict VIDEO --model {trained.path} --output actions.mp4")
+    print_text(f"Next: harkeras predict VIDEO --model {trained.folder} --output actions.mp4")
 
 
 def _files_of(trained: TrainedModel) -> dict[str, Path]:
-    """Name the files that training wrote; of a model that auto chose there are no curves."""
-    names = ("its report", "loss", "accuracy", "confusions")
-    if trained.history is None:
-        names = ("its report", "confusions")
-    return {"the model": trained.path, **dict(zip(names, trained.report, strict=True))}
+    """Name the most important files that training wrote."""
+    names = {"the model": trained.path, "its report": trained.report}
+    pictures = {"curves": "accuracy.png", "confusions": "confusion.png", "mistakes": "mistakes.png"}
+    names |= {name: trained.folder / file for name, file in pictures.items()}
+    return {name: path for name, path in names.items() if path.exists()} | {"all of the run": trained.folder}

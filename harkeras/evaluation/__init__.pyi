@@ -2,6 +2,7 @@ from ._comparison_page import plot_comparison
 from .comparison import Contestant, compare, markdown_table
 from .cross_validation import CrossValidation, cross_validate
 from .held_out import evaluate_on_folder
+from .mistakes import plot_mistakes
 from .plots import plot_confusion_matrix, plot_metric
 from .probing import (
     MotionReport,
@@ -31,4 +32,5 @@ __all__ = [
     "plot_early_recognition",
     "plot_grad_cam",
     "plot_metric",
+    "plot_mistakes",
 ]

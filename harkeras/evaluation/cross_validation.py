@@ -130,6 +130,11 @@ def cross_validate(
         trainer = create_trainer(model, **training)
     elif training:
         raise ValueError(f"{', '.join(sorted(training))} must be given to the trainer")
+    if not isinstance(dataset, Dataset):
+        raise ValueError(
+            f"dataset must be a Dataset, got {type(dataset).__name__}; arrays become one by "
+            "Dataset(features, labels, classes=[...])"
+        )
     dataset = dataset.join_copies()
     labels, groups = dataset.labels, dataset.groups
     rows = rows_of_folds(dataset.video_paths, labels, groups, split, folds, split_dir, seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,19 +12,22 @@ from typing import Literal
 import numpy as np
 
 from harkeras.base.files import content_digest
+from harkeras.base.text import list_lines
+from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
 from harkeras.data.loading import load_folder
-from harkeras.data.sources import FUNCTION
+from harkeras.data.sources import FUNCTION, Sources
+from harkeras.evaluation.runs import Run, read_run
 from harkeras.evaluation.scores import Evaluation, evaluate, measure_latency
 from harkeras.models.saving import load_model
-from harkeras.recipe import TrainingRecord
+from harkeras.recipe import Recipe, TrainingRecord
 
 
 def evaluate_on_folder(
     model: str | os.PathLike,
-    data_dir: str | os.PathLike,
+    data_dir: str | os.PathLike | None = None,
     *,
-    clips: Literal["held-out", "all"] = "held-out",
+    clips: Literal["recorded", "held-out", "all"] | None = None,
     classes: Sequence[str] | None = None,
     group_by: Callable[[Path], str] | None = None,
     cache: str | os.PathLike | None = None,
@@ -31,33 +35,113 @@ def evaluate_on_folder(
 ) -> Evaluation:
     """Score a saved model on the clips of a folder that it was not trained on.
 
-    The model's recipe says what it was trained on; only the clips that are scored are decoded.
+    The folder of a run records what it was tested on, and needs nothing else. Of a single file, the recipe
+    says what it was trained on. Only the clips that are scored are decoded.
 
     Args:
-        model: Path of a `.keras` file with a recipe.
-        data_dir: Folder with one folder of clips per class.
-        clips: "held-out" leaves out what the model was trained on, by the content of the files, their places
-            in the folder and their sources; what came later is scored. Of an official split, its test clips
-            are scored. "all" takes every clip, for a folder that the model has never seen.
+        model: The folder of a run, or a `.keras` file with a recipe.
+        data_dir: Folder with one folder of clips per class; where the clips of the run were, by default.
+        clips: "recorded", the default for a run, takes its test clips; what is missing or has changed is
+            named in a warning. "held-out", the default for a file, leaves out what the model was trained on,
+            by the content of the files, their places in the folder and their sources; what came later is
+            scored. Of an official split, its test clips are scored. "all" takes every clip, for a folder that
+            the model has never seen.
         classes: Folders of the classes, in the order of the model's; those of its recipe by default.
         group_by: The function that named the sources in training, if one did; patterns are in the recipe.
         cache: A `.npy` file to keep the frames in.
         workers: Threads that decode; one per core by default.
 
     Returns:
-        `Evaluation`, whose `split` says in words how many clips the model was trained on.
+        `Evaluation`, whose `split` says in words how the clips were chosen.
 
     Raises:
         FileNotFoundError: If the model or a folder is missing.
         ValueError: If the model has no recipe, or one that does not say what it was trained on and "held-out"
-            is asked for; if nothing is left to score; or an argument is out of its range.
+            is asked for; if nothing is left to score; or an argument is out of its range or means nothing to
+            recorded clips.
     """
-    if clips not in ("held-out", "all"):
-        raise ValueError(f"clips must be 'held-out' or 'all', got {clips!r}")
+    run = read_run(model)
+    if clips is None:
+        clips = "held-out" if run is None else "recorded"
+    if clips not in ("recorded", "held-out", "all"):
+        raise ValueError(f"clips must be 'recorded', 'held-out' or 'all', got {clips!r}")
+    if run is None and (clips == "recorded" or data_dir is None):
+        raise ValueError(
+            f"{'data_dir is missing' if data_dir is None else 'clips must not be recorded'}: {model} is not "
+            "the folder of a run, which says where its test clips are"
+        )
     network = load_model(model)
-    recipe = network.recipe
-    if recipe is None:
+    if network.recipe is None:
         raise ValueError(f"{model} has no recipe: it was not saved by harkeras, so its classes are not known")
+    if network.recipe.streams == "pose":
+        raise ValueError(f"{model} takes joints, which a folder of videos does not hold")
+    data_dir = Path(run.data_dir if data_dir is None else data_dir)
+    if clips == "recorded":
+        asked = {"classes": classes, "group_by": group_by, "cache": cache}
+        unused = [name for name, value in asked.items() if value is not None]
+        if unused:
+            raise ValueError(f"{', '.join(unused)} must be left out where the test clips of a run are scored")
+        dataset = _read_recorded(run, data_dir, network.recipe, workers)
+    else:
+        folder, rows, words = _choose_clips(model, network.recipe, data_dir, clips, classes, group_by)
+        dataset = _read_clips(folder, rows, network.recipe, cache, workers)
+        dataset.split_words = f"{len(dataset)} of {len(folder.video_paths)} clips of the folder; {words}"
+    evaluation = evaluate(network, dataset)
+    return replace(evaluation, latency_seconds=measure_latency(network))
+
+
+def _read_recorded(run: Run, data_dir: Path, recipe: Recipe, workers: int | None) -> Dataset:
+    """Read the test clips of a run; warn of what is missing or has changed since."""
+    if not data_dir.is_dir():
+        raise FileNotFoundError(
+            f"no folder at {data_dir}, where the clips of the run were: pass where they are now, as in "
+            "'harkeras evaluate RUN DATA_DIR'"
+        )
+    here = [clip for clip in run.test_clips if (data_dir / clip.path).is_file()]
+    missing = [clip.path for clip in run.test_clips if clip not in here]
+    digests = {clip.path: content_digest(data_dir / clip.path) for clip in here}
+    changed = [clip.path for clip in here if digests[clip.path] != clip.digest]
+    trained = set(recipe.training.train_clips if recipe.training else ()) & set(digests.values())
+    here = [clip for clip in here if digests[clip.path] not in trained and clip.label in recipe.classes]
+    if not here:
+        raise ValueError(
+            f"{data_dir} must hold test clips of the run, got none of {len(run.test_clips)}; for other "
+            "clips, pass clips='held-out' or 'all' (--clips)"
+        )
+    count = f"of {len(run.test_clips)} test clips of the run"
+    if missing:
+        warnings.warn(list_lines(f"{len(missing)} {count} are missing in {data_dir}", missing), stacklevel=3)
+    if changed:
+        warnings.warn(list_lines(f"{len(changed)} {count} have changed since", changed), stacklevel=3)
+    groups = np.array([clip.path if clip.source is None else clip.source for clip in here])
+    known = np.array([clip.source is not None for clip in here])
+    folder = ClipFolder(
+        data_dir,
+        recipe.classes,
+        [data_dir / clip.path for clip in here],
+        np.array([recipe.classes.index(clip.label) for clip in here]),
+        Sources(groups, "as recorded", known),
+        {},
+    )
+    dataset = load_folder(folder, recipe.clip_format, workers=workers, every_class=False)
+    dataset.split_words = run.split
+    if changed or len(dataset) < len(run.test_clips):
+        dataset.split_words += (
+            f"; of those tested on, {len(dataset)} were scored again, {len(changed)} of which have changed: "
+            f"the report says {run.accuracy:.3f} on {len(run.test_clips)}"
+        )
+    return dataset
+
+
+def _choose_clips(
+    model: str | os.PathLike,
+    recipe: Recipe,
+    data_dir: Path,
+    clips: Literal["held-out", "all"],
+    classes: Sequence[str] | None,
+    group_by: Callable[[Path], str] | None,
+) -> tuple[ClipFolder, np.ndarray, str]:
+    """Return all clips of a folder, the rows to score, and in words what they are to the model."""
     record = recipe.training
     if record is None and clips == "held-out":
         raise ValueError(
@@ -80,19 +164,17 @@ def evaluate_on_folder(
     elif group_by is not None:
         raise ValueError(f"group_by is in the model's file, {by!r}, got {group_by!r}")
     folder = read_folder(data_dir, asked, group_by=by, level=level, copies=True)
-    rows, words = _rows_to_score(folder, folder.places(recipe.classes), record, clips)
-    if recipe.streams == "pose":
-        raise ValueError(f"{model} takes joints, which a folder of videos does not hold")
+    return folder, *_rows_to_score(folder, folder.places(recipe.classes), record, clips)
+
+
+def _read_clips(folder: ClipFolder, rows: np.ndarray, recipe: Recipe, cache, workers: int | None) -> Dataset:
+    """Read some clips of a folder; a cache holds all."""
     reading = {"workers": workers, "every_class": False}
     if cache is None:
-        dataset = load_folder(folder[rows], recipe.clip_format, **reading)
-    else:  # the cache holds all clips
-        dataset = load_folder(folder, recipe.clip_format, **reading, cache=cache)
-        scored = {folder.video_paths[row] for row in rows}
-        dataset = dataset[[row for row, path in enumerate(dataset.video_paths) if path in scored]]
-    dataset.split_words = f"{len(dataset)} of {len(folder.video_paths)} clips of the folder; {words}"
-    evaluation = evaluate(network, dataset)
-    return replace(evaluation, latency_seconds=measure_latency(network))
+        return load_folder(folder[rows], recipe.clip_format, **reading)
+    dataset = load_folder(folder, recipe.clip_format, **reading, cache=cache)
+    scored = {folder.video_paths[row] for row in rows}
+    return dataset[[row for row, path in enumerate(dataset.video_paths) if path in scored]]
 
 
 def _rows_to_score(

@@ -89,9 +89,10 @@ def plot_confusion_matrix(confusion: np.ndarray, classes: Sequence[str], title: 
     image = axes.imshow(share, cmap="Blues", norm=PowerNorm(1 if with_numbers else 0.5, 0, 1))
     if with_numbers:
         _write_numbers(axes, confusion, share, cell)
+    # A dollar sign in a name begins no formula.
     turned = {"rotation": 45, "ha": "right"} if with_numbers else {"rotation": 90}
-    axes.set_xticks(range(len(shown)), names, fontsize=letters, **turned)
-    axes.set_yticks(range(len(shown)), names, fontsize=letters)
+    axes.set_xticks(range(len(shown)), names, fontsize=letters, parse_math=False, **turned)
+    axes.set_yticks(range(len(shown)), names, fontsize=letters, parse_math=False)
     axes.set(xlabel="named", ylabel="true", title=title)
     figure.colorbar(image, label="share of the true class", shrink=0.8)
     return figure

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -30,6 +31,7 @@ class Evaluation:
         classes: Names of the classes.
         labels: int (N,), the true classes.
         probabilities: float32 (N, classes), what the model said.
+        named: int (N,), the classes that were named: the most probable ones, but for tuned thresholds.
         loss: Mean cross entropy.
         accuracy: Share of the clips named right, in [0, 1].
         interval: The 95 % Wilson interval of the accuracy, which takes clips as independent.
@@ -50,6 +52,7 @@ class Evaluation:
     classes: tuple[str, ...]
     labels: np.ndarray
     probabilities: np.ndarray
+    named: np.ndarray
     loss: float
     accuracy: float
     interval: tuple[float, float]
@@ -116,15 +119,37 @@ class Evaluation:
             lines.append(f"split: {self.split}")
         return "\n".join(lines)
 
-    def _table(self) -> list[str]:
-        """Write a line per class; what has no clips to be computed from is a dash."""
-        width = max(len(name) for name in (*self.classes, "class"))
-        lines, named = [f"{'class':<{width}}  precision  recall     F1  clips"], self.confusion.sum(axis=0)
+    def to_dict(self) -> dict[str, Any]:
+        """Return all scores as plain numbers, for JSON; None stands where there is nothing to compute."""
+        scores = ("accuracy", "interval", "group_interval", "loss", "mean_class_accuracy", "macro_f1")
+        per_class = {}
         for row, name in enumerate(self.classes):
+            values = {"precision": self.precision[row], "recall": self.recall[row], "f1": self.f1[row]}
             occurs = self.support[row] > 0
-            precision = f"{self.precision[row]:.2f}" if occurs or named[row] else "-"
-            recall, f1 = (f"{each[row]:.2f}" if occurs else "-" for each in (self.recall, self.f1))
-            lines.append(f"{name:<{width}}  {precision:>9}  {recall:>6}  {f1:>5}  {self.support[row]:>5}")
+            per_class[name] = {"clips": int(self.support[row])}
+            per_class[name] |= {key: float(value) if occurs else None for key, value in values.items()}
+        return {
+            "clips": len(self.labels),
+            "unit": self.unit,
+            "split": self.split,
+            **{name: getattr(self, name) for name in scores},
+            "commonest_class_accuracy": float(self.support.max() / self.support.sum()),
+            "top_5_accuracy": self.top_k(5) if len(self.classes) > 5 else None,
+            "calibration_error": self.calibration_error,
+            "latency_seconds": self.latency_seconds,
+            "classes": per_class,
+            "confusion": self.confusion.tolist(),
+        }
+
+    def _table(self) -> list[str]:
+        """Write a line per class; one without test clips has no scores."""
+        width = max(len(name) for name in (*self.classes, "class"))
+        lines = [f"{'class':<{width}}  precision  recall     F1  clips"]
+        for row, name in enumerate(self.classes):
+            scores = f"{self.precision[row]:>9.2f}  {self.recall[row]:>6.2f}  {self.f1[row]:>5.2f}"
+            if not self.support[row]:
+                scores = f"{'no test clip':>24}"
+            lines.append(f"{name:<{width}}  {scores}  {self.support[row]:>5}")
         return lines
 
     def _rare_classes(self) -> list[str]:
@@ -186,6 +211,7 @@ def evaluate(
         classes=classes,
         labels=labels,
         probabilities=probabilities,
+        named=named,
         loss=float(-np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-7)).mean()),
         accuracy=hits / len(labels),
         interval=wilson_interval(hits, len(labels)),

@@ -45,7 +45,7 @@ def _describe_format(path: Path) -> str | None:
     """Say what a file or folder is that Keras 3 does not open, and how to convert it."""
     if path.is_dir():
         if not (path / "saved_model.pb").is_file():
-            return "a folder"
+            return "a folder without a model.keras"
         return (
             "a SavedModel, which Keras 3 opens as a layer. Pass a model instead of the path: "
             "clip = keras.Input((T, H, W, 3)); "

@@ -16,7 +16,7 @@ from harkeras.inference._foreign_models import (
     with_probabilities,
 )
 from harkeras.models import list_models
-from harkeras.models.saving import check_classes, load_model
+from harkeras.models.saving import check_classes, find_model_file, load_model
 from harkeras.pretrained.published import list_pretrained, load_pretrained
 from harkeras.recipe import DEFAULT_CLIP_SECONDS, Recipe
 
@@ -45,7 +45,7 @@ def resolve_model(
     """Load a model where a path or a name is given, check what it takes and gives, and find its recipe.
 
     Args:
-        model: Path of a `.keras` file, one of `list_pretrained()`, or a model in memory.
+        model: Path of a `.keras` file or of a run's folder, one of `list_pretrained()`, or a model in memory.
         images: Whether it must take images instead of clips.
         input_shape: Of a clip or image, for a model without a recipe that leaves sizes open.
         **options: `classes`, `clip_seconds`, `normalize`, `channel_order`, `streams`, `interpolation`; what
@@ -90,8 +90,9 @@ def _load(model: str | os.PathLike) -> keras.Model:
     if str(model) in list_pretrained() and not Path(model).exists():
         return load_pretrained(str(model))
     check_model_exists(model)
-    check_model_file(model)
-    return load_model(model)
+    path = find_model_file(model)
+    check_model_file(path)
+    return load_model(path)
 
 
 def check_model_exists(model: str | os.PathLike) -> None:

@@ -17,6 +17,8 @@ from harkeras.base.files import naming, partial_name, publish, resolve_target
 from harkeras.models.blocks import speed_up_groups
 from harkeras.recipe import Recipe
 
+# The model in the folder of a run.
+MODEL_FILE = "model.keras"
 _MEMBER = "recipe.json"
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 _MOST_JSON_BYTES = 64_000_000  # unpacked; real ones take some kilobytes
@@ -77,8 +79,29 @@ def save_model(
     return path if named else path.with_name(published.name)
 
 
+def find_model_file(path: str | os.PathLike) -> Path:
+    """Return the file of a model: the path itself or, of the folder of a run, `model.keras` inside."""
+    path = Path(path)
+    return path / MODEL_FILE if (path / MODEL_FILE).is_file() else path
+
+
+def newest_model(folder: str | os.PathLike = "saved_models") -> Path:
+    """Return what was saved last in a folder: a run, that is, a folder with a model, or a `.keras` file.
+
+    Raises:
+        FileNotFoundError: If there is neither.
+    """
+    folder = Path(folder)
+    files = [*folder.glob("*.keras"), *(run / MODEL_FILE for run in folder.glob("*/"))]
+    files = [path for path in files if path.is_file() and not path.name.startswith(".")]
+    if not files:
+        raise FileNotFoundError(f"no model in {folder}")
+    newest = max(files, key=lambda path: path.stat().st_mtime)
+    return newest if newest.parent == folder else newest.parent
+
+
 def load_model(path: str | os.PathLike) -> keras.Model:
-    """Load a `.keras` file; its recipe, if it has one, is the model's attribute `recipe`.
+    """Load a `.keras` file, or that of a run's folder; its recipe, if any, is the model's attribute `recipe`.
 
     The file is checked for damage first. Nothing that is written in it is executed: Keras's safe mode stays
     on, so that a model with a `Lambda` layer is refused.
@@ -87,7 +110,7 @@ def load_model(path: str | os.PathLike) -> keras.Model:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no `.keras` file, a damaged or an unsafe one, or its recipe is of another model.
     """
-    path, recipe = Path(path), read_recipe(path)
+    path, recipe = find_model_file(path), read_recipe(path)
     _check_archive(path)
     try:
         model = keras.saving.load_model(path, safe_mode=True)
@@ -106,13 +129,13 @@ def load_model(path: str | os.PathLike) -> keras.Model:
 
 
 def read_recipe(path: str | os.PathLike) -> Recipe | None:
-    """Read the recipe from a `.keras` file without loading the model; None if it has none.
+    """Read the recipe from a `.keras` file, or a run's folder, without loading the model; None if none.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no `.keras` file, or its recipe is damaged.
     """
-    path = Path(path)
+    path = find_model_file(path)
     with _opened(path) as file:
         if _MEMBER not in file.namelist():
             return None
@@ -141,7 +164,8 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         raise ValueError(f"path must be that of a .keras file, got {str(path)!r}, which has a null byte")
     if path.is_dir():
         raise ValueError(
-            f"{path} must be a .keras file, got a folder; a SavedModel opens with keras.layers.TFSMLayer"
+            f"{path} must be a .keras file or the folder of a run, got a folder without {MODEL_FILE}; a "
+            "SavedModel opens with keras.layers.TFSMLayer"
         )
     if not path.is_file():
         raise FileNotFoundError(f"no model file at {path}")

@@ -22,6 +22,8 @@ from harkeras.training._clip_recipe import clip_recipe
 from harkeras.training._stopping import Stopper, settings_of
 from harkeras.training.scoring import LabeledClips, unpack_clips
 
+BATCH_SIZE = 4  # clips per step, where nobody says
+
 
 def train(
     model: keras.Model,
@@ -133,7 +135,7 @@ def check_options(options: dict[str, Any]) -> None:
 
 def _batch_size_and_seed(dataset, batch_size: int | None, seed: int | None) -> tuple[int, int]:
     """Return what the call, a `ClipDataset` or neither says of both."""
-    default = 4
+    default = BATCH_SIZE
     if isinstance(dataset, ClipDataset):
         batch_size = _agreed("batch_size", batch_size, dataset.asked_batch_size)
         seed = _agreed("seed", seed, dataset.seed)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import keras
 
+from harkeras.base.configs import keyword_defaults
 from harkeras.base.keras_state import seeded
 from harkeras.data.batches import ClipDataset
 from harkeras.data.datasets import Dataset
@@ -22,7 +23,10 @@ from harkeras.data.presentation import Presentation
 from harkeras.models.registry import check_options as check_model_options
 from harkeras.models.registry import count_parameters, create_model, describe_unknown, list_models, no_weights
 from harkeras.recipe import ClipFormat, FlowMethod, Streams, count_channels
-from harkeras.training.loop import check_options, train
+from harkeras.training.loop import BATCH_SIZE, check_options, train
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -88,12 +92,14 @@ class Trainer(Protocol):
             the trainer itself.
         cache_name: What the `cache` of `read` is called in a folder that several trainers share.
         fallback: The model to train instead where weights cannot be had; None for none.
+        settings: All that was asked for, and what is usual of the rest, by the names of arguments.
     """
 
     name: str
     takes_settings: ClassVar[bool]
     cache_name: ClassVar[str]
     fallback: str | None
+    settings: dict[str, Any]
 
     def check(self, num_classes: int) -> int:
         """Refuse before the long work what cannot work out; return how many parameters will be trained."""
@@ -153,6 +159,16 @@ class NetworkTrainer:
         Presentation(**self.shown)
         self.fitting = {name: training[name] for name in training if name not in _PRESENTATION}
         check_options(self.fitting)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All arguments, defaults included."""
+        usual = keyword_defaults(train) | {"batch_size": BATCH_SIZE} | vars(Presentation())
+        clips = {"input_shape": self.input_shape}
+        if self.clip_format.flow_fields:
+            clips["flow_method"] = self.clip_format.flow_method
+        everything = clips | {"model_options": self.options} | usual | self.training
+        return {name: value for name, value in everything.items() if name != "verbose"}  # changes nothing
 
     @staticmethod
     def read_shape(

@@ -25,6 +25,7 @@ from keras import ops
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
+from harkeras.base.configs import keyword_defaults
 from harkeras.base.keras_state import seeded
 from harkeras.data.folders import ClipFolder
 from harkeras.data.intervals import clustered_interval
@@ -71,6 +72,15 @@ class AutoTrainer:
     def fallback(self) -> str | None:
         """LRCN from scratch, if no option is given: it would mean nothing to LRCN."""
         return None if self.options else "lrcn"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All options, defaults included."""
+        options = keyword_defaults(create_feature_dataset) | keyword_defaults(train_auto)
+        options |= self.reading | self.fitting
+        for name in ("cache", "workers", "seed"):  # for the caller to say
+            del options[name]
+        return {"model_options": options}
 
     def __init__(
         self,
