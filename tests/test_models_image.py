@@ -30,11 +30,11 @@ SIZE = (40, 36, 3)
 
 
 class Case(NamedTuple):
-    """A model: its builder, its original in Keras, if there is one, how that prepares pixels, fast options."""
+    """A model: its builder, its original in Keras and how that prepares pixels, options that run fast."""
 
     builder: object
-    original: object
-    preprocess: object
+    original: object | None
+    preprocess: object | None
     small_options: dict
 
 

@@ -41,7 +41,7 @@ class _Storage(NamedTuple):
 
 
 class _Tensor(NamedTuple):
-    """A view of a storage, as `torch._utils._rebuild_tensor_v2` takes it; what follows has no meaning here."""
+    """A view of a storage: the first arguments of `torch._utils._rebuild_tensor_v2`."""
 
     storage: _Storage
     offset: int

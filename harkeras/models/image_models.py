@@ -3,7 +3,8 @@
 Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", ICLR 2015
 (VGG-16); He et al., "Deep Residual Learning for Image Recognition", CVPR 2016 (ResNet-50); Huang et al.,
 "Densely Connected Convolutional Networks", CVPR 2017 (DenseNet-121); Sandler et al., "MobileNetV2: Inverted
-Residuals and Linear Bottlenecks", CVPR 2018.
+Residuals and Linear Bottlenecks", CVPR 2018; Tan and Le, "EfficientNet: Rethinking Model Scaling for
+Convolutional Neural Networks", ICML 2019 (EfficientNet-Lite0).
 
 A picture of somebody on a horse needs no second frame: pose, things and place often give the action away. VGG
 stacks small convolutions, and puts nine tenths of its weights into two dense layers; ResNet adds each block's

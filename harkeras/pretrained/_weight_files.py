@@ -1,8 +1,8 @@
 """Read published weights from files, without executing anything that stands in them.
 
-PyTorch's `.pth` and `.pt` files are pickles, and unpickling runs whatever their maker wrote; they have a reader
-of their own, `harkeras.assets.torch_files`. TensorFlow's checkpoints and `.safetensors` hold numbers and names
-only.
+PyTorch's `.pth` and `.pt` files are pickles, and unpickling runs whatever their maker wrote: they have a
+reader of their own, `harkeras.assets.torch_files`. TensorFlow's checkpoints and `.safetensors` hold numbers
+and names only.
 """
 
 from __future__ import annotations
