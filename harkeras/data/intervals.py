@@ -48,7 +48,7 @@ def clustered_interval(hits: np.ndarray, groups: np.ndarray) -> tuple[float, flo
     its own, it is the Wilson interval.
 
     Args:
-        hits: bool (N,).
+        hits: bool (N,), or float in [0, 1], how often each clip was named right.
         groups: (N,), the source of each.
 
     Raises:

@@ -85,9 +85,12 @@ def measure_learning_curve(
     probabilities: np.ndarray,
     predict: Callable[[np.ndarray, np.ndarray], np.ndarray],
     *,
+    draws: int = 3,
     seed: int = 27,
 ) -> LearningCurve | None:
     """Learn from a quarter and from half of the training sources of each fold, and name the others' clips.
+
+    Which sources these are is a matter of luck, so that they are drawn more than once.
 
     Args:
         labels: int (N,), the classes of the clips.
@@ -95,40 +98,53 @@ def measure_learning_curve(
         folds: Rows to train on and to test on, for each fold.
         probabilities: float (N, classes), what was said of each clip by what had learned from all sources.
         predict: Learns from some rows, and returns what it says of others, float (M, classes).
-        seed: Seed of the choice of sources.
+        draws: How often fewer sources are drawn in each fold; the points are means.
+        seed: Seed of the draws.
 
     Returns:
         `LearningCurve`; None if no class has 2 sources to learn from.
     """
-    tested = np.concatenate([test for _, test in folds])
-    labels_tested, groups_tested = labels[tested], groups[tested]
-    learned = {1.0: [train for train, _ in folds]}
-    for share in sorted(SHARES, reverse=True):
-        rng = np.random.default_rng(seed)  # the same each time: half of the sources holds the quarter
-        some = [draw_sources(train, labels, groups, share, rng) for train, _ in folds]
-        if any(len(rows) < len(more) for rows, more in zip(some, learned[min(learned)], strict=True)):
-            learned[share] = some
+    learned = _draw_rows(labels, groups, folds, draws, seed)
     if len(learned) == 1:
         return None
-    hits = {1.0: probabilities[tested].argmax(axis=1) == labels_tested}
+    tested = np.concatenate([test for _, test in folds])
+    labels_tested, groups_tested = labels[tested], groups[tested]
+    hits = {1.0: (probabilities[tested].argmax(axis=1) == labels_tested).astype(float)}
     shares = sorted(learned)
-    with tqdm(desc="Learning curve", total=len(folds) * (len(shares) - 1), unit="fit") as bar:
+    with tqdm(desc="Learning curve", total=len(folds) * draws * (len(shares) - 1), unit="fit") as bar:
         for share in shares[:-1]:
-            said = []
-            for rows, (_, test) in zip(learned[share], folds, strict=True):
-                said.append(predict(rows, test).argmax(axis=1))
-                bar.update()
-            hits[share] = np.concatenate(said) == labels_tested
+            hits[share] = np.zeros(len(tested))
+            for drawn in learned[share]:
+                named = []
+                for rows, (_, test) in zip(drawn, folds, strict=True):
+                    named.append(predict(rows, test).argmax(axis=1))
+                    bar.update()
+                hits[share] += np.concatenate(named) == labels_tested
+            hits[share] /= draws
     points = []
     for share in shares:
-        counts = [(len(np.unique(groups[rows])), len(rows)) for rows in learned[share]]
+        counts = [(len(np.unique(groups[rows])), len(rows)) for drawn in learned[share] for rows in drawn]
         sources, clips = np.mean(counts, axis=0).tolist()
         interval = clustered_interval(hits[share], groups_tested)
         points.append(CurvePoint(share, sources, clips, float(hits[share].mean()), *interval))
-    more = hits[1.0].astype(float) - hits[shares[-2]]
+    more = hits[1.0] - hits[shares[-2]]
     gain, half = more.mean(), clustered_error(more, groups_tested)
     half *= t.ppf(0.975, len(np.unique(groups_tested)) - 1)
     return LearningCurve(points, (float(gain), float(gain - half), float(gain + half)))
+
+
+def _draw_rows(labels, groups, folds, draws, seed) -> dict[float, list[list[np.ndarray]]]:
+    """Return for each share the rows to learn from, by draw and fold; no share that is as large as the next."""
+    learned = {1.0: [[train for train, _ in folds]]}
+    for share in sorted(SHARES, reverse=True):
+        rng = np.random.default_rng(seed)  # the same each time: half of the sources holds the quarter
+        drawn = [
+            [draw_sources(train, labels, groups, share, rng) for train, _ in folds] for _ in range(draws)
+        ]
+        larger = learned[min(learned)][0]
+        if any(len(rows) < len(more) for rows, more in zip(drawn[0], larger, strict=True)):
+            learned[share] = drawn
+    return learned
 
 
 def draw_sources(
@@ -169,5 +185,5 @@ def plot_learning_curve(curve: LearningCurve, title: str = "What would more clip
     axes.set_xscale("log", base=2)
     axes.minorticks_off()
     axes.set_xticks(sources, [f"{a:.0f}\n({b:.0f} clips)" for a, b in zip(sources, clips, strict=True)])
-    axes.set(title=title, xlabel="sources learned from", ylabel="accuracy on other sources")
+    axes.set(title=title, xlabel="sources learned from", ylabel="accuracy on other sources, 95 %")
     return figure

