@@ -207,7 +207,7 @@ class TestEvaluationOfARun:
         ):
             again = evaluate_on_folder(trained.folder, moved)
         assert len(again.labels) == 3
-        assert "3 were scored again, 1 of which have changed: the report says 0." in again.split
+        assert "; 3 of these 4 were scored again, 1 of them changed since: the report says 0." in again.split
 
     def test_a_training_clip_in_the_place_of_a_test_clip_is_not_scored(self, trained, moved, report):
         record = read_recipe(trained.path).training
@@ -282,11 +282,11 @@ class TestMistakes:
         assert second.get_title(loc="left") == f"SittingDown, named StandingUp (70%)\n{paths[2].name}"
         assert first.images[0].get_array().shape == (180, 4 * 240 + 3 * 4, 3)
         assert [label.get_text()[-2:] for label in first.get_xticklabels()] == [" s"] * 4
-        assert figure.get_suptitle() == "2 of 4 test clips were named wrong"
+        assert figure.get_suptitle() == "2 of 4 test clips were named wrong, the surest first"
         figure = plot_mistakes(evaluation, paths, names=["a", "b" * 200, "c", "d"], most=1)
         assert len(figure.axes) == 1
         assert len(figure.axes[0].get_title(loc="left").splitlines()[1]) == 64
-        assert "here are the 1 of which the model was surest" in figure.get_suptitle()
+        assert figure.get_suptitle().endswith("named wrong, here the 1 of which the model was surest")
 
     def test_a_clip_that_is_gone(self, evaluation, tmp_path):
         figure = plot_mistakes(evaluation, [tmp_path / f"{i}.mp4" for i in range(4)])

@@ -363,7 +363,7 @@ def test_splits_that_cannot_be_had(sample_dir, options, message):
 
 
 def test_evaluation_refuses_what_it_cannot_score(trained, sample_dir, tmp_path):
-    with pytest.raises(ValueError, match="clips must be 'held-out' or 'all', got 'most'"):
+    with pytest.raises(ValueError, match="clips must be 'recorded', 'held-out' or 'all', got 'most'"):
         evaluate_on_folder(trained.path, sample_dir, clips="most")
     bare = tmp_path / "bare.keras"
     load_model(trained.path).save(bare)

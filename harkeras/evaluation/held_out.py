@@ -126,9 +126,10 @@ def _read_recorded(run: Run, data_dir: Path, recipe: Recipe, workers: int | None
     dataset = load_folder(folder, recipe.clip_format, workers=workers, every_class=False)
     dataset.split_words = run.split
     if changed or len(dataset) < len(run.test_clips):
+        other = f", {len(changed)} of them changed since" if changed else ""
         dataset.split_words += (
-            f"; of those tested on, {len(dataset)} were scored again, {len(changed)} of which have changed: "
-            f"the report says {run.accuracy:.3f} on {len(run.test_clips)}"
+            f"; {len(dataset)} of these {len(run.test_clips)} were scored again{other}: the report says "
+            f"{run.accuracy:.3f} on all"
         )
     return dataset
 

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from harkeras.base.plot_style import styled
 from harkeras.evaluation.scores import Evaluation
 from harkeras.video.reading import VideoError, VideoInfo, frames_extraction
 
@@ -20,6 +21,7 @@ _COLUMNS = 2
 _LONGEST_NAME, _LONGEST_CLASS = 64, 24  # letters
 
 
+@styled
 def plot_mistakes(
     evaluation: Evaluation,
     video_paths: Sequence[str | os.PathLike],
@@ -70,7 +72,9 @@ def plot_mistakes(
     verb = "was" if len(wrong) == 1 else "were"
     title = f"{len(wrong)} of {len(evaluation.labels)} test clips {verb} named wrong"
     if len(wrong) > len(shown):
-        title += f"; here are the {len(shown)} of which the model was surest"
+        title += f", here the {len(shown)}"
+    if len(wrong) > 1:
+        title += " of which the model was surest" if len(wrong) > len(shown) else ", the surest first"
     figure.suptitle(title, fontsize=12)
     return figure
 
