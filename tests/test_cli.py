@@ -2,6 +2,7 @@
 
 import csv
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -132,6 +133,75 @@ def test_predict_single_names_one_action(run, model, sample_dir):
     assert "Confidence: 0." in out or "Confidence: 1." in out
 
 
+def test_predict_lists_the_most_probable_classes(run, model, sample_dir, tmp_path):
+    clip = next(sample_dir.rglob("*.mp4"))
+    status, out, _ = run("predict", clip, "--model", model, "--single", "--top", 5)
+    assert status == 0
+    shares = re.search(r"Most probable: (\w+) (\d+)%, (\w+) (\d+)%\n", out)
+    assert {shares[1], shares[3]} == {"SittingDown", "StandingUp"}
+    assert int(shares[2]) + int(shares[4]) == pytest.approx(100, abs=1)
+    table = tmp_path / "t.csv"
+    status, out, _ = run("predict", clip, "--model", model, "--top", 1, "--table", table, "--threshold", 0)
+    assert status == 0
+    label, top = re.search(r"0\.00 s  to .* s  (\w+)  \d+%\n +(\w+) \d+%\n", out).groups()
+    assert label == top
+    assert table.read_text().splitlines()[1].split(",")[2] == label
+
+
+def test_predict_of_a_folder_ends_in_one_table(run, model, sample_dir, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for number, clip in enumerate(sorted(sample_dir.rglob("*.mp4"))[::8]):
+        (tmp_path / "videos" / f"{number}").mkdir(parents=True)
+        shutil.copy(clip, tmp_path / "videos" / f"{number}" / "clip.mp4")
+    command = (
+        "predict",
+        "videos",
+        "--model",
+        model,
+        "--output",
+        "out",
+        "--timeline",
+        "out",
+        "--table",
+        "t.csv",
+    )
+    status, out, err = run(*command, "--caption", "bottom-right", "--top", 2)
+    assert status == 0, err
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == ["video", "length", "action", "it", "holds", "confidence", "most", "probable"]
+    assert [line[0] for line in lines[1:3]] == ["videos/0/clip.mp4", "videos/1/clip.mp4"]
+    assert all(line[3] in ("SittingDown", "StandingUp", "unsure") for line in lines[1:3])
+    assert sorted(path.relative_to("out").as_posix() for path in Path("out").rglob("*.*")) == [
+        f"{number}/clip.{suffix}" for number in (0, 1) for suffix in ("csv", "mp4")
+    ]
+    Path("videos/bad.mp4").write_text("no video")
+    status, out, err = run("predict", "videos/*", "none.mp4", "--model", model, "--single")
+    assert status == 1
+    assert re.search(r"^videos/bad\.mp4 +error: not a video", out, re.MULTILINE)
+    assert re.search(r"^none\.mp4 +error: no video file at none\.mp4", out, re.MULTILINE)
+    assert "2 of 4 videos could not be read or written" in err
+
+
+def test_predict_keeps_what_is_done_before_ctrl_c(run, model, sample_dir, tmp_path, monkeypatch):
+    clips = sorted(sample_dir.rglob("*.mp4"))[:3]
+    from harkeras.inference import many_videos
+
+    def predict(video, *arguments, **options):
+        if str(video) == str(clips[1]):
+            raise KeyboardInterrupt
+        return single(video, *arguments, **options)
+
+    single = many_videos.predict_single_action
+    monkeypatch.setattr(many_videos, "predict_single_action", predict)
+    table = tmp_path / "t.csv"
+    status, out, err = run("predict", *clips, "--model", model, "--single", "--table", table)
+    assert status == 130
+    assert err.endswith("interrupted\n")
+    assert str(clips[0]) in out
+    assert str(clips[1]) not in out
+    assert len(table.read_text().splitlines()) == 2
+
+
 @pytest.fixture(scope="module")
 def foreign(tmp_path_factory):
     """A `.keras` file without a recipe, of logits and open sizes."""
@@ -179,6 +249,10 @@ def test_predict_with_a_model_made_elsewhere(run, foreign, sample_dir, tmp_path)
         (("--single", "--stride-seconds", "1"), "--stride-seconds has no meaning here: --single names one"),
         (("--single", "--threshold", "0.5"), "--threshold has no meaning here"),
         (("--output", "a.avi"), "path must end in .mp4"),
+        (("--caption", "none"), "--caption has no meaning here: it is for the video that --output writes"),
+        (("--single", "--caption", "none"), "--caption has no meaning here: --single names one"),
+        (("--table", "t.txt"), "table must end in .csv, got t.txt"),
+        (("--table", "t.csv", "--timeline", "t.csv"), "table must not replace t.csv"),
         (("--output", "t.csv", "--timeline", "t.csv"), "output must not replace t.csv"),
         (
             ("--model", "lrcn"),

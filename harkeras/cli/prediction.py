@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from harkeras.cli import options
 from harkeras.cli.terminal import print_files, print_segments, print_text, quiet
+
+if TYPE_CHECKING:
+    from harkeras.inference.many_videos import VideoResult
 
 Model = Annotated[
     Path | None,
@@ -18,7 +22,14 @@ Model = Annotated[
         "no training; the newest in saved_models if none."
     ),
 ]
-Output = Annotated[Path | None, typer.Option(help="Write the video with its actions drawn, as .mp4.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(help="Write the video with its actions drawn, as .mp4; of several videos, a folder."),
+]
+Timeline = Annotated[
+    Path | None,
+    typer.Option(help="Write the timeline to a .csv or .json file; of several videos, a folder."),
+]
 StrideSeconds = Annotated[
     float | None,
     typer.Option(
@@ -29,6 +40,13 @@ StrideSeconds = Annotated[
 ClipSeconds = Annotated[
     float | None,
     typer.Option(help="Length of a look; by default that of the training clips, or 4 where nobody says."),
+]
+
+Table = Annotated[Path | None, typer.Option(help="Write a row for each video to a .csv file.")]
+Top = Annotated[int, typer.Option(help="List so many of the most probable classes with each action.", min=0)]
+Caption = Annotated[
+    Literal["top-left", "top-right", "bottom-left", "bottom-right", "none"],
+    typer.Option(help="Where the label stands in the picture, out of the way of a camera's clock."),
 ]
 
 # What a recipe would say of a .keras file that was made elsewhere.
@@ -59,11 +77,17 @@ InputShape = Annotated[
 
 def predict(
     context: typer.Context,
-    video: Annotated[str, typer.Argument(help="A video file, or the URL of a video.")],
+    videos: Annotated[
+        list[str],
+        typer.Argument(help="Video files, folders of them, patterns in quotes, or URLs.", metavar="VIDEO..."),
+    ],
     model: Model = None,
     output: Output = None,
-    timeline: Annotated[Path | None, typer.Option(help="Write the timeline to a .csv or .json file.")] = None,
+    timeline: Timeline = None,
+    table: Table = None,
+    top: Top = 0,
     single: Annotated[bool, typer.Option("--single", help="Name one action for the whole video.")] = False,
+    caption: Caption = "top-left",
     stride_seconds: StrideSeconds = None,
     smoothing_seconds: Annotated[float, typer.Option(help="Average over this time; 0 for none.")] = 0.5,
     hysteresis: Annotated[float, typer.Option(help="Lead that a new label needs; 0 for none.")] = 0.1,
@@ -78,28 +102,26 @@ def predict(
     input_shape: InputShape = None,
     download_dir: Annotated[Path, typer.Option(help="Folder for the video of a URL.")] = Path("data"),
 ) -> None:
-    """Name the actions in a video.
+    """Name the actions in a video, or in each of several.
 
-    Prints a timeline, or one action for the whole video with --single.
+    Prints a timeline, or one action for the whole video with --single. Of several videos, or of a folder, it
+    prints a table at the end, with the action that holds longest; a video that cannot be read gets a row that
+    says why, and the exit status is then 1.
     """
-    with_timeline = {
-        "output": output,
-        "timeline": timeline,
+    over_time = {
         "stride_seconds": stride_seconds,
         "smoothing_seconds": smoothing_seconds,
         "hysteresis": hysteresis,
         "min_seconds": min_seconds,
         "threshold": threshold,
     }
-    if single:
-        _refuse_with_single(context, with_timeline)
+    _check_typed(context, single, output, over_time)
     with quiet():
-        from harkeras.inference.prediction import predict_on_video, predict_single_action
         from harkeras.inference.resolve import check_model_exists
+        from harkeras.video.listing import is_several
     model = model or _newest_model()
     check_model_exists(model)
-    path = _local_file(video, download_dir)
-    recipe = {
+    settings = {
         "clip_seconds": clip_seconds,
         "classes": options.read_names(classes),
         "normalize": normalize,
@@ -107,25 +129,120 @@ def predict(
         "streams": streams,
         "interpolation": interpolation,
         "input_shape": options.read_shape(input_shape),
-    }
+    } | ({} if single else {"caption": caption, **over_time})
+    if len(videos) > 1 or is_several(videos[0]):
+        files = (output, timeline, table)
+        _predict_several(videos, model, *files, top=top, single=single, download_dir=download_dir, **settings)
+    else:
+        video = _local_file(videos[0], download_dir)
+        _predict_one(video, model, output, timeline, table, top=top, single=single, **settings)
+
+
+def _predict_one(
+    video: str | Path,
+    model: Path,
+    output: Path | None,
+    timeline: Path | None,
+    table: Path | None,
+    *,
+    top: int,
+    single: bool,
+    **settings: Any,
+) -> None:
+    """Print the actions of one video; what cannot be read or written raises an error."""
+    from harkeras.inference.many_videos import VideoResult, check_table, table_row, write_table
+    from harkeras.inference.prediction import predict_on_video, predict_single_action
+    from harkeras.video.reading import VideoInfo
+
+    if table is not None:
+        check_table(table, inputs=[video, model, output, timeline])
     if single:
-        action = predict_single_action(path, model, **recipe)
-        print_text(f"Action: {action.label}\nConfidence: {action.confidence:.2f}")
-        return
-    prediction = predict_on_video(path, model, **with_timeline, **recipe)
-    print_segments(prediction.segments)
-    print_files({name: path for name, path in (("video", output), ("timeline", timeline)) if path})
+        prediction = predict_single_action(video, model, **settings)
+        print_text(f"Action: {prediction.label}\nConfidence: {prediction.confidence:.2f}")
+    else:
+        prediction = predict_on_video(video, model, output, timeline=timeline, top=top, **settings)
+    result = VideoResult(str(video), VideoInfo.read(video).duration_seconds, prediction, output, timeline)
+    if single and top:
+        print_text(f"Most probable: {_list(result.most_probable(top))}")
+    if not single:
+        for segment in prediction.segments:
+            print_segments([segment])
+            if top:
+                print_text(f"{'':27}{_list(prediction.most_probable(top, segment))}")
+    if table is not None:
+        write_table([table_row(result, top)], table, top)
+    _print_written({"video": output, "timeline": timeline, "table": table})
 
 
-def _refuse_with_single(context: typer.Context, names: Iterable[str]) -> None:
+def _predict_several(
+    videos: list[str],
+    model: Path,
+    output: Path | None,
+    timeline: Path | None,
+    table: Path | None,
+    *,
+    top: int,
+    **settings: Any,
+) -> None:
+    """Print a table of what there is, also after Ctrl-C; end with status 1 if a video failed."""
+    from harkeras.inference.many_videos import predict_on_videos
+
+    results = predict_on_videos(
+        videos, model, output, timeline_dir=timeline, table=table, top=top, **settings
+    )
+    rows, errors = [], 0
+    try:
+        for result in results:
+            rows.append(_row(result, top))
+            errors += bool(result.error)
+    finally:
+        if rows:
+            _print_table(rows, top)
+            _print_written({"videos": output, "timelines": timeline, "table": table})
+    if errors:
+        print_text(f"{errors} of {len(rows)} videos could not be read or written", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _row(result: VideoResult, top: int) -> tuple[str, ...]:
+    """Return the cells that are printed of a video; those of an error are two."""
+    if result.action is None:
+        return result.video, f"error: {result.error}"
+    label, held_seconds, confidence = result.action
+    cells = (result.video, f"{result.seconds:.2f} s", label, f"{held_seconds:.2f} s", f"{confidence:.0%}")
+    return (*cells, _list(result.most_probable(top))) if top else cells
+
+
+def _print_table(rows: list[tuple[str, ...]], top: int) -> None:
+    header = ("video", "length", "action", "it holds", "confidence", "most probable")
+    rows = [header if top else header[:-1], *rows]
+    widths = [max(len(row[column]) for row in rows if len(row) > 2) for column in range(len(rows[0]))]
+    widths[0] = max(len(row[0]) for row in rows)
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=False))
+        print_text("  ".join(cells).rstrip())
+
+
+def _print_written(files: dict[str, Path | None]) -> None:
+    if written := {name: path for name, path in files.items() if path is not None}:
+        print_files(written)
+
+
+def _list(classes: list[tuple[str, float]]) -> str:
+    return ", ".join(f"{label} {share:.0%}" for label, share in classes)
+
+
+def _check_typed(context: typer.Context, single: bool, output: Path | None, over_time: Iterable[str]) -> None:
     """Raise ValueError if an option was typed that would do nothing."""
-    for name in names:
+    without_meaning = {} if output else {"caption": "it is for the video that --output writes"}
+    if single:
+        reason = "--single names one action: it writes neither --output nor --timeline, and decides nothing"
+        names = ("output", "timeline", "caption", *over_time)
+        without_meaning = dict.fromkeys(names, f"{reason} over time")
+    for name, reason in without_meaning.items():
         source = context.get_parameter_source(name)
         if source is not None and source.name != "DEFAULT":
-            raise ValueError(
-                f"--{name.replace('_', '-')} has no meaning here: --single names one action: it writes "
-                "neither --output nor --timeline, and decides nothing over time"
-            )
+            raise ValueError(f"--{name.replace('_', '-')} has no meaning here: {reason}")
 
 
 def _newest_model() -> Path:

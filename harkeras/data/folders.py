@@ -10,7 +10,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,10 +18,9 @@ import numpy as np
 
 from harkeras.base.text import list_some, printable
 from harkeras.data.sources import Sources, find_sources
+from harkeras.video.listing import is_hidden, is_video_name, walk_files
 from harkeras.video.reading import VIDEO_SUFFIXES
 
-# Made by file managers, archives and notebooks; what lies in them are thumbnails, copies and deleted files.
-_NOT_CLIPS = {"__macosx", "lost+found", "$recycle.bin", "#recycle", "system volume information"}
 # The parts of a split: Kinetics and data sets of Kaggle have them on top of the classes.
 _PARTS = {"train", "training", "val", "valid", "validation", "test", "testing", "eval", "dev"}
 # Names that may be parts or persons; each of them may also be a class, so they are no proof.
@@ -158,8 +157,8 @@ def _list_clips(data_dir: Path, classes: Sequence[str]) -> tuple[list[Path], np.
                 f"no folder for the class {name!r} in {data_dir}; found {', '.join(sorted(folders))}"
             )
         folder = folders[_nfc(name)]
-        files = sorted(_walk(folder))
-        videos = [path for path in files if _is_clip(path)]
+        files = sorted(walk_files(folder))
+        videos = [path for path in files if is_video_name(path)]
         others = Counter(path.suffix.lower() or "without suffix" for path in files)
         others -= Counter(path.suffix.lower() for path in videos)
         if not videos:
@@ -258,40 +257,18 @@ def _some(names: Sequence[str]) -> str:
 def _folders_with_clips(folder: Path) -> list[str]:
     """Return the names of the folders that could be classes and hold clips at any depth, sorted."""
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and not _no_class(path.name))
-    return [path.name for path in inside if any(_is_clip(file) for file in _walk(path))]
+    return [path.name for path in inside if any(is_video_name(file) for file in walk_files(path))]
 
 
 def _has_clips(folder: Path) -> bool:
     """Return whether clips lie in a folder itself."""
-    return any(_is_clip(path) and path.is_file() and not _hidden(path.name) for path in folder.iterdir())
-
-
-def _is_clip(path: Path) -> bool:
-    return path.suffix.lower() in VIDEO_SUFFIXES
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """Yield all files at any depth, following links, but for hidden ones."""
-    visited = set()
-    for root, names, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(root)
-        names[:] = sorted(name for name in names if not _hidden(name))
-        if real in visited:  # a link to a folder above itself
-            names.clear()
-            continue
-        visited.add(real)
-        for name in files:
-            path = Path(root, name)
-            if not _hidden(name) and path.is_file():
-                yield path
+    return any(
+        is_video_name(path) and path.is_file() and not is_hidden(path.name) for path in folder.iterdir()
+    )
 
 
 def _no_class(name: str) -> bool:
-    return name.startswith("_") or _hidden(name)
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith((".", "@")) or name.lower() in _NOT_CLIPS
+    return name.startswith("_") or is_hidden(name)
 
 
 def _nfc(name: str) -> str:

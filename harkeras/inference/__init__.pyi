@@ -1,4 +1,5 @@
 from ._timeline import Segment, VideoPrediction
+from .many_videos import VideoResult, predict_on_videos
 from .prediction import ActionPrediction, predict_image, predict_on_video, predict_single_action
 from .streaming import ActionStream
 
@@ -7,7 +8,9 @@ __all__ = [
     "ActionStream",
     "Segment",
     "VideoPrediction",
+    "VideoResult",
     "predict_image",
     "predict_on_video",
+    "predict_on_videos",
     "predict_single_action",
 ]

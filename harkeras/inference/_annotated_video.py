@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -64,10 +63,8 @@ def annotated_frames(
 
 def label_colors(prediction: VideoPrediction) -> dict[str, Color]:
     """Return the color of each label: that of its class, or of many classes, one for each that is named."""
-    held = Counter()
-    for segment in prediction.segments:
-        held[segment.label] += segment.end_seconds - segment.start_seconds
+    labels = [action.label for action in prediction.held_actions()]
     classes = prediction.classes
     if len(classes) > COLOR_COUNT:
-        classes = [label for label, _ in held.most_common() if label != UNSURE]
-    return {label: class_color(label, classes) for label in held}
+        classes = [label for label in labels if label != UNSURE]
+    return {label: class_color(label, classes) for label in labels}

@@ -9,7 +9,8 @@ import os
 from bisect import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
+from heapq import nlargest
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +19,14 @@ import numpy as np
 from harkeras.base.files import write_text
 from harkeras.base.text import to_cell
 from harkeras.inference.decisions import UNSURE, Decider, Window
+
+
+class HeldAction(NamedTuple):
+    """A label, for how long it holds in all, and its mean probability during that time."""
+
+    label: str
+    seconds: float
+    confidence: float
 
 
 class Segment(NamedTuple):
@@ -71,11 +80,35 @@ class VideoPrediction:
         both, column = slice(max(after - 1, 0), after + 1), self.classes.index(label)
         return float(np.interp(seconds, self.moments[both], self.smoothed[both, column]))
 
-    def probabilities_of(self, segment: Segment) -> dict[str, float]:
-        """Return the mean probability of each class over a segment."""
-        inside = (self.moments >= segment.start_seconds) & (self.moments < segment.end_seconds)
-        means = self.smoothed[inside].mean(axis=0)
-        return dict(zip(self.classes, means.tolist(), strict=True))
+    def probabilities_of(self, segment: Segment | None = None) -> dict[str, float]:
+        """Return the mean probability of each class over a segment, or over the whole video."""
+        inside = np.ones(len(self.moments), bool)
+        if segment is not None:
+            inside = (self.moments >= segment.start_seconds) & (self.moments < segment.end_seconds)
+        return dict(zip(self.classes, self.smoothed[inside].mean(axis=0).tolist(), strict=True))
+
+    def most_probable(self, count: int, segment: Segment | None = None) -> list[tuple[str, float]]:
+        """Return the most probable classes of a segment, or of the whole video, and the means."""
+        return most_probable(self.probabilities_of(segment), count)
+
+    def held_actions(self) -> list[HeldAction]:
+        """Return the labels of the video, the one that holds longest first, and "unsure" last."""
+        sums: dict[str, np.ndarray] = {}
+        for start, end, label, confidence in self.segments:
+            sums[label] = sums.get(label, 0) + (end - start) * np.array([1, confidence])
+        actions = [HeldAction(label, seconds, each / seconds) for label, (seconds, each) in sums.items()]
+        return sorted(actions, key=lambda action: (action.label == UNSURE, -action.seconds))
+
+
+def check_top(top: int) -> None:
+    """Raise ValueError for a number of classes below 0."""
+    if top < 0:
+        raise ValueError(f"top must be at least 0, got {top}")
+
+
+def most_probable(probabilities: dict[str, float], count: int) -> list[tuple[str, float]]:
+    """Return the most probable classes and their probabilities, the highest first."""
+    return nlargest(count, probabilities.items(), key=itemgetter(1))
 
 
 def decide(decider: Decider, windows: list[Window], duration_seconds: float) -> VideoPrediction:
@@ -102,15 +135,36 @@ def decide(decider: Decider, windows: list[Window], duration_seconds: float) -> 
     return VideoPrediction(segments, decider.classes, ranges, probabilities, middles, smoothed)
 
 
-def write_timeline(segments: Sequence[Segment], path: str | os.PathLike) -> None:
-    """Write segments as `.csv` or `.json`, whole or not at all."""
+def write_timeline(prediction: VideoPrediction, path: str | os.PathLike, *, top: int = 0) -> None:
+    """Write segments as `.csv` or `.json`, whole or not at all.
+
+    Args:
+        prediction: Where the segments are.
+        path: The file.
+        top: How many of the most probable classes are written for each segment.
+    """
+    tops = [prediction.most_probable(top, segment) for segment in prediction.segments]
     if Path(path).suffix.lower() == ".json":
-        text = json.dumps([segment._asdict() for segment in segments], indent=2, ensure_ascii=False)
-    else:
-        lines = io.StringIO()
-        writer = csv.writer(lines, lineterminator="\n")
-        writer.writerow(("start_seconds", "end_seconds", "label", "confidence"))
-        for start, end, label, confidence in segments:
-            writer.writerow([f"{start:.3f}", f"{end:.3f}", to_cell(label), f"{confidence:.4f}"])
-        text = lines.getvalue()
-    write_text(path, text)
+        rows = [segment._asdict() for segment in prediction.segments]
+        if top:
+            for row, classes in zip(rows, tops, strict=True):
+                row["top"] = [{"label": label, "probability": share} for label, share in classes]
+        write_text(path, json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["start_seconds", "end_seconds", "label", "confidence", *top_columns(top)])
+    for (start, end, label, confidence), classes in zip(prediction.segments, tops, strict=True):
+        row = [f"{start:.3f}", f"{end:.3f}", to_cell(label), f"{confidence:.4f}"]
+        writer.writerow(row + top_cells(classes))
+    write_text(path, lines.getvalue())
+
+
+def top_columns(top: int) -> list[str]:
+    """Return the names of the columns that `top_cells` fills."""
+    return [name for rank in range(1, top + 1) for name in (f"top_{rank}", f"probability_{rank}")]
+
+
+def top_cells(classes: Sequence[tuple[str, float]]) -> list[str]:
+    """Return cells of a CSV file for the most probable classes."""
+    return [cell for label, share in classes for cell in (to_cell(label), f"{share:.4f}")]

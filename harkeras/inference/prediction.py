@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
 import keras
 import numpy as np
@@ -15,13 +15,13 @@ import numpy as np
 from harkeras.base.files import check_target
 from harkeras.inference._annotated_video import write_annotated
 from harkeras.inference._assumptions import warn_of_assumptions, warn_of_pixels
-from harkeras.inference._timeline import VideoPrediction, decide, write_timeline
+from harkeras.inference._timeline import VideoPrediction, check_top, decide, write_timeline
 from harkeras.inference._video_windows import read_info, slide
 from harkeras.inference.decisions import Decider, name_classes
 from harkeras.inference.resolve import resolve_model
 from harkeras.inference.streaming import ActionStream
 from harkeras.recipe import Interpolation, Recipe, Streams
-from harkeras.video.drawing import Caption
+from harkeras.video.drawing import Caption, check_caption
 from harkeras.video.flow import to_gray
 from harkeras.video.frame_times import check_range
 from harkeras.video.images import read_image, resize_image
@@ -175,6 +175,7 @@ def predict_on_video(
     output: str | os.PathLike | None = None,
     *,
     timeline: str | os.PathLike | None = None,
+    top: int = 0,
     stride_seconds: float | None = None,
     smoothing_seconds: float = 0.5,
     hysteresis: float = 0.1,
@@ -202,6 +203,8 @@ def predict_on_video(
         output: Where to write the video with the label, its probability at the moment and a strip of the
             whole timeline on its frames, as `.mp4`; nowhere by default. The sound is left out.
         timeline: Where to write the timeline, as `.csv` or `.json`; nowhere by default.
+        top: How many of the most probable classes the timeline lists with each segment, with their mean
+            probabilities over it.
         stride_seconds: Time from one window to the next; see `ActionStream` for the default.
         smoothing_seconds: Average the probabilities of windows over this time; 0 for none.
         hysteresis: A new label must be this much more probable than the one that holds; 0 for none.
@@ -230,10 +233,10 @@ def predict_on_video(
         VideoError: If the video cannot be decoded.
         OSError: If an output cannot be written.
     """
-    if caption not in get_args(Caption):
-        raise ValueError(f"caption must be one of {', '.join(get_args(Caption))}, got {caption!r}")
     info = read_info(video)
     _check_outputs(video, model, output, timeline)
+    check_caption(caption)
+    check_top(top)
     writer = nullcontext() if output is None else VideoWriter(output, info.writing_fps)
     resolved = resolve_model(
         model,
@@ -263,7 +266,7 @@ def predict_on_video(
         windows = slide(info, stream, start, end, progress=progress)
         prediction = decide(decider, windows, end)
         if timeline is not None:
-            write_timeline(prediction.segments, timeline)
+            write_timeline(prediction, timeline, top=top)
         if output is not None:
             write_annotated(info, prediction, writer, caption=caption, progress=progress)
     return prediction

@@ -56,7 +56,7 @@ def resolve_model(
         ValueError: If there is no recipe and no `classes`, they do not fit the model, or it takes or gives
             something else.
     """
-    loaded = _load(model) if isinstance(model, str | os.PathLike) else model
+    loaded = load_named(model) if isinstance(model, str | os.PathLike) else model
     options = {name: value for name, value in options.items() if value is not None}
     recipe, assumed = getattr(loaded, "recipe", None), frozenset()
     if recipe is not None:
@@ -85,7 +85,7 @@ def resolve_model(
     return ResolvedModel(prepared, recipe, assumed)
 
 
-def _load(model: str | os.PathLike) -> keras.Model:
+def load_named(model: str | os.PathLike) -> keras.Model:
     """Load a model from its path, or a published one by its name."""
     if str(model) in list_pretrained() and not Path(model).exists():
         return load_pretrained(str(model))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, get_args
 
 import cv2
 import numpy as np
@@ -40,6 +40,12 @@ _DAY_SECONDS = 86400
 def class_color(label: str, classes: Sequence[str]) -> Color:
     """Return the RGB color of a class: seven in turn; gray for labels that are none."""
     return _COLORS[list(classes).index(label) % COLOR_COUNT] if label in classes else _GRAY
+
+
+def check_caption(caption: str) -> None:
+    """Raise ValueError unless there is such a place for a caption."""
+    if caption not in get_args(Caption):
+        raise ValueError(f"caption must be one of {', '.join(get_args(Caption))}, got {caption!r}")
 
 
 def draw_caption(
