@@ -73,13 +73,14 @@ def train_on_folder(
 
     Args:
         data_dir: Folder with one folder of clips per class.
-        model: One of `list_models()`; or "auto": heads on a network trained on photographs, compared by
-            cross-validation inside the training clips, or LRCN from scratch where no weights can be had.
+        model: One of `list_models()`; one of `list_pretrained()`: a published network of videos, which gets a
+            new last layer and is fine-tuned; or "auto": heads on a network trained on photographs, compared
+            by cross-validation inside the training clips, or LRCN from scratch where no weights can be had.
         output_dir: Folder in which the run gets a folder of its own, `<model>__<date>__<time>`.
         classes: Classes to take, in the order of the labels; all, sorted, by default.
         input_shape: Clip shape (frames, height, width, channels): 3 channels are RGB, 1 is gray, 2L are L
-            fields of flow, 3 + 2L are RGB and flow. By default (20, 64, 64, 3), or, for "auto", what it finds
-            best.
+            fields of flow, 3 + 2L are RGB and flow. By default (20, 64, 64, 3); for "auto" what it finds
+            best; for a published network what it was trained on.
         flow_method: How to compute the flow, where there is any: "dis", the default, "farneback" or "tvl1".
         model_options: Further arguments of the model's builder, such as `{"width_multiplier": 0.25}`; for
             "auto", of `create_feature_dataset` (`backbone`, `weights`, `inputs`, `flow`) and `train_auto`

@@ -18,10 +18,14 @@ Classes = Annotated[
     typer.Option(help="Names of the classes, separated by commas; those with a comma in double quotes."),
 ]
 Frames = Annotated[
-    int | None, typer.Option(help="Frames per clip, spread evenly over it; 20, or what auto finds best.")
+    int | None,
+    typer.Option(
+        help="Frames per clip, spread evenly over it; 20, what auto finds best, or what a published network "
+        "was trained on."
+    ),
 ]
-Height = Annotated[int | None, typer.Option(help="Height of a frame in pixels; 64, or what auto finds best.")]
-Width = Annotated[int | None, typer.Option(help="Width of a frame in pixels; 64, or what auto finds best.")]
+Height = Annotated[int | None, typer.Option(help="Height of a frame in pixels; 64, or as for the frames.")]
+Width = Annotated[int | None, typer.Option(help="Width of a frame in pixels; 64, or as for the frames.")]
 Streams = Annotated[
     Literal["rgb", "gray", "flow", "rgb+flow"],
     typer.Option(help="What the model sees: the frames, without their colors, their optical flow, or both."),

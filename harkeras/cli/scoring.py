@@ -53,7 +53,7 @@ def compare(
     with quiet():
         from harkeras.evaluation.comparison import Contestant, markdown_table
         from harkeras.evaluation.comparison import compare as compare_models
-        from harkeras.training.trainer import NetworkTrainer
+        from harkeras.training.trainer import complete_shape
         from harkeras.transfer.auto import find_trainer
     contestants = []
     for each in re.split(r",(?![^()]*\))", models):  # commas, but for those of a tuple
@@ -66,7 +66,7 @@ def compare(
         training = {"epochs": 30, "batch_size": 8} | training
     shape = None
     if (frames, height, width, flow_fields, streams) != (None, None, None, None, "rgb"):
-        shape, _ = NetworkTrainer.read_shape((frames, height, width), streams, flow_fields)
+        shape = complete_shape((frames, height, width), (20, 64, 64), streams, flow_fields)
     rows = compare_models(
         data_dir,
         contestants,

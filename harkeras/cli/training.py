@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 Model = Annotated[
     str,
     typer.Option(
-        help="One of the names that 'harkeras models' lists, or 'auto': it finds what suits the clips, "
-        "on top of a network trained on photographs."
+        help="One of the names that 'harkeras models' lists; a published network of videos, such as "
+        "movinet-a0-kinetics600, r3d-kinetics400 or i3d-kinetics400, which gets a new last layer and is "
+        "tuned; or 'auto': it finds what suits the clips, on top of a network trained on photographs."
     ),
 ]
 OutputDir = Annotated[
@@ -28,7 +29,11 @@ FlowMethod = Annotated[
     typer.Option(help="How to compute the flow, where there is any; dis."),
 ]
 Option = Annotated[
-    list[str] | None, typer.Option(help="An argument of the model's builder, as NAME=VALUE; may be repeated.")
+    list[str] | None,
+    typer.Option(
+        help="An argument of the model's builder, as NAME=VALUE; may be repeated. Of a published network "
+        "also backbone_factor: all layers but the last learn at this times the learning rate, 0.1."
+    ),
 ]
 Split = Annotated[
     Literal["group", "random", "official"],
@@ -121,7 +126,7 @@ def train(
         from harkeras.transfer.auto import find_trainer
         from harkeras.workflow import train_on_folder
     model_options = options.read_model_options(option or [], prefer=prefer)
-    shape, more_options = find_trainer(model).read_shape((frames, height, width), streams, flow_fields)
+    shape, more_options = find_trainer(model).read_shape(model, (frames, height, width), streams, flow_fields)
     trained = train_on_folder(
         data_dir,
         model,

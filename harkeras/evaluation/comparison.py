@@ -81,12 +81,13 @@ def compare(
 
     Args:
         data_dir: Folder with one folder of clips per class.
-        models: Names of models, or `Contestant(name, options)`; "auto" chooses inputs and heads anew in each
-            fold, by the training clips alone, with a budget of its own.
+        models: Names of models, or `Contestant(name, options)`; those of `list_pretrained()` are fine-tuned;
+            "auto" chooses inputs and heads anew in each fold, by the training clips alone, with a budget of
+            its own.
         output_dir: Folder for the tables, the finished rows, the frames and auto's features.
         classes: Classes to take; all by default.
-        input_shape: Clip shape (frames, height, width, channels) for all models but auto; (20, 64, 64, 3) by
-            default.
+        input_shape: Clip shape (frames, height, width, channels) for all models but auto; by default
+            (20, 64, 64, 3), and for a published network what it was trained on.
         flow_method: How to compute the flow where `input_shape` has channels for it: "dis", which is the
             default, "farneback" or "tvl1".
         splits: "group", "random", "official": each model is run with each.

@@ -104,8 +104,8 @@ def cross_validate(
     one source.
 
     Args:
-        model: A function that makes the uncompiled model; a name of `list_models()`, or "auto"; or a
-            `Trainer`.
+        model: A function that makes the uncompiled model; a name of `list_models()` or of
+            `list_pretrained()`, or "auto"; or a `Trainer`.
         dataset: Clips, from `create_dataset`; for "auto", features, from `create_feature_dataset`.
         split: "group" keeps the clips of a source in one fold; "random" does not, and overstates the
             accuracy; "official" takes all splits that `split_dir` has files for, each as a fold.

@@ -24,7 +24,8 @@ from harkeras.models import create_googlenet_model, inflate
 from harkeras.pretrained._weight_files import read_variables
 from harkeras.pretrained._weight_names import PARTS, SOURCES
 
-_HEADS = ("probabilities", "Logits_Conv3d_0c_1x1")
+# Names that the last layers with weights have in the models that published weights fit.
+HEAD_LAYERS = ("probabilities", "Logits_Conv3d_0c_1x1")
 _NORM_PARTS = {"kernel": "gamma", "bias": "beta"}
 
 
@@ -135,7 +136,7 @@ def _assign(model, variables, source, head, path):
     weights = {(layer.name, weight.name): weight for layer in model.layers for weight in layer.weights}
     arrays = _translate(model, variables, source)
     if not head:
-        weights, arrays = ({k: v for k, v in d.items() if k[0] not in _HEADS} for d in (weights, arrays))
+        weights, arrays = ({k: v for k, v in d.items() if k[0] not in HEAD_LAYERS} for d in (weights, arrays))
     problems = {
         "missing for the model": sorted(f"{layer}/{part}" for layer, part in weights.keys() - arrays.keys()),
         "left over in the file": [arrays[key][0] for key in arrays.keys() - weights.keys()],
@@ -228,9 +229,9 @@ def _inflate_into(model, variables, path):
     inflated = {
         layer.name.replace("2d", "3d"): layer.get_weights()
         for layer in inflate(flat, frames).layers
-        if layer.weights and layer.name not in _HEADS
+        if layer.weights and layer.name not in HEAD_LAYERS
     }
-    own = {layer.name for layer in model.layers if layer.weights and layer.name not in _HEADS}
+    own = {layer.name for layer in model.layers if layer.weights and layer.name not in HEAD_LAYERS}
     if own != inflated.keys():
         raise ValueError(f"the model must be I3D, whose layers Inception-v1 has for images, got {model.name}")
     for name, weights in inflated.items():

@@ -11,6 +11,8 @@ many frames of few places.
 
 from __future__ import annotations
 
+from numbers import Real
+
 import keras
 
 from harkeras.data.batches import ClipDataset
@@ -53,24 +55,75 @@ def fine_tune(
     """
     if last_layers < 1:
         raise ValueError(f"last_layers must be at least 1, got {last_layers}")
-    if not 0 < backbone_factor <= 1:
-        raise ValueError(f"backbone_factor must lie in 0 to 1, 0 excluded, got {backbone_factor}")
+    check_factor(backbone_factor)
     if "optimizer" in training:
         raise ValueError(
             "optimizer must be left out: head and backbone learn at two rates, which are Adam's; set "
             "learning_rate and backbone_factor"
         )
     backbone = find_backbone(model)
-    optimizer = TwoRates(release(backbone, last_layers), backbone_factor, learning_rate)
+    slow = release(backbone, last_layers)
     options = {"epochs": epochs, "patience": patience} | training
     try:
-        return train(model, dataset, optimizer=optimizer, **options)
+        return train_at_two_rates(
+            model, dataset, slow, learning_rate=learning_rate, factor=backbone_factor, **options
+        )
     finally:
         backbone[0].trainable = False
+
+
+def train_at_two_rates(
+    model: keras.Model,
+    dataset: Dataset | ClipDataset,
+    slow: list[keras.Variable],
+    *,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
+    factor: float,
+    **training,
+) -> keras.callbacks.History:
+    """Train some weights at a smaller learning rate than the others; else as `train`.
+
+    Args:
+        model: A model; changed in place. Afterwards it is compiled with Adam at the larger rate.
+        dataset: Clips, as for `train`.
+        slow: The weights to train at the smaller rate.
+        learning_rate: Learning rate of the others, or a schedule of Keras.
+        factor: The smaller rate is this times the larger, above 0 and at most 1.
+        **training: Further arguments of `train`, but for `optimizer`.
+    """
+    optimizer = TwoRates(slow, factor, learning_rate)
+    try:
+        return train(model, dataset, optimizer=optimizer, **training)
+    finally:
         if model.compiled and model.optimizer is optimizer:
             # The saved file must open in Keras alone, which does not know this optimizer.
-            model.compile("adam", loss=model.loss, metrics=["accuracy"])
+            model.compile(keras.optimizers.Adam(learning_rate), loss=model.loss, metrics=["accuracy"])
             model.optimizer.build(model.trainable_variables)
+
+
+def check_factor(backbone_factor: float) -> None:
+    """Raise ValueError if the learning rate of the backbone would not lie between 0 and that of the head."""
+    if not (isinstance(backbone_factor, Real) and 0 < backbone_factor <= 1):
+        raise ValueError(f"backbone_factor must lie in 0 to 1, 0 excluded, got {backbone_factor!r}")
+
+
+def read_learning_rate(
+    optimizer: keras.optimizers.Optimizer | None,
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    """Return the learning rate, or schedule, of an optimizer that will learn at two rates; 0.001 of None.
+
+    Raises:
+        ValueError: If it is another one than Adam, of which alone there is a variant with two rates.
+    """
+    if optimizer is None:
+        return 1e-3
+    if type(optimizer) is not keras.optimizers.Adam:
+        raise ValueError(
+            "optimizer must be keras.optimizers.Adam where head and backbone learn at two rates, got "
+            f"{type(optimizer).__name__}"
+        )
+    rate = optimizer.get_config()["learning_rate"]
+    return keras.optimizers.schedules.deserialize(rate) if isinstance(rate, dict) else rate
 
 
 def find_backbone(model: keras.Model) -> list[keras.Model]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import keras
 
+from harkeras.assets.table import PRETRAINED
 from harkeras.base.configs import keyword_defaults
 from harkeras.base.keras_state import seeded
 from harkeras.data.batches import ClipDataset
@@ -146,7 +147,7 @@ class NetworkTrainer:
         self.name = model if isinstance(model, str) else getattr(model, "__name__", "model")
         if isinstance(model, str):
             if model not in list_models():
-                raise ValueError(describe_unknown(model, [*list_models(), "auto"]))
+                raise ValueError(describe_unknown(model, [*list_models(), "auto", *PRETRAINED]))
             check_model_options(model, self.options)
         self.input_shape = (20, 64, 64, 3) if input_shape is None else tuple(input_shape)
         if len(self.input_shape) != 4:
@@ -172,7 +173,7 @@ class NetworkTrainer:
 
     @staticmethod
     def read_shape(
-        size: Size, streams: Streams, flow_fields: int | None
+        model: str | Callable[[], keras.Model], size: Size, streams: Streams, flow_fields: int | None
     ) -> tuple[tuple[int, int, int, int] | None, dict[str, Any]]:
         """Return the clip shape that a command line asks for, 20 x 64 x 64 by default, and options."""
         return complete_shape(size, (20, 64, 64), streams, flow_fields), {}
@@ -180,9 +181,10 @@ class NetworkTrainer:
     def check(self, num_classes: int) -> int:
         """Build the network without weights, because a builder may refuse its arguments; count them."""
         with no_weights():
-            return count_parameters(self._build(num_classes))
+            return count_parameters(self.build(num_classes))
 
-    def _build(self, num_classes: int) -> keras.Model:
+    def build(self, num_classes: int) -> keras.Model:
+        """Build the network, uncompiled."""
         if callable(self.model):
             return self.model()
         return create_model(self.model, num_classes, self.input_shape, **self.options)
@@ -196,11 +198,15 @@ class NetworkTrainer:
     def train(self, dataset: Dataset | ClipDataset, *, seed: int) -> Training:
         """Build the network and train it."""
         with seeded(seed):
-            model = self._build(len(dataset.classes))
+            model = self.build(len(dataset.classes))
             try:
-                train(model, dataset.for_training(**self.shown), seed=seed, **self.fitting)
+                self.fit(model, dataset.for_training(**self.shown), seed=seed)
             except KeyboardInterrupt:
                 if getattr(model, "recipe", None) is None:  # in the first epoch: there is nothing to keep
                     raise
                 return Training(model, model.history, interrupted=True)
         return Training(model, model.history)
+
+    def fit(self, model: keras.Model, dataset: Dataset | ClipDataset, *, seed: int) -> None:
+        """Train what was built, in place."""
+        train(model, dataset, seed=seed, **self.fitting)

@@ -25,6 +25,7 @@ from keras import ops
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
+from harkeras.assets.table import PRETRAINED
 from harkeras.base.configs import keyword_defaults
 from harkeras.base.keras_state import seeded
 from harkeras.data.folders import ClipFolder
@@ -49,6 +50,7 @@ from harkeras.transfer.feature_dataset import FeatureDataset, create_feature_dat
 from harkeras.transfer.features import PARTS, choose_backbone, frame_encoder, keep_parts, part_sizes
 from harkeras.transfer.heads import HEADS, STATISTICS, average_heads, create_head, fit_head, join
 from harkeras.transfer.learning_curve import measure_learning_curve
+from harkeras.transfer.published_trainer import PublishedTrainer
 
 
 class AutoTrainer:
@@ -112,7 +114,7 @@ class AutoTrainer:
 
     @staticmethod
     def read_shape(
-        size: Size, streams: Streams, flow_fields: int | None
+        model: str, size: Size, streams: Streams, flow_fields: int | None
     ) -> tuple[tuple[int, int, int, int] | None, dict[str, Any]]:
         """Return the clip shape, and options, that a command line asks for; None where it is to be found."""
         if streams not in ("rgb", "rgb+flow") or flow_fields not in (None, 1):
@@ -146,8 +148,8 @@ def create_trainer(model: str | Callable[[], keras.Model], options: dict[str, An
     """Return what trains a model of that name.
 
     Args:
-        model: One of `list_models()`, or a function that builds a model: a `NetworkTrainer`; or "auto": an
-            `AutoTrainer`.
+        model: One of `list_models()`, or a function that builds a model: a `NetworkTrainer`; one of
+            `list_pretrained()`: a `PublishedTrainer`; or "auto": an `AutoTrainer`.
         options: Further arguments of its builder.
         **settings: Further arguments of the trainer.
 
@@ -166,7 +168,8 @@ def create_trainer(model: str | Callable[[], keras.Model], options: dict[str, An
 
 def find_trainer(model: str | Callable[[], keras.Model]) -> type[NetworkTrainer | AutoTrainer]:
     """Return the kind of trainer of a model."""
-    return {"auto": AutoTrainer}.get(model, NetworkTrainer)
+    kinds = {"auto": AutoTrainer} | dict.fromkeys(PRETRAINED, PublishedTrainer)
+    return kinds.get(model, NetworkTrainer)
 
 
 def _check_heads(heads: Sequence[str]) -> None:
