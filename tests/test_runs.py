@@ -118,7 +118,7 @@ class TestFiles:
             assert [float(row[name]) for row in rows] == pytest.approx(values, rel=1e-4)
 
     def test_what_cannot_be_read_is_listed(self, data_dir, tmp_path):
-        folder = shutil.copytree(data_dir, tmp_path / "clips")
+        folder = shutil.copytree(data_dir, tmp_path / os.fsdecode(b"clips \xe9"))
         (folder / "SittingDown" / "v_SittingDown_g09_c01.mp4").write_text("no video")
         name = os.fsdecode(b"v_StandingUp_g01_c01 \xe9.mp4")
         (folder / "StandingUp" / "v_StandingUp_g01_c01.mp4").rename(folder / "StandingUp" / name)
@@ -130,6 +130,7 @@ class TestFiles:
         sides = {row["clip"]: row["side"] for row in rows_of(trained.folder / "clips.csv")}
         assert sides["SittingDown/v_SittingDown_g09_c01.mp4"] == "unreadable"
         assert r"StandingUp/v_StandingUp_g01_c01 \udce9.mp4" in sides
+        assert r"clips \udce9" in trained.report.read_text()
         # Sources were named by a function, one of the names is not UTF-8: neither matters.
         again = evaluate_on_folder(trained.folder)
         assert again.to_dict() | {"latency_seconds": 0} == trained.evaluation.to_dict() | {
@@ -148,6 +149,12 @@ class TestFiles:
         (run,) = tmp_path.iterdir()
         assert [path.name for path in run.iterdir()] == ["model.keras"]
         assert f"the report is not complete; the model lies in {run}" in caplog.text
+
+    def test_doubts_stand_at_the_top(self, data_dir, tmp_path, trained):
+        doubt = "\nClips of the same sources were trained on: with new sources, expect less.\n"
+        assert doubt not in trained.report.read_text()
+        leaking = train_on_folder(data_dir, output_dir=tmp_path, split="random", **SMALL)
+        assert doubt in leaking.report.read_text()
 
 
 class TestFolders:
@@ -236,6 +243,7 @@ class TestEvaluationOfARun:
         [
             ({"format": 2}, "it has format 2, and this version reads 1"),
             ({"test_clips": 5}, "TypeError"),
+            ({"test_clips": [dict.fromkeys(("clip", "class", "source", "digest"))]}, "TypeError"),
             ({"test_clips": [{"clip": "a.mp4"}]}, "KeyError"),
             ({"test": {}}, "KeyError"),
             (

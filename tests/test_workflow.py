@@ -206,6 +206,7 @@ def test_unknown_sources_stay_unknown_when_a_clip_cannot_be_read(train_on, tmp_p
     assert "sources unknown, each clip taken for one of its own: 12 clips" in trained.evaluation.split
     assert "sources: unknown, each of the 12 clips" in trained.report.read_text()
     assert "1 of 13 clips could not be read" in trained.report.read_text()
+    assert "\nNot all sources are known: if test clips were cut from videos" in trained.report.read_text()
 
 
 def test_empty_files_are_no_copies_of_each_other(tmp_path):

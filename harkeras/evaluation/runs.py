@@ -19,7 +19,7 @@ import math
 import os
 import platform
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from importlib.metadata import version
@@ -93,12 +93,12 @@ class RunReport:
         """Write all files but the model into the folder of a run, and return the path of the text."""
         leaks = str(leakage_report(self.train_set, self.test_set))
         report = run / "report.txt"
-        write_text(report, self._text(leaks))
+        write_text(report, "\n".join(map(printable, self._text(leaks).split("\n"))))
         write_text(run / REPORT_FILE, _to_json(self._numbers(leaks)))
         _write_table(run / "clips.csv", self._clip_rows())
         if self.training.history is not None:
             _write_table(run / "epochs.csv", self._epoch_rows())
-        for name, figure in self._figures().items():
+        for name, figure in self._figures():
             with written_whole(run / f"{name}.png", suffix=".png") as partial:
                 figure.savefig(partial, dpi=120)
         return report
@@ -132,8 +132,17 @@ class RunReport:
             f"Of {len(evaluation.labels)} clips that it was not trained on, the model named {right} right: "
             f"{evaluation.accuracy:.0%}.\nOn more clips of this kind, expect {low:.0%} to {high:.0%} (95 % "
             f"interval); naming always the commonest of the {len(evaluation.classes)} classes gives "
-            f"{evaluation.support.max() / evaluation.support.sum():.0%}."
+            f"{evaluation.support.max() / evaluation.support.sum():.0%}.{self._doubts()}"
         )
+
+    def _doubts(self) -> str:
+        """Say why more clips may be named worse, if they may."""
+        train, test = self.train_set.sources, self.test_set.sources
+        if np.intersect1d(train.groups, test.groups).size:
+            return "\nClips of the same sources were trained on: with new sources, expect less."
+        if test.alone or train.alone:
+            return "\nNot all sources are known: if test clips were cut from videos trained on, expect less."
+        return ""
 
     def _model(self) -> str:
         model = self.training.model
@@ -209,22 +218,17 @@ class RunReport:
         for epoch, values in enumerate(zip_longest(*metrics.values()), start=1):
             yield epoch, *(None if value is None else f"{float(value):.6g}" for value in values)
 
-    def _figures(self) -> dict[str, Figure]:
-        figures, history = {}, self.training.history
+    def _figures(self) -> Iterator[tuple[str, Figure]]:
+        evaluation, history, paths = self.evaluation, self.training.history, self.test_set.video_paths
         for metric in ("loss", "accuracy") if history is not None else ():
             other = f"val_{metric}" if f"val_{metric}" in history.history else metric
-            figures[metric] = plot_metric(history, metric, other, f"{metric.capitalize()} over the epochs")
-        title = f"Test clips: accuracy {self.evaluation.accuracy:.2f}"
-        figures["confusion"] = plot_confusion_matrix(
-            self.evaluation.confusion, self.evaluation.classes, title
-        )
-        paths = self.test_set.video_paths
-        mistakes = plot_mistakes(
-            self.evaluation, paths, names=[printable(self._place(path)) for path in paths]
-        )
+            yield metric, plot_metric(history, metric, other, f"{metric.capitalize()} over the epochs")
+        title = f"Test clips: accuracy {evaluation.accuracy:.2f}"
+        yield "confusion", plot_confusion_matrix(evaluation.confusion, evaluation.classes, title)
+        yield from self.training.figures().items()
+        mistakes = plot_mistakes(evaluation, paths, names=[printable(self._place(path)) for path in paths])
         if mistakes is not None:
-            figures["mistakes"] = mistakes
-        return figures | self.training.figures()
+            yield "mistakes", mistakes
 
     def _place(self, path: Path) -> str:
         return path.relative_to(self.folder.data_dir).as_posix()
@@ -268,8 +272,9 @@ def read_run(folder: str | os.PathLike) -> Run | None:
         values = json.loads(file.read_text(encoding="utf-8"))
         if values["format"] != _FORMAT:
             raise ValueError(f"it has format {values['format']!r}, and this version reads {_FORMAT}")
+        names = ("clip", "class", "source", "digest")
         clips = tuple(
-            HeldOutClip(*(each[name] for name in ("clip", "class", "source", "digest")))
+            HeldOutClip(*(None if each[name] is None else str(each[name]) for name in names))
             for each in values["test_clips"]
         )
         for clip in clips:

@@ -62,7 +62,7 @@ def predict_single_action(
 
     Args:
         video: Path of the video.
-        model: Path of a `.keras` file, one of `list_pretrained()`, or a model in memory.
+        model: Path of a `.keras` file or of a run, one of `list_pretrained()`, or a model in memory.
         start_seconds: Start of the range to look at; the first frame by default.
         end_seconds: End of the range, not included; the end of the video by default.
         clip_seconds: How long the training clips were; the recipe's value by default, or 4.
@@ -121,7 +121,7 @@ def predict_image(
 
     Args:
         image: Path of the image, or uint8 RGB (H, W, 3), of any size: it is stretched to the model's.
-        model: Path of a `.keras` file, or a model in memory, that takes images.
+        model: Path of a `.keras` file or of a run, or a model in memory, that takes images.
         classes: Names of the model's outputs, for a model without a recipe.
         normalize: Whether a model without a recipe expects pixels in [0, 1].
         channel_order: "bgr" for a model without a recipe that was trained on images as OpenCV reads them.
@@ -199,7 +199,7 @@ def predict_on_video(
 
     Args:
         video: Path of the video.
-        model: Path of a `.keras` file, one of `list_pretrained()`, or a model in memory.
+        model: Path of a `.keras` file or of a run, one of `list_pretrained()`, or a model in memory.
         output: Where to write the video with the label, its probability at the moment and a strip of the
             whole timeline on its frames, as `.mp4`; nowhere by default. The sound is left out.
         timeline: Where to write the timeline, as `.csv` or `.json`; nowhere by default.
