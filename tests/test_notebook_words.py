@@ -3,8 +3,6 @@
 Each function yields parts of sentences, which must stand in the notebook, and whether they are so.
 """
 
-import ast
-import math
 import re
 
 import nbformat
@@ -34,59 +32,6 @@ def rows(text, names):
     table = {name: [float(value) for value in line.split()] for name, line in lines}
     assert set(table) == set(names)
     return table
-
-
-def words_of_01(text):
-    yield '`split("random")` lets it happen.', number(text, r"^random: (\d+) of") > 0
-    yield "keeps each group on one side.", number(text, r"^group: (\d+) of") == 0
-
-
-def words_of_02(text):
-    weights = numbers(text, r"^(\w+) .* ([\d,]+) weights$")
-    last = weights["convlstm3"] + weights["convlstm4"]
-    yield "most of them sit in the last two ConvLSTM layers", last > sum(weights.values()) / 2
-    yield "Guessing among five classes gives a loss of 1.61", f"{math.log(5):.2f}" == "1.61"
-    yield "Guessing gives 0.2.", "naming the commonest class gives 0.200" in text
-
-
-def words_of_03(text):
-    filmed, backwards = (ast.literal_eval(line) for line in re.findall(r"-> (\{.*\})", text))
-    turned = filmed["SittingDown"] > 12 and backwards["StandingUp"] > 12
-    yield "and yet the name turns around. So the model judges by their order", turned
-    accuracy = numbers(text, r"^(\w+) +accuracy (\S+) \(")
-    yield "it is LRCN that we take along", accuracy["LRCN"] > accuracy["ConvLSTM"]
-    milliseconds = numbers(text, r"^(\w+) +accuracy .*weights, (\S+) ms per clip")
-    yield "LRCN is also quicker by far", milliseconds["LRCN"] < milliseconds["ConvLSTM"] / 2
-
-
-def words_of_04(text):
-    true = [float(start) for start in re.findall(r"^ *(\S+) to +\S+ s ", text, re.MULTILINE)][1:]
-    named = [float(start) for start in re.findall(r"^(\S+),\S+,\w+,[\d.]+$", text, re.MULTILINE)][1:]
-    late = [each - start for start, each in zip(true, named, strict=True)]
-    mostly = sum(seconds > 0 for seconds in late) > len(late) / 2
-    yield "Most changes come late, by up to about a second.", mostly and max(late) < 1.25
-    right = numbers(text, r"^(long|short) windows +right for (\d+)%")
-    yield "Each short window holds only a small piece of an action", right["short"] < right["long"]
-    steady = numbers(text, r"^all four (on|off) .* right for (\d+)%")
-    yield "They need not make the answer more right.", abs(steady["on"] - steady["off"]) <= 5
-    pieces = numbers(text, r"^all four (on|off) +(\d+) segments")
-    yield "there the label flickers, and the four means take that away", pieces["off"] > pieces["on"]
-
-
-def words_of_05(text):
-    right = [float(each) for each in re.findall(r"^(\S+) of the clips named right", text, re.MULTILINE)]
-    apart = [float(each) for each in re.findall(r"named right, (\S+) of sitting", text)]
-    yield "But sitting down and standing up are a coin toss.", 0.35 < apart[0] < 0.65
-    yield "Most actions show in one frame", right[0] > 0.6
-    yield "Two frames are enough for that.", apart[1] > 0.9
-    yield "every network with time in it tells the two apart", min(apart[1:]) > 0.9
-    accuracy = numbers(text, r"^(average|majority) +accuracy (\S+),")
-    loss = numbers(text, r"^(average|majority) +accuracy .*loss (\S+)$")
-    yield "Both name equally many clips right here", accuracy["average"] == accuracy["majority"]
-    yield "the majority has the higher loss", loss["majority"] > loss["average"]
-    moves = numbers(text, r"^(single frame|\w+ fusion|multiresolution) +(\d\.\d\d)$")
-    yield "To the single-frame network, a clip is a heap of pictures", moves.pop("single frame") == 0
-    yield "All others change their minds.", len(moves) == 4 and min(moves.values()) > 0.5
 
 
 def words_of_06(text):
@@ -185,7 +130,9 @@ def words_of_14(text):
 WORDS = {name[-2:]: each for name, each in globals().items() if name.startswith("words_of_")}
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [path for path in NOTEBOOKS if path.stem[:2] in WORDS], ids=lambda path: path.stem
+)
 def test_words_are_held_by_the_outputs(path):
     notebook = nbformat.read(path, as_version=4)
     words = " ".join(" ".join(cell.source.split()) for cell in notebook.cells if cell.cell_type == "markdown")
