@@ -203,7 +203,9 @@ class TestFineTuning:
     [("movinet-a0-kinetics600", (6, 48, 48, 3)), ("r3d-kinetics400", (4, 32, 32, 3))],
 )
 @pytest.mark.real_data
-def test_published_networks_learn_from_real_clips(name, shape, folder, monkeypatch, real_data, tmp_path):
+def test_published_networks_learn_from_real_clips(
+    name, shape, folder, monkeypatch, real_data, tmp_path, eager
+):
     """Whole networks, under the names of their files, on clips of fights; sources are held out."""
     clips = tmp_path / "clips"
     for kind in ("Fight", "NoFight"):
