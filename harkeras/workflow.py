@@ -84,7 +84,7 @@ def train_on_folder(
         flow_method: How to compute the flow, where there is any: "dis", the default, "farneback" or "tvl1".
         model_options: Further arguments of the model's builder, such as `{"width_multiplier": 0.25}`; for
             "auto", of `create_feature_dataset` (`backbone`, `weights`, `inputs`, `flow`) and `train_auto`
-            (`heads`, `folds`).
+            (`heads`, `folds`, `prefer`).
         group_by: What names the source of a clip, see `find_sources`.
         split: "group" keeps the clips of a source together; "random" does not, and overstates the accuracy;
             "official" reads the lists in `split_dir`.

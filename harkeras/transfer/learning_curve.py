@@ -134,7 +134,7 @@ def measure_learning_curve(
 
 
 def _draw_rows(labels, groups, folds, draws, seed) -> dict[float, list[list[np.ndarray]]]:
-    """Return for each share the rows to learn from, by draw and fold; no share that is as large as the next."""
+    """Return the rows to learn from for each share, by draw and fold; none for one as large as the next."""
     learned = {1.0: [[train for train, _ in folds]]}
     for share in sorted(SHARES, reverse=True):
         rng = np.random.default_rng(seed)  # the same each time: half of the sources holds the quarter
