@@ -52,6 +52,13 @@ Prefer = Annotated[
 Augment = Annotated[
     bool, typer.Option("--augment/--no-augment", help="Change the clips a little, at random, each time.")
 ]
+Joins = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of the training clips that begin or end in another action, as windows of a long video "
+        "do; 0.5 is a good start where long videos are to be named."
+    ),
+]
 
 
 def demo(
@@ -109,6 +116,7 @@ def train(
     patience: options.Patience = None,
     learning_rate: options.LearningRate = None,
     augment: Augment = False,
+    joins: Joins = None,
     resume: Annotated[Path | None, typer.Option(help="File of the state; training goes on from it.")] = None,
     cache: options.Cache = None,
     workers: options.Workers = None,
@@ -118,14 +126,13 @@ def train(
 
     The model is scored on clips of source videos that it was not trained on, and saved with its report.
     Ctrl-C after the first epoch ends the training early; the best model so far is scored and saved. Epochs,
-    batches, patience, learning rate, augmentation and resume are for models that are trained from end to end,
-    not for auto.
+    batches, patience, learning rate, augmentation, joins and resume are for models that are trained from end
+    to end, not for auto.
     """
     with quiet():
         from harkeras.data.augment import default_augmentation
         from harkeras.transfer.auto import find_trainer
         from harkeras.workflow import train_on_folder
-    model_options = options.read_model_options(option or [], prefer=prefer)
     shape, more_options = find_trainer(model).read_shape(model, (frames, height, width), streams, flow_fields)
     trained = train_on_folder(
         data_dir,
@@ -134,7 +141,7 @@ def train(
         classes=options.read_names(classes),
         input_shape=shape,
         flow_method=flow_method,
-        model_options=model_options | more_options,
+        model_options=options.read_model_options(option or [], prefer=prefer) | more_options,
         group_by=group_by,
         split=split,
         split_dir=split_dir,
@@ -149,6 +156,7 @@ def train(
             patience=patience,
             resume=resume,
             augment=default_augmentation(streams) if augment else None,
+            joins=joins,
         ),
     )
     print_text(f"\n{trained.evaluation}")
