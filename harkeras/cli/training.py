@@ -71,12 +71,21 @@ def demo(
     actions of a long video. It takes a few minutes.
     """
     with quiet():
+        from harkeras.data.augment import default_augmentation
         from harkeras.data.samples import create_sample_dataset, create_sample_video
         from harkeras.inference.prediction import predict_on_video
         from harkeras.workflow import train_on_folder
     clips = create_sample_dataset(output_dir / "clips", seed=seed)
     trained = train_on_folder(
-        clips, "lrcn", output_dir=output_dir / "model", batch_size=8, epochs=40, seed=seed
+        clips,
+        "lrcn",
+        output_dir=output_dir / "model",
+        batch_size=8,
+        epochs=80,
+        patience=20,
+        augment=default_augmentation(),
+        joins=0.5,  # the long video has borders between actions
+        seed=seed,
     )
     print_text(f"\n{trained.evaluation}\n")
     video, annotated = output_dir / "long_video.mp4", output_dir / "long_video_actions.mp4"

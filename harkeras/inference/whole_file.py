@@ -2,9 +2,10 @@
 
 A stream has to say what happens now, and holds on to a label until another one has lasted for a while. In a
 file each moment can be judged by what lies before and behind it, and all borders are placed together: of all
-ways to divide the file, the one with the largest sum of probabilities wins (Viterbi, "Error Bounds for
-Convolutional Codes and an Asymptotically Optimum Decoding Algorithm", IEEE Transactions on Information
-Theory, 1967; here with a least length for each label).
+ways to divide the file, the one with the largest sum of probabilities wins. Then parts of it may be "unsure".
+
+The search is that of Viterbi, "Error Bounds for Convolutional Codes and an Asymptotically Optimum Decoding
+Algorithm", IEEE Transactions on Information Theory, 1967, here with a least length for each label.
 """
 
 from __future__ import annotations
@@ -39,16 +40,21 @@ def decide_whole(
         hysteresis: What a change of the label costs: it must gain as much as a lead of this probability does
             over the length of a window.
         min_seconds: A label must last this long.
-        threshold: Where all are less probable than this, the label is "unsure".
+        threshold: Where the label is less probable than this, it is "unsure".
     """
     middles = np.array([(window.start_seconds + window.end_seconds) / 2 for window in windows])
     smoothed = smooth(middles, np.stack([window.probabilities for window in windows]), smoothing_seconds)
-    scores = score_labels(smoothed, threshold, recipe.threshold_row)
-    path = find_best_path(
-        stride_seconds * scores,
-        switch_cost=hysteresis * recipe.clip_seconds,
-        min_length=count_strides(min_seconds, stride_seconds),
-    )
+    scores = stride_seconds * score_labels(smoothed, threshold, recipe.threshold_row)
+    costs = {
+        "switch_cost": hysteresis * recipe.clip_seconds,
+        "min_length": count_strides(min_seconds, stride_seconds),
+    }
+    path = find_best_path(scores[:, :-1], **costs)
+    # "Unsure" is no rival of the labels: it would take the place of several with doubts about each border.
+    for rows in np.split(np.arange(len(path)), np.flatnonzero(np.diff(path)) + 1):
+        label = path[rows[0]]
+        unsure = find_best_path(scores[rows][:, [label, -1]], **costs)
+        path[rows[unsure == 1]] = len(recipe.classes)
     firsts = np.flatnonzero(np.diff(path, prepend=-1))
     names = (*recipe.classes, UNSURE)
     runs = [(int(first), names[path[first]]) for first in firsts]
@@ -76,20 +82,18 @@ def score_labels(probabilities: np.ndarray, threshold: float, thresholds: np.nda
 
     Args:
         probabilities: float (W, classes).
-        threshold: Under this probability the label is "unsure"; 0 for never.
+        threshold: Under this probability the label is "unsure"; 0 for never, unless all classes are tuned.
         thresholds: float (classes,), 0 for classes without one.
 
     Returns:
-        float (W, classes + 1), or (W, classes) where nothing can be "unsure".
+        float (W, classes + 1), "unsure" at the end.
     """
     tuned = thresholds > 0
     ratios = probabilities / np.where(tuned, thresholds, np.inf)
     reached = np.where(ratios >= 1, ratios / (1 + ratios), 0)  # (W, classes)
     rest = 1 - reached.max(axis=1, keepdims=True)
     scores = np.where(tuned, reached, np.minimum(probabilities, rest))
-    if threshold == 0 and not tuned.all():
-        return scores
-    return np.concatenate([scores, np.minimum(max(threshold, 1e-6), rest)], axis=1)
+    return np.concatenate([scores, np.minimum(0.5 if tuned.all() else threshold, rest)], axis=1)
 
 
 def find_best_path(scores: np.ndarray, *, switch_cost: float, min_length: int) -> np.ndarray:
