@@ -143,6 +143,7 @@ def train(
         from harkeras.transfer.auto import find_trainer
         from harkeras.workflow import train_on_folder
     shape, more_options = find_trainer(model).read_shape(model, (frames, height, width), streams, flow_fields)
+    how = {"group_by": group_by, "split": split, "split_dir": split_dir, "test_size": test_size}
     trained = train_on_folder(
         data_dir,
         model,
@@ -151,13 +152,10 @@ def train(
         input_shape=shape,
         flow_method=flow_method,
         model_options=options.read_model_options(option or [], prefer=prefer) | more_options,
-        group_by=group_by,
-        split=split,
-        split_dir=split_dir,
-        test_size=test_size,
         cache=cache,
         workers=workers,
         seed=seed,
+        **how,
         **options.training_settings(
             learning_rate,
             epochs=epochs,

@@ -269,9 +269,8 @@ def predict_on_video(
         start, end = float(info.frame_seconds[0]), info.duration_seconds
         windows = slide(info, stream, start, end, progress=progress)
         if causal:
-            prediction = decide(
-                Decider(recipe.classes, **settings, thresholds=recipe.thresholds), windows, end
-            )
+            decider = Decider(recipe.classes, **settings, thresholds=recipe.thresholds)
+            prediction = decide(decider, windows, end)
         else:
             prediction = decide_whole(windows, recipe, end, **settings)
         if timeline is not None:
