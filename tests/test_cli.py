@@ -410,6 +410,9 @@ def test_demo_does_the_whole_job(tmp_path):
     assert all((tmp_path / path).exists() for path in files)
     info = VideoInfo.read(tmp_path / "harkeras_demo" / "long_video_actions.mp4")
     assert info.codec == "h264"
+    table = (tmp_path / "harkeras_demo" / "long_video_actions.csv").read_text()
+    named = [line.split(",")[2] for line in table.splitlines()[1:]]
+    assert named == ["Walking", "SittingDown", "StandingUp", "Running", "Falling"]
     assert "harkeras train FOLDER" in result.stdout
 
 

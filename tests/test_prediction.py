@@ -17,8 +17,8 @@ import harkeras.inference.prediction
 from harkeras.data.batches import ClipDataset
 from harkeras.evaluation.scores import evaluate
 from harkeras.inference._annotated_video import label_colors
-from harkeras.inference._timeline import Segment, VideoPrediction
-from harkeras.inference.decisions import UNSURE
+from harkeras.inference._timeline import Segment, VideoPrediction, decide
+from harkeras.inference.decisions import UNSURE, Decider, Window
 from harkeras.inference.prediction import predict_image, predict_on_video, predict_single_action
 from harkeras.models import create_lrcn_model
 from harkeras.models.saving import save_model
@@ -180,6 +180,17 @@ class TestPredictOnVideo:
         np.testing.assert_allclose(borders, [0, 4, 8, 12], atol=0.3)
         assert prediction.segments[-1].end_seconds == 16
         assert all(0.8 < segment.confidence <= 1 for segment in prediction.segments)
+
+    def test_causal_is_what_a_stream_decides(self, colour_video):
+        video, model = colour_video("rgbbrgrbbgr", seconds=0.9), colour_model_with_recipe(clip_seconds=2.0)
+        whole, causal = (predict_on_video(video, model, causal=causal, **QUIET) for causal in (False, True))
+        windows = [
+            Window(*times, row) for times, row in zip(causal.windows, causal.probabilities, strict=True)
+        ]
+        expected = decide(Decider(RGB, 1.0), windows, VideoInfo.read(video).duration_seconds)
+        assert causal == expected
+        assert causal.segments != whole.segments
+        assert np.array_equal(causal.probabilities, whole.probabilities)
 
     def test_windows_are_predicted_as_clips(self, make_video):
         video, model = make_video(fps=Fraction(30000, 1001)), colour_model_with_recipe()

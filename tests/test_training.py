@@ -18,6 +18,7 @@ import harkeras.training.loop
 from harkeras.data.augment import HorizontalFlip, Pepper
 from harkeras.data.datasets import Dataset
 from harkeras.data.loading import create_dataset
+from harkeras.data.presentation import Presentation
 from harkeras.data.sources import Sources
 from harkeras.evaluation.scores import evaluate
 from harkeras.models import create_lrcn_model, create_pose_lstm_model, set_batch_norm_momentum
@@ -37,9 +38,9 @@ SMOOTH = keras.losses.CategoricalCrossentropy(label_smoothing=0.1)
 FAST = {"classes": CLASSES, "batch_size": 8, "verbose": False}
 
 
-def dataset_of(features, labels, *, augment=None, mixup=0.0, sampling="natural", class_weight=None, **facts):
+def dataset_of(features, labels, **facts):
     """Arrays and what is known of them as a data set, to be shown in some way."""
-    shown = {"augment": augment, "mixup": mixup, "sampling": sampling, "class_weight": class_weight}
+    shown = {name: facts.pop(name) for name in Presentation.__dataclass_fields__ if name in facts}
     return Dataset(features, labels, **facts).for_training(**shown)
 
 
@@ -718,6 +719,9 @@ class TestErrors:
             ({"clip_seconds": 0}, "clip_seconds must be a positive number, got 0"),
             ({"loss": "hinge"}, "loss must be a Keras loss, an object, got 'hinge'"),
             ({"mixup": -1}, "mixup must be a finite number that is not negative, got -1"),
+            ({"joins": 1.1}, "joins must be a share in 0 to 1, got 1.1"),
+            ({"joins": np.nan}, "joins must be a share in 0 to 1, got nan"),
+            ({"joins": 0.5}, "joins must be 0 for clips of fewer than 3 frames, got clips of 2"),
             ({"sampling": "all"}, "sampling must be 'natural' or 'balanced', got 'all'"),
             ({"class_weight": {0: 1.0}}, r"class_weight must have the keys 0 to 1, got \{0: 1.0\}"),
             ({"seed": -1}, "seed must be a whole number in 0 to 4294967295, got -1"),

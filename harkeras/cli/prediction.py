@@ -37,6 +37,16 @@ StrideSeconds = Annotated[
         "frames are computed one by one, else half a look."
     ),
 ]
+Causal = Annotated[
+    bool,
+    typer.Option(
+        "--causal", help="Decide as a live stream does, without knowing what comes later in the file."
+    ),
+]
+SmoothingSeconds = Annotated[
+    float | None,
+    typer.Option(help="Average over this time; 0 for none. By default over a look, with --causal over 0.5."),
+]
 ClipSeconds = Annotated[
     float | None,
     typer.Option(help="Length of a look; by default that of the training clips, or 4 where nobody says."),
@@ -88,8 +98,9 @@ def predict(
     top: Top = 0,
     single: Annotated[bool, typer.Option("--single", help="Name one action for the whole video.")] = False,
     caption: Caption = "top-left",
+    causal: Causal = False,
     stride_seconds: StrideSeconds = None,
-    smoothing_seconds: Annotated[float, typer.Option(help="Average over this time; 0 for none.")] = 0.5,
+    smoothing_seconds: SmoothingSeconds = None,
     hysteresis: Annotated[float, typer.Option(help="Lead that a new label needs; 0 for none.")] = 0.1,
     min_seconds: Annotated[float, typer.Option(help="Time that a label must last; 0 for none.")] = 0.5,
     threshold: Annotated[float, typer.Option(help="Below this probability: unsure; 0 for never.")] = 0.5,
@@ -109,6 +120,7 @@ def predict(
     says why, and the exit status is then 1.
     """
     over_time = {
+        "causal": causal,
         "stride_seconds": stride_seconds,
         "smoothing_seconds": smoothing_seconds,
         "hysteresis": hysteresis,

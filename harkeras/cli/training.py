@@ -52,6 +52,13 @@ Prefer = Annotated[
 Augment = Annotated[
     bool, typer.Option("--augment/--no-augment", help="Change the clips a little, at random, each time.")
 ]
+Joins = Annotated[
+    float | None,
+    typer.Option(
+        help="Share of the training clips that begin or end in another action, as windows of a long video "
+        "do; 0.5 is a good start where long videos are to be named."
+    ),
+]
 
 
 def demo(
@@ -64,12 +71,21 @@ def demo(
     actions of a long video. It takes a few minutes.
     """
     with quiet():
+        from harkeras.data.augment import default_augmentation
         from harkeras.data.samples import create_sample_dataset, create_sample_video
         from harkeras.inference.prediction import predict_on_video
         from harkeras.workflow import train_on_folder
     clips = create_sample_dataset(output_dir / "clips", seed=seed)
     trained = train_on_folder(
-        clips, "lrcn", output_dir=output_dir / "model", batch_size=8, epochs=40, seed=seed
+        clips,
+        "lrcn",
+        output_dir=output_dir / "model",
+        batch_size=8,
+        epochs=80,
+        patience=20,
+        augment=default_augmentation(),
+        joins=0.5,  # the long video has borders between actions
+        seed=seed,
     )
     print_text(f"\n{trained.evaluation}\n")
     video, annotated = output_dir / "long_video.mp4", output_dir / "long_video_actions.mp4"
@@ -109,6 +125,7 @@ def train(
     patience: options.Patience = None,
     learning_rate: options.LearningRate = None,
     augment: Augment = False,
+    joins: Joins = None,
     resume: Annotated[Path | None, typer.Option(help="File of the state; training goes on from it.")] = None,
     cache: options.Cache = None,
     workers: options.Workers = None,
@@ -118,15 +135,15 @@ def train(
 
     The model is scored on clips of source videos that it was not trained on, and saved with its report.
     Ctrl-C after the first epoch ends the training early; the best model so far is scored and saved. Epochs,
-    batches, patience, learning rate, augmentation and resume are for models that are trained from end to end,
-    not for auto.
+    batches, patience, learning rate, augmentation, joins and resume are for models that are trained from end
+    to end, not for auto.
     """
     with quiet():
         from harkeras.data.augment import default_augmentation
         from harkeras.transfer.auto import find_trainer
         from harkeras.workflow import train_on_folder
-    model_options = options.read_model_options(option or [], prefer=prefer)
     shape, more_options = find_trainer(model).read_shape(model, (frames, height, width), streams, flow_fields)
+    how = {"group_by": group_by, "split": split, "split_dir": split_dir, "test_size": test_size}
     trained = train_on_folder(
         data_dir,
         model,
@@ -134,14 +151,11 @@ def train(
         classes=options.read_names(classes),
         input_shape=shape,
         flow_method=flow_method,
-        model_options=model_options | more_options,
-        group_by=group_by,
-        split=split,
-        split_dir=split_dir,
-        test_size=test_size,
+        model_options=options.read_model_options(option or [], prefer=prefer) | more_options,
         cache=cache,
         workers=workers,
         seed=seed,
+        **how,
         **options.training_settings(
             learning_rate,
             epochs=epochs,
@@ -149,6 +163,7 @@ def train(
             patience=patience,
             resume=resume,
             augment=default_augmentation(streams) if augment else None,
+            joins=joins,
         ),
     )
     print_text(f"\n{trained.evaluation}")

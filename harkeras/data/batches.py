@@ -17,6 +17,7 @@ import numpy as np
 from joblib import cpu_count
 
 from harkeras.base.workers import in_order
+from harkeras.data.joining import draw_neighbors, join
 from harkeras.data.presentation import Presentation, Presented
 from harkeras.data.sources import find_sources, given_sources
 from harkeras.recipe import ClipFormat, FlowMethod, Streams
@@ -34,6 +35,7 @@ class Batches(keras.utils.PyDataset):
         seed: Seed of the order and of the presentation; without one, the rows come in order as they are.
         presentation: How clips are drawn and changed; for mixup, labels must be float (N, classes).
         weights: Weight of each class in the loss.
+        groups: (N,), the source of each clip; needed for joins.
 
     Attributes:
         error: What went wrong while a batch was made. Keras asks for batches from a thread of TensorFlow,
@@ -52,11 +54,12 @@ class Batches(keras.utils.PyDataset):
         seed: int | None = None,
         presentation: Presentation | None = None,
         weights: dict[int, float] | None = None,
+        groups: np.ndarray | None = None,
     ):
         """Start with epoch 0."""
         super().__init__()
         self.features, self.labels, self.rows, self.batch_size = features, labels, rows, batch_size
-        self.seed, self.presentation = seed, presentation or Presentation()
+        self.seed, self.presentation, self.groups = seed, presentation or Presentation(), groups
         self.class_rows = labels if labels.ndim == 1 else labels.argmax(axis=1)
         self.weights = (
             None if weights is None else np.array([weights[c] for c in sorted(weights)], np.float32)
@@ -101,6 +104,8 @@ class Batches(keras.utils.PyDataset):
         weights = () if self.weights is None else (self.weights[self.class_rows[rows]],)
         if seed is None:
             return clips, labels, *weights
+        if self.presentation.joins:
+            self._join(clips, rows, seed)
         rng = np.random.default_rng(seed)
         augment, mixup = self.presentation.augment, self.presentation.mixup
         if augment is not None:
@@ -110,6 +115,17 @@ class Batches(keras.utils.PyDataset):
             other = rng.permutation(len(rows))
             clips, labels, *weights = (_mix(each, each[other], share) for each in (clips, labels, *weights))
         return clips, labels, *weights
+
+    def _join(self, clips: np.ndarray, rows: np.ndarray, seed: list[int]) -> None:
+        """Let some of the clips, in place, begin or end in another action."""
+        rng = np.random.default_rng([*seed, 2])  # the other draws stay what they are without joins
+        joined = np.flatnonzero(rng.random(len(rows)) < self.presentation.joins)
+        if not len(joined):
+            return
+        neighbors = draw_neighbors(rows[joined], self.rows, self.class_rows, self.groups, rng)
+        others, _ = self.read(neighbors, [*seed, 3])
+        for i, other in zip(joined, others, strict=True):
+            clips[i] = join(clips[i], other, rng)
 
     def read(self, rows: np.ndarray, seed: list[int] | None) -> tuple[np.ndarray, np.ndarray]:
         """Return the clips of some rows, of video files random cuts if there is a seed, and their rows."""
@@ -203,7 +219,8 @@ class ClipDataset(Presented, Batches):
         self.threads, self.strict, self.unreadable = workers or cpu_count(), strict, {}
         self.asked_batch_size = batch_size
         self._spans: dict[int, tuple[float, float]] = {}  # first and last moment with a picture, seconds
-        super().__init__(None, np.asarray(labels), np.arange(len(labels)), batch_size or 8, seed=seed)
+        rows, groups = np.arange(len(labels)), self.sources.groups
+        super().__init__(None, np.asarray(labels), rows, batch_size or 8, seed=seed, groups=groups)
 
     def read(
         self, rows: np.ndarray, seed: list[int] | None, among: np.ndarray | None = None

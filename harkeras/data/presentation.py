@@ -27,6 +27,7 @@ class Presentation:
 
     augment: Augmentation | None = None
     mixup: float = 0.0
+    joins: float = 0.0
     sampling: Sampling = "natural"
     class_weight: ClassWeight | None = None
 
@@ -36,6 +37,8 @@ class Presentation:
             raise ValueError(f"augment must be a function of clips and a seed, got {self.augment!r}")
         if not isinstance(self.mixup, Real) or not 0 <= self.mixup < np.inf:
             raise ValueError(f"mixup must be a finite number that is not negative, got {self.mixup!r}")
+        if not isinstance(self.joins, Real) or not 0 <= self.joins <= 1:
+            raise ValueError(f"joins must be a share in 0 to 1, got {self.joins!r}")
         if self.sampling not in ("natural", "balanced"):
             raise ValueError(f"sampling must be 'natural' or 'balanced', got {self.sampling!r}")
         if self.class_weight not in (None, "balanced") and not _are_weights(self.class_weight):
@@ -64,6 +67,7 @@ class Presented:
         *,
         augment: Augmentation | None = None,
         mixup: float = 0.0,
+        joins: float = 0.0,
         sampling: Sampling = "natural",
         class_weight: ClassWeight | None = None,
     ) -> Self:
@@ -73,6 +77,8 @@ class Presented:
             augment: Function that changes training clips at random, see `harkeras.data.augment`.
             mixup: Mix clips and their labels in pairs, by weights from Beta(mixup, mixup) (Zhang et al., ICLR
                 2018); 0.2 is common, 0 is none.
+            joins: Share of the clips that begin or end in another action, as windows of a long video do, see
+                `harkeras.data.joining`; 0.5 is a good start where such videos will be named.
             sampling: "balanced" shows every class equally often, the clips of rare ones again and again.
             class_weight: Weight of each class in the loss, in training and validation; "balanced" takes those
                 of `class_weights`.
@@ -81,7 +87,7 @@ class Presented:
             ValueError: If a value is out of its range.
         """
         view = copy.copy(self)
-        view.presentation = Presentation(augment, mixup, sampling, class_weight)
+        view.presentation = Presentation(augment, mixup, joins, sampling, class_weight)
         return view
 
 

@@ -112,7 +112,7 @@ def most_probable(probabilities: dict[str, float], count: int) -> list[tuple[str
 
 
 def decide(decider: Decider, windows: list[Window], duration_seconds: float) -> VideoPrediction:
-    """Decide on the windows of a whole video; borders of labels lie midway between the windows' middles."""
+    """Decide on the windows of a video one after the other, as in a stream."""
     runs: list[tuple[int, str]] = []  # number of the first window of each label
     smoothed, middles = [], []
     for window in windows:
@@ -123,16 +123,38 @@ def decide(decider: Decider, windows: list[Window], duration_seconds: float) -> 
             runs.pop()
         if not runs or runs[-1][1] != decider.label:
             runs.append((decider.since, decider.label))
-    smoothed, middles = np.stack(smoothed), np.array(middles)
+    return make_prediction(
+        runs, np.stack(smoothed), np.array(middles), windows, decider.classes, duration_seconds
+    )
+
+
+def make_prediction(
+    runs: list[tuple[int, str]],
+    smoothed: np.ndarray,
+    middles: np.ndarray,
+    windows: list[Window],
+    classes: tuple[str, ...],
+    duration_seconds: float,
+) -> VideoPrediction:
+    """Turn the decisions on windows into segments, whose borders lie midway between the windows' middles.
+
+    Args:
+        runs: Number of the first window of each label, and the label, in order.
+        smoothed: float (W, classes), the probabilities that were decided on.
+        middles: float (W,), the moments they stand for, in seconds.
+        windows: The W windows.
+        classes: Names of the classes.
+        duration_seconds: When the video ends.
+    """
     borders = [0.0, *((middles[1:] + middles[:-1]) / 2), duration_seconds]
     segments = []
     for (first, label), (stop, _) in zip(runs, [*runs[1:], (len(windows), "")], strict=True):
         values = smoothed[first:stop]
-        values = values.max(axis=1) if label == UNSURE else values[:, decider.classes.index(label)]
+        values = values.max(axis=1) if label == UNSURE else values[:, classes.index(label)]
         segments.append(Segment(float(borders[first]), float(borders[stop]), label, float(values.mean())))
     ranges = np.array([window[:2] for window in windows])
     probabilities = np.stack([window.probabilities for window in windows])
-    return VideoPrediction(segments, decider.classes, ranges, probabilities, middles, smoothed)
+    return VideoPrediction(segments, classes, ranges, probabilities, middles, smoothed)
 
 
 def write_timeline(prediction: VideoPrediction, path: str | os.PathLike, *, top: int = 0) -> None:

@@ -97,21 +97,13 @@ class Decider:
         thresholds: dict[str, float] | None = None,
     ):
         """Check the values."""
-        check_stride(stride_seconds)
-        for name, value in (("smoothing_seconds", smoothing_seconds), ("min_seconds", min_seconds)):
-            if not value >= 0:
-                raise ValueError(f"{name} must be at least 0, got {value}")
-            if value > MAX_MEMORY_SECONDS:
-                raise ValueError(f"{name} must be at most {MAX_MEMORY_SECONDS:.0f}, got {value}")
-        for name, value in (("hysteresis", hysteresis), ("threshold", threshold)):
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} must lie in 0 to 1, got {value}")
+        check_settings(stride_seconds, smoothing_seconds, hysteresis, min_seconds, threshold)
         self.classes = classes
         self.hysteresis = hysteresis
         self.threshold = threshold
         self._tuned = np.array([(thresholds or {}).get(name, 0.0) for name in classes])
         self._recent: deque[Window] = deque(maxlen=max(round(smoothing_seconds / stride_seconds), 1))
-        self._patience = max(math.ceil(min_seconds / stride_seconds - 1e-9), 1)
+        self._patience = count_strides(min_seconds, stride_seconds)
         self._longest_step = 2 * max(stride_seconds, smoothing_seconds)
         self._count = 0
         self._start_anew()
@@ -167,6 +159,21 @@ class Decider:
         return self.classes[best] if smoothed[best] >= (self._tuned[best] or self.threshold) else UNSURE
 
 
+def check_settings(
+    stride_seconds: float, smoothing_seconds: float, hysteresis: float, min_seconds: float, threshold: float
+) -> None:
+    """Raise ValueError for settings of a decision that are out of their range, see `Decider`."""
+    check_stride(stride_seconds)
+    for name, value in (("smoothing_seconds", smoothing_seconds), ("min_seconds", min_seconds)):
+        if not value >= 0:
+            raise ValueError(f"{name} must be at least 0, got {value}")
+        if value > MAX_MEMORY_SECONDS:
+            raise ValueError(f"{name} must be at most {MAX_MEMORY_SECONDS:.0f}, got {value}")
+    for name, value in (("hysteresis", hysteresis), ("threshold", threshold)):
+        if not 0 <= value <= 1:
+            raise ValueError(f"{name} must lie in 0 to 1, got {value}")
+
+
 def check_stride(stride_seconds: float) -> None:
     """Raise ValueError unless windows start at least a millisecond, and not endlessly, apart."""
     if not stride_seconds > 0:
@@ -176,3 +183,8 @@ def check_stride(stride_seconds: float) -> None:
             f"stride_seconds must be finite and at least {MIN_STRIDE_SECONDS}, as frames are no closer to "
             f"each other, got {stride_seconds}"
         )
+
+
+def count_strides(min_seconds: float, stride_seconds: float) -> int:
+    """Return how many windows a label must be named for to last so long, at least 1."""
+    return max(math.ceil(min_seconds / stride_seconds - 1e-9), 1)

@@ -199,7 +199,7 @@ class _Predictor:
             check_caption(options.get("caption", "none"))
             recipe, stride_seconds = self._resolved.recipe, options.get("stride_seconds")
             stream = ActionStream(self._resolved.model, recipe, stride_seconds=stride_seconds)
-            deciding = {name: options[name] for name in _DECIDING_OPTIONS if name in options}
+            deciding = {name: options[name] for name in _DECIDING_OPTIONS if options.get(name) is not None}
             Decider(recipe.classes, stream.stride_seconds, **deciding)
 
     def predict(self, job: _Job) -> VideoResult:

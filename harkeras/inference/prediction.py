@@ -17,9 +17,10 @@ from harkeras.inference._annotated_video import write_annotated
 from harkeras.inference._assumptions import warn_of_assumptions, warn_of_pixels
 from harkeras.inference._timeline import VideoPrediction, check_top, decide, write_timeline
 from harkeras.inference._video_windows import read_info, slide
-from harkeras.inference.decisions import Decider, name_classes
+from harkeras.inference.decisions import MAX_MEMORY_SECONDS, Decider, check_settings, name_classes
 from harkeras.inference.resolve import resolve_model
 from harkeras.inference.streaming import ActionStream
+from harkeras.inference.whole_file import decide_whole
 from harkeras.recipe import Interpolation, Recipe, Streams
 from harkeras.video.drawing import Caption, check_caption
 from harkeras.video.flow import to_gray
@@ -176,8 +177,9 @@ def predict_on_video(
     *,
     timeline: str | os.PathLike | None = None,
     top: int = 0,
+    causal: bool = False,
     stride_seconds: float | None = None,
-    smoothing_seconds: float = 0.5,
+    smoothing_seconds: float | None = None,
     hysteresis: float = 0.1,
     min_seconds: float = 0.5,
     threshold: float = 0.5,
@@ -194,8 +196,10 @@ def predict_on_video(
     """Name the actions of a video, each moment from the windows around it.
 
     A window is as long as the training clips were, and its frames are spread over it as they were in
-    training. Where a label changes, the border lies midway between two windows. A video shorter than a window
-    is seen as one clip.
+    training. In a file what comes later is known: by default all moments are decided together, which places
+    the borders between actions better than a stream can. A model that has seen such borders in training
+    places them better still: `dataset.for_training(joins=0.5)`. Where a label changes, the border lies midway
+    between two windows. A video shorter than a window is seen as one clip.
 
     Args:
         video: Path of the video.
@@ -205,9 +209,13 @@ def predict_on_video(
         timeline: Where to write the timeline, as `.csv` or `.json`; nowhere by default.
         top: How many of the most probable classes the timeline lists with each segment, with their mean
             probabilities over it.
+        causal: Whether to decide as a live stream does, on what lies before each moment (see `Decider`); by
+            default on the whole file, by the labels whose probabilities have the largest sum.
         stride_seconds: Time from one window to the next; see `ActionStream` for the default.
-        smoothing_seconds: Average the probabilities of windows over this time; 0 for none.
-        hysteresis: A new label must be this much more probable than the one that holds; 0 for none.
+        smoothing_seconds: Average the probabilities of windows over this time; 0 for none. By default over
+            the length of a window, which takes in all windows that hold a moment; with `causal`, over 0.5.
+        hysteresis: What a change of the label costs; 0 for nothing. It must gain as much as a lead of this
+            probability does over the length of a window; with `causal`, the new label must lead by this much.
         min_seconds: A label must last this long; 0 for none.
         threshold: Under this probability the label is "unsure"; 0 for never.
         clip_seconds: How long the training clips were; the recipe's value by default, or 4.
@@ -250,21 +258,21 @@ def predict_on_video(
     )
     recipe = resolved.recipe
     stream = ActionStream(resolved.model, recipe, stride_seconds=stride_seconds)
-    decider = Decider(
-        recipe.classes,
-        stream.stride_seconds,
-        smoothing_seconds=smoothing_seconds,
-        hysteresis=hysteresis,
-        min_seconds=min_seconds,
-        threshold=threshold,
-        thresholds=recipe.thresholds,
-    )
+    if smoothing_seconds is None:
+        smoothing_seconds = 0.5 if causal else min(recipe.clip_seconds, MAX_MEMORY_SECONDS)
+    settings = {"stride_seconds": stream.stride_seconds, "smoothing_seconds": smoothing_seconds}
+    settings |= {"hysteresis": hysteresis, "min_seconds": min_seconds, "threshold": threshold}
+    check_settings(**settings)
     warn_of_assumptions(info, resolved)
     # Opened before the work, so that a path that cannot be written is known at once.
     with writer:
         start, end = float(info.frame_seconds[0]), info.duration_seconds
         windows = slide(info, stream, start, end, progress=progress)
-        prediction = decide(decider, windows, end)
+        if causal:
+            decider = Decider(recipe.classes, **settings, thresholds=recipe.thresholds)
+            prediction = decide(decider, windows, end)
+        else:
+            prediction = decide_whole(windows, recipe, end, **settings)
         if timeline is not None:
             write_timeline(prediction, timeline, top=top)
         if output is not None:

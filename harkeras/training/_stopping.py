@@ -167,6 +167,7 @@ def settings_of(
         "seed": batches.seed,
         "sampling": presentation.sampling,
         "mixup": presentation.mixup,
+        "joins": presentation.joins,
         "class_weight": None if batches.weights is None else batches.weights.tolist(),
         **{name: plain_config(name, value) for name, value in facts.items()},
     }

@@ -94,6 +94,8 @@ def train(
     check_options(chosen)
     clips = unpack_clips(model, dataset)
     recipe = clip_recipe(dataset, clips.classes, getattr(model, "recipe", None))
+    if dataset.presentation.joins and recipe.frames < 3:
+        raise ValueError(f"joins must be 0 for clips of fewer than 3 frames, got clips of {recipe.frames}")
     training, validation = _validation_rows(dataset, validation_split, seed)
     model.compile(_optimizer(model, optimizer), _loss(loss, dataset), metrics=["accuracy"])
     batches, held_out = _batches(clips, dataset, training, validation, batch_size, seed, model.loss)
@@ -188,6 +190,7 @@ def _batches(
         seed=seed,
         presentation=dataset.presentation,
         weights=weights,
+        groups=dataset.sources.groups,
     )
     if not len(validation):
         return batches, None
