@@ -112,7 +112,7 @@ class TestPredictOnVideos:
     def test_what_holds_longest(self, folder):
         """The parts of a label count together; being unsure is no action, unless nothing else is named."""
         with VideoWriter(folder / "mixed.mp4", 25) as writer:
-            for letters in ("r", "rgb", "r", "rgb", "rgb", "rgb", "rgb"):
+            for letters in ("r", "rgb", "rgb", "r", "rgb", "rgb", "rgb"):
                 image = np.zeros((48, 64, 3), np.uint8)
                 for letter in letters:
                     image[..., "rgb".index(letter)] = 200

@@ -7,9 +7,8 @@ first frames behind it. The label stays that of the clip, which holds at the mid
 window is meant for its middle, and changes there.
 
 VideoMix (Yun et al., "VideoMix: Rethinking Data Augmentation for Video Classification", 2020) joins clips in
-time too, with labels by the share of each; the border is then found less well
-(`tests/benchmarks/long_videos.py`). Here the other clip is of the same source where there is one: it shows
-the same person at the same place, so that what changes is the action.
+time too, of any two videos, with labels by the share of each. Here the other clip is of the same source where
+there is one: it shows the same person at the same place, so that what changes is the action.
 """
 
 from __future__ import annotations
