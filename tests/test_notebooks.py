@@ -38,9 +38,8 @@ def texts(notebook):
 
 
 def pictures(notebook):
-    """Return the number of pictures under each cell, but for checks and what needs Graphviz."""
+    """Return the number of pictures under each cell that the reader sees."""
     shown = [cell for cell in code_cells(notebook) if not is_check(cell)]
-    shown = [cell for cell in shown if "plot_model_structure" not in cell.source]
     kinds = [[kind for output in cell.outputs for kind in output.get("data", {})] for cell in shown]
     return [sum(kind.startswith("image/") for kind in each) for each in kinds]
 
@@ -74,9 +73,8 @@ def test_notebook_runs(path, folder, monkeypatch):
     small += ["import sys", f"assert sys.executable == {sys.executable!r}"]
     inserted = nbformat.v4.new_code_cell("\n".join(small))
     notebook.cells.insert(notebook.cells.index(first) + 1, inserted)
-    notebook.cells = [
-        cell for cell in notebook.cells if not is_check(cell)
-    ]  # they hold for the real constants
+    # What is checked holds for the real constants.
+    notebook.cells = [cell for cell in notebook.cells if not is_check(cell)]
     execute(notebook, folder)
     notebook.cells.remove(inserted)
     assert pictures(notebook) == pictures(committed)
