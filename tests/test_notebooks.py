@@ -1,6 +1,8 @@
 """Every notebook runs from top to bottom with small constants, and lies here as one clean run left it."""
 
 import ast
+import base64
+import io
 import re
 import shutil
 import subprocess
@@ -8,8 +10,21 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
-from run import FOLDER, NOTEBOOKS, TAKES, code_cells, duration, execute, fingerprint, is_check, staleness
+from PIL import Image
+from run import (
+    FOLDER,
+    NOTEBOOKS,
+    TAKES,
+    code_cells,
+    duration,
+    execute,
+    fingerprint,
+    is_check,
+    shrink_pictures,
+    staleness,
+)
 
 MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
 NEED_WEIGHTS = {"14_transfer_learning"}
@@ -38,9 +53,8 @@ def texts(notebook):
 
 
 def pictures(notebook):
-    """Return the number of pictures under each cell, but for checks and what needs Graphviz."""
+    """Return the number of pictures under each cell that the reader sees."""
     shown = [cell for cell in code_cells(notebook) if not is_check(cell)]
-    shown = [cell for cell in shown if "plot_model_structure" not in cell.source]
     kinds = [[kind for output in cell.outputs for kind in output.get("data", {})] for cell in shown]
     return [sum(kind.startswith("image/") for kind in each) for each in kinds]
 
@@ -74,9 +88,8 @@ def test_notebook_runs(path, folder, monkeypatch):
     small += ["import sys", f"assert sys.executable == {sys.executable!r}"]
     inserted = nbformat.v4.new_code_cell("\n".join(small))
     notebook.cells.insert(notebook.cells.index(first) + 1, inserted)
-    notebook.cells = [
-        cell for cell in notebook.cells if not is_check(cell)
-    ]  # they hold for the real constants
+    # What is checked holds for the real constants.
+    notebook.cells = [cell for cell in notebook.cells if not is_check(cell)]
     execute(notebook, folder)
     notebook.cells.remove(inserted)
     assert pictures(notebook) == pictures(committed)
@@ -217,6 +230,18 @@ class TestRun:
         call = self.call(course, "07_seven")
         assert call.returncode == 2
         assert "no notebook named 07_seven" in call.stderr
+
+    def test_pictures_take_less_room_and_look_the_same(self):
+        y, x = np.mgrid[:120, :160]
+        pixels = np.stack([x, y, (x + y) // 2], axis=-1).astype(np.uint8)
+        Image.fromarray(pixels).save(file := io.BytesIO(), "png", compress_level=0)
+        picture = {"image/png": base64.b64encode(file.getvalue()).decode()}
+        cell = nbformat.v4.new_code_cell(outputs=[nbformat.v4.new_output("display_data", picture)])
+        shrink_pictures(nbformat.v4.new_notebook(cells=[cell]))
+        smaller = base64.b64decode(cell.outputs[0].data["image/png"])
+        assert len(smaller) < len(file.getvalue()) / 3
+        after = np.asarray(Image.open(io.BytesIO(smaller)).convert("RGB")).astype(float)
+        assert np.abs(after - pixels).mean() < 4
 
     def test_another_version_is_stale(self, course):
         notebook = nbformat.read(course / "01_one.ipynb", as_version=4)
