@@ -73,17 +73,6 @@ def words_of_07(text):
     )
 
 
-def words_of_08(text):
-    recall = numbers(text, r"^(SittingDown|StandingUp) +\S+ +(\S+) +\S+ +\d+$")
-    yield "the two are mixed as by the toss of a coin", sum(recall.values()) < 1.2
-    clips, groups = (number(text, rf"{kind} (\S+) to") for kind in ("95 % interval", "whole source videos:"))
-    yield "so the first interval is too narrow", groups < clips
-    five, three = (number(text, rf"^{count} actions: (\S+) named right") for count in ("five", "3"))
-    yield "Let sitting down and standing up count as one action", three > five + 0.1
-    unsure = number(text, r"^Walking, (\d+)%$") < 75
-    yield "a runner, who is taken for a walker", "A Running" in text and unsure
-
-
 def words_of_14(text):
     heads = numbers(text, r"^(\w+) +[\d.]+ +(\d\.\d+)  \S+ to ")
     in_order = min(heads.pop("lstm"), heads.pop("tcn"))
