@@ -73,42 +73,6 @@ def words_of_07(text):
     )
 
 
-def words_of_08(text):
-    recall = numbers(text, r"^(SittingDown|StandingUp) +\S+ +(\S+) +\S+ +\d+$")
-    yield "the two are mixed as by the toss of a coin", sum(recall.values()) < 1.2
-    clips, groups = (number(text, rf"{kind} (\S+) to") for kind in ("95 % interval", "whole source videos:"))
-    yield "so the first interval is too narrow", groups < clips
-    five, three = (number(text, rf"^{count} actions: (\S+) named right") for count in ("five", "3"))
-    yield "Let sitting down and standing up count as one action", three > five + 0.1
-    unsure = number(text, r"^Walking, (\d+)%$") < 75
-    yield "a runner, who is taken for a walker", "A Running" in text and unsure
-
-
-def words_of_09(text):
-    clips, falls = map(
-        int, re.search(r"^(\d+) clips to train on, (\d+) of them falls", text, re.MULTILINE).groups()
-    )
-    yield "A model that has seen one fall among fifteen clips", round(clips / falls) == 15
-    table = rows(text, ("cross entropy", "class weights", "balanced sampling", "focal loss"))
-    recall = {name: row[0] for name, row in table.items()}
-    yield "The falls are missed.", recall["cross entropy"] < 0.5
-
-
-def words_of_10(text):
-    leaking = [float(share) for share in re.findall(r"\(([\d.]+)%\) have a sibling", text)]
-    yield "nearly every test clip has a sibling in training", leaking[0] > 90 > 0 == leaking[1]
-    known, chance = re.search(r"recognized in (\d+)% .* by chance (\d+)%", text).groups()
-    yield "A model that recognizes the recording can look up", int(known) > 5 * int(chance)
-    accuracy = numbers(text, r"^(in order|shuffled|reversed|frozen) +(\S+)$")
-    yield "*Reversed* must cost", accuracy["reversed"] < accuracy["in order"] - 0.2
-
-
-def words_of_11(text):
-    table = [line.removeprefix("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")][2:]
-    best = max(table, key=lambda row: float(row[2]))[0]
-    yield "The best one:", f"{best}: accuracy" in text
-
-
 def words_of_14(text):
     heads = numbers(text, r"^(\w+) +[\d.]+ +(\d\.\d+)  \S+ to ")
     in_order = min(heads.pop("lstm"), heads.pop("tcn"))
