@@ -11,6 +11,7 @@ many frames of few places.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from numbers import Real
 
 import keras
@@ -64,12 +65,15 @@ def fine_tune(
     backbone = find_backbone(model)
     slow = release(backbone, last_layers)
     options = {"epochs": epochs, "patience": patience} | training
-    try:
-        return train_at_two_rates(
-            model, dataset, slow, learning_rate=learning_rate, factor=backbone_factor, **options
-        )
-    finally:
-        backbone[0].trainable = False
+    return train_at_two_rates(
+        model,
+        dataset,
+        slow,
+        learning_rate=learning_rate,
+        factor=backbone_factor,
+        frozen_after=backbone[:1],
+        **options,
+    )
 
 
 def train_at_two_rates(
@@ -79,6 +83,7 @@ def train_at_two_rates(
     *,
     learning_rate: float | keras.optimizers.schedules.LearningRateSchedule,
     factor: float,
+    frozen_after: Sequence[keras.layers.Layer] = (),
     **training,
 ) -> keras.callbacks.History:
     """Train some weights at a smaller learning rate than the others; else as `train`.
@@ -89,12 +94,15 @@ def train_at_two_rates(
         slow: The weights to train at the smaller rate.
         learning_rate: Learning rate of the others, or a schedule of Keras.
         factor: The smaller rate is this times the larger, above 0 and at most 1.
+        frozen_after: Layers to freeze when training has ended, in whatever way.
         **training: Further arguments of `train`, but for `optimizer`.
     """
     optimizer = TwoRates(slow, factor, learning_rate)
     try:
         return train(model, dataset, optimizer=optimizer, **training)
     finally:
+        for layer in frozen_after:
+            layer.trainable = False
         if model.compiled and model.optimizer is optimizer:
             # The saved file must open in Keras alone, which does not know this optimizer.
             model.compile(keras.optimizers.Adam(learning_rate), loss=model.loss, metrics=["accuracy"])

@@ -147,7 +147,7 @@ class NetworkTrainer:
         self.name = model if isinstance(model, str) else getattr(model, "__name__", "model")
         if isinstance(model, str):
             if model not in list_models():
-                raise ValueError(describe_unknown(model, [*list_models(), "auto", *PRETRAINED]))
+                raise ValueError(describe_unknown(model, [*list_models(), *PRETRAINED, "auto"]))
             check_model_options(model, self.options)
         self.input_shape = (20, 64, 64, 3) if input_shape is None else tuple(input_shape)
         if len(self.input_shape) != 4:
