@@ -177,6 +177,17 @@ def test_what_one_source_says_is_said_once():
     assert choose_trial([cheap, dear], labels, np.arange(220)) is dear
 
 
+@pytest.mark.parametrize(("more", "chosen"), [(6, 0), (7, 1)])
+def test_the_error_is_that_of_the_best(more, chosen):
+    """The cheap one misses what the dear one does and a few more: 1 error of 52 in 225 is 6.3 clips."""
+    labels = np.arange(225) % 2
+    trials = []
+    for count, like in zip((52 + more, 52), trials_that_miss((0, 0), labels), strict=True):
+        named = np.eye(2)[np.where(np.arange(225) < count, 1 - labels, labels)] * 0.8 + 0.1
+        trials.append(score(like.input, like.parts, like.heads, like.strengths, like.cost, named, labels))
+    assert choose_trial(trials, labels, np.arange(225)) is trials[chosen]
+
+
 def test_a_head_on_the_middle_needs_no_last_blocks(dataset):
     """The cost that is reported is what the model computes."""
     result = train_auto(dataset, heads=QUICK, folds=3)

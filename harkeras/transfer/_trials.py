@@ -103,10 +103,10 @@ def choose_trial(
 ) -> Trial:
     """Return the cheapest trial that the clips cannot tell from the best.
 
-    That is, one that is behind it by no more than one standard error of the difference of the two over the
-    sources: the one-standard-error rule (Breiman et al., "Classification and Regression Trees", 1984; Hastie
-    et al., "The Elements of Statistical Learning", section 7.10), with the error of the paired difference in
-    place of that of the best, because both named the same clips.
+    That is, one that is behind it by no more than one standard error over the sources: the one-standard-error
+    rule (Breiman et al., "Classification and Regression Trees", 1984; Hastie et al., "The Elements of
+    Statistical Learning", section 7.10). The error is that of the best's accuracy; or of the difference of
+    the two, if that is larger, because of a best that misses no clip the first would be zero.
 
     Args:
         trials: At least one.
@@ -114,11 +114,12 @@ def choose_trial(
         groups: (N,), their sources.
         prefer: "balanced"; "speed" for two standard errors; "accuracy" for none: the best.
     """
-    right = named_right(min(trials, key=rank), labels).astype(float)
-    good = []
+    right, good = named_right(min(trials, key=rank), labels).astype(float), []
+    own = clustered_error(right, groups)
     for trial in trials:
         behind = right - named_right(trial, labels)
-        if behind.mean() <= _STANDARD_ERRORS[prefer] * clustered_error(behind, groups) + 1e-12:
+        error = max(own, clustered_error(behind, groups))
+        if behind.mean() <= _STANDARD_ERRORS[prefer] * error + 1e-12:
             good.append(trial)
     return min(good, key=lambda trial: (trial.cost.multiply_adds, *rank(trial)))
 

@@ -195,7 +195,7 @@ def train_auto(
         heads: Names of the heads to try, one of them of statistics.
         folds: Folds of the cross-validation; fewer where there are fewer sources.
         prefer: "balanced" takes the cheapest candidate that is behind the best by no more than one standard
-            error of the difference over the sources, "speed" by no more than two, "accuracy" the best itself.
+            error over the sources, "speed" by no more than two, "accuracy" the best itself.
         seed: Seed of the folds and of heads that are trained by gradient descent.
 
     Returns:

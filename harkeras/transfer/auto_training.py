@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 _RULES: dict[Preference, str] = {
     "balanced": "the cheapest that the clips cannot tell from the best:\n"
-    "behind it by no more than one standard error of the difference, over the sources",
+    "behind it by no more than one standard error over the sources",
     "speed": "the cheapest that is behind the best by no more than\n"
-    "two standard errors of the difference, over the sources (prefer speed)",
+    "two standard errors over the sources (prefer speed)",
     "accuracy": "the best, whatever it costs (prefer accuracy)",
 }
 
