@@ -235,6 +235,8 @@ class TestEvaluationOfARun:
             ValueError, match=r"data_dir is missing: .*model\.keras is not the folder of a run"
         ):
             evaluate_on_folder(trained.path)
+        with pytest.raises(FileNotFoundError, match="no model file at nowhere, nor the folder of a run"):
+            evaluate_on_folder("nowhere")
         with pytest.raises(ValueError, match=r"clips must not be recorded: .*model\.keras is not the folder"):
             evaluate_on_folder(trained.path, data_dir, clips="recorded")
 

@@ -60,6 +60,8 @@ def evaluate_on_folder(
             is asked for; if nothing is left to score; or an argument is out of its range or means nothing to
             recorded clips.
     """
+    if not Path(model).exists():
+        raise FileNotFoundError(f"no model file at {model}, nor the folder of a run")
     run = read_run(model)
     if clips is None:
         clips = "held-out" if run is None else "recorded"
