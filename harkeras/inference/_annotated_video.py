@@ -26,8 +26,7 @@ def write_annotated(
     The first frame stands from 0 on, even if sound begins before the pictures. Frames that the file cannot
     tell apart are moved apart.
     """
-    frames = one_ahead(annotated_frames(info, prediction, caption))
-    earliest = None
+    frames, earliest = annotated_frames(info, prediction, caption), None
     for image, seconds in tqdm(
         frames, "Writing", info.frame_count, unit="frame", leave=None, disable=not progress
     ):
@@ -49,16 +48,14 @@ def annotated_frames(
         *((segment.end_seconds, segment.label) for segment in prediction.segments), strict=True
     )
     strip = TimelineStrip(info.height, info.width, ends, labels, colors)
-    for frame in iter_decoded(info.path):
-        image = frame.rgb()
-        label = prediction.label_at(frame.seconds).label
-        probability = None
+    # Decoded in a thread, drawn on in this one: OpenCV 5 reads its font anew in each thread.
+    for image, seconds in one_ahead((frame.rgb(), frame.seconds) for frame in iter_decoded(info.path)):
+        label, probability = prediction.label_at(seconds).label, None
         if label != UNSURE:
-            moment = frame.seconds - frame.seconds % _READABLE_SECONDS
-            probability = prediction.probability_at(label, moment)
+            probability = prediction.probability_at(label, seconds - seconds % _READABLE_SECONDS)
         draw_caption(image, label, probability, colors[label], corner=caption, margin_px=strip.covered_px)
-        strip.draw(image, frame.seconds)
-        yield image, frame.seconds
+        strip.draw(image, seconds)
+        yield image, seconds
 
 
 def label_colors(prediction: VideoPrediction) -> dict[str, Color]:

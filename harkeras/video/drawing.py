@@ -212,7 +212,8 @@ def _clock(seconds: float) -> str:
 
 def _with_letters(strip: np.ndarray, letters: np.ndarray) -> np.ndarray:
     """Put light letters on a strip, with a dark rim that sets them off from bright colors."""
-    rim = cv2.dilate(letters, np.ones((3, 3), np.uint8))[..., None] / 255
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(letters, 1), (3, 3))
+    rim = around.max(axis=(2, 3))[..., None] / 255
     return np.maximum((strip * (1 - 0.8 * rim)).astype(np.uint8), letters[..., None])
 
 
