@@ -37,7 +37,7 @@ class Box:
         name: Name of the layer, or what the names of its layers begin with.
         scope: What it is inside of, from the outside in: names of models, and of layers that take each frame.
         layers: The layers with weights, or one without that joins several others.
-        kinds: As many kinds.
+        kinds: The kind of each of them.
         pools: What the pooling layers after them do, in short.
         weights: Number of weights that are not counted in another box already.
         sources: The boxes it takes from, and the shape of what it takes.
@@ -138,18 +138,16 @@ class _Folder:
         last = max(boxes, key=self.boxes.index)
         pools = "Pooling" in type(layer).__name__
         counts = any(layer is each for each in _weighted(layer))
-        joins = not all(each is last or last.comes_after(each) for each in boxes)
-        joins = joins or (
-            pools and last.scope[: len(scope) + 1] != scope
-        )  # the frames, behind what took each
-        box = by_name.get(name)
+        joins = any(each is not last and not last.comes_after(each) for each in boxes)
+        leaves = pools and len(last.scope) > len(scope)  # a mean over frames, behind what took each alone
+        box, starts = by_name.get(name), False
         if box is None or (box is not last and last.comes_after(box)):
-            box = last
-            if counts or joins:
-                whole = call.operation.name
-                box = by_name[name] = Box(whole if len(whole) <= _LONGEST_NAME else name, scope)
-                self.boxes.append(box)
-        if counts or (joins and not box.layers):
+            box, starts = last, counts or joins or leaves
+        if starts:
+            whole = call.operation.name
+            box = by_name[name] = Box(whole if len(whole) <= _LONGEST_NAME else name, scope)
+            self.boxes.append(box)
+        if counts or starts:
             box.layers.append(layer)
             box.kinds.append(_kind(layer, call))
             box.name = name if len(box.layers) > 1 else box.name
