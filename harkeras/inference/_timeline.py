@@ -93,10 +93,11 @@ class VideoPrediction:
 
     def held_actions(self) -> list[HeldAction]:
         """Return the labels of the video, the one that holds longest first, and "unsure" last."""
-        sums: dict[str, np.ndarray] = {}
-        for start, end, label, confidence in self.segments:
-            sums[label] = sums.get(label, 0) + (end - start) * np.array([1, confidence])
-        actions = [HeldAction(label, seconds, each / seconds) for label, (seconds, each) in sums.items()]
+        actions = []
+        for label in dict.fromkeys(segment.label for segment in self.segments):
+            parts = [(end - start, share) for start, end, name, share in self.segments if name == label]
+            seconds = sum(length for length, _ in parts)
+            actions.append(HeldAction(label, seconds, sum(length * share for length, share in parts) / seconds))
         return sorted(actions, key=lambda action: (action.label == UNSURE, -action.seconds))
 
 
