@@ -97,7 +97,9 @@ class VideoPrediction:
         for label in dict.fromkeys(segment.label for segment in self.segments):
             parts = [(end - start, share) for start, end, name, share in self.segments if name == label]
             seconds = sum(length for length, _ in parts)
-            actions.append(HeldAction(label, seconds, sum(length * share for length, share in parts) / seconds))
+            actions.append(
+                HeldAction(label, seconds, sum(length * share for length, share in parts) / seconds)
+            )
         return sorted(actions, key=lambda action: (action.label == UNSURE, -action.seconds))
 
 
