@@ -248,6 +248,7 @@ def test_predict_with_a_model_made_elsewhere(run, foreign, sample_dir, tmp_path)
         (("--hysteresis", "nan"), "hysteresis must lie in 0 to 1, got nan"),
         (("--single", "--stride-seconds", "1"), "--stride-seconds has no meaning here: --single names one"),
         (("--single", "--threshold", "0.5"), "--threshold has no meaning here"),
+        (("--single", "--causal"), "--causal has no meaning here"),
         (("--output", "a.avi"), "path must end in .mp4"),
         (("--caption", "none"), "--caption has no meaning here: it is for the video that --output writes"),
         (("--single", "--caption", "none"), "--caption has no meaning here: --single names one"),
@@ -383,6 +384,16 @@ def test_compare(run, sample_dir, tmp_path, eager):
         run("compare", sample_dir, "--folds", "few")[2]
         == "error: folds must be a number or 'groups', got 'few'\n"
     )
+
+
+def test_joins_are_for_networks_trained_from_end_to_end(run, sample_dir):
+    assert (
+        "joins must be a share in 0 to 1, got 1.5"
+        in run("train", sample_dir, "--model", "lrcn", "--joins", 1.5)[2]
+    )
+    status, _, err = run("train", sample_dir, "--joins", 0.5)
+    assert status == 2
+    assert "joins" in err
 
 
 def test_compare_on_optical_flow(run, sample_dir, monkeypatch):
