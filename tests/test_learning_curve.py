@@ -46,7 +46,7 @@ def test_a_learner_that_needs_more_rises():
 
 def test_one_that_knows_is_flat_and_one_that_forgets_falls():
     flat = curve_of(lambda _: 0.8)
-    assert flat.sentence.startswith("It is flat, as far as these clips can tell: the last doubling")
+    assert flat.sentence.startswith("Flat within the interval: the last doubling")
     assert curve_of(lambda sources: 0.9 - sources / 75).sentence.startswith("It falls: ")
     assert flat.numbers()["last_doubling"]["gain"] == flat.gain[0]
     axes = plot_learning_curve(flat).axes[0]

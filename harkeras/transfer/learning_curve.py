@@ -69,7 +69,7 @@ class LearningCurve(NamedTuple):
             return f"It still rises: {words}. More sources should help."
         if high < 0:
             return f"It falls: {words}. The sources may be of several kinds."
-        return f"It is flat, as far as these clips can tell: {words}. More of the same kind may not help."
+        return f"Flat within the interval: {words}. So few clips cannot tell whether more sources help."
 
     def numbers(self) -> dict[str, Any]:
         """Return it as JSON can hold it."""
