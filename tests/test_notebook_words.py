@@ -34,22 +34,6 @@ def rows(text, names):
     return table
 
 
-def words_of_06(text):
-    accuracy = numbers(text, r"^(\w+) +accuracy (\S+) \(")
-    low, high = (
-        numbers(text, rf"^(\w+) +accuracy .*interval {end}") for end in (r"(\S+) to", r".* to (\S+)\)")
-    )
-    yield "takes the network further", accuracy["temporal"] > accuracy["spatial"]
-    yield "both together are the best", accuracy["both"] > max(accuracy["spatial"], accuracy["temporal"])
-    yield "the intervals of the last two overlap", low["both"] < high["temporal"]
-    recall = rows(text, ("Falling", "Running", "SittingDown", "StandingUp", "Walking"))
-    down, up = recall["SittingDown"], recall["StandingUp"]
-    yield "gives sitting down and standing up the same name", min(down[0], up[0]) < 0.1
-    yield "To the temporal stream the two are as different as can be.", min(down[1], up[1]) == 1
-    worst = min(recall, key=lambda action: recall[action][1])
-    yield "What it confuses, falls, the other often knows", worst == "Falling" and recall[worst][0] > 0.5
-
-
 def words_of_07(text):
     size = numbers(text, r"^(\w+) .* (\S+) million +\S+ billion$")
     work = numbers(text, r"^(\w+) .* million +(\S+) billion$")
