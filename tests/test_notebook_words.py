@@ -9,8 +9,6 @@ import nbformat
 import pytest
 from test_notebooks import NOTEBOOKS
 
-from harkeras.models import count_multiply_adds, create_lrcn_model
-
 
 def numbers(text, pattern):
     """Return the number behind each name that a pattern with two groups finds, line by line."""
@@ -32,45 +30,6 @@ def rows(text, names):
     table = {name: [float(value) for value in line.split()] for name, line in lines}
     assert set(table) == set(names)
     return table
-
-
-def words_of_06(text):
-    accuracy = numbers(text, r"^(\w+) +accuracy (\S+) \(")
-    low, high = (
-        numbers(text, rf"^(\w+) +accuracy .*interval {end}") for end in (r"(\S+) to", r".* to (\S+)\)")
-    )
-    yield "takes the network further", accuracy["temporal"] > accuracy["spatial"]
-    yield "both together are the best", accuracy["both"] > max(accuracy["spatial"], accuracy["temporal"])
-    yield "the intervals of the last two overlap", low["both"] < high["temporal"]
-    recall = rows(text, ("Falling", "Running", "SittingDown", "StandingUp", "Walking"))
-    down, up = recall["SittingDown"], recall["StandingUp"]
-    yield "gives sitting down and standing up the same name", min(down[0], up[0]) < 0.1
-    yield "To the temporal stream the two are as different as can be.", min(down[1], up[1]) == 1
-    worst = min(recall, key=lambda action: recall[action][1])
-    yield "What it confuses, falls, the other often knows", worst == "Falling" and recall[worst][0] > 0.5
-
-
-def words_of_07(text):
-    size = numbers(text, r"^(\w+) .* (\S+) million +\S+ billion$")
-    work = numbers(text, r"^(\w+) .* million +(\S+) billion$")
-    yield "C3D has the most weights", size["c3d"] == max(size.values())
-    yield "I3D has the fewest and works hardest", min(size, key=size.get) == max(work, key=work.get) == "i3d"
-    lrcn = create_lrcn_model(5, (10, 64, 64, 3))
-    small = f"{lrcn.count_params() / 1e6:.2f}", f"{count_multiply_adds(lrcn) / 1e9:.2f}"
-    yield (
-        "LRCN of notebook 3 has 0.07 million weights and 0.03 billion multiply-adds",
-        small == ("0.07", "0.03"),
-    )
-    yield "the answer is the same up to rounding", number(text, r"differ by (\S+) at most") < 1e-5
-    accuracy = numbers(text, r"^(\w.*?) +accuracy (\S+) \(")
-    yield "From one frame, it named not even half of the clips.", accuracy["one frame"] < 0.5
-    yield "Inflated and trained on, it names nearly all of them", accuracy["inflated"] > 0.9
-    yield "The deepest is not the best", accuracy["3D-ResNeXt"] < max(accuracy.values())
-    seated = numbers(text, r"^(\w.*?) +accuracy .*standing up (\S+)$")
-    yield (
-        "apart, or nearly so; one frame does not.",
-        seated.pop("one frame") < 0.6 < 0.85 < min(seated.values()),
-    )
 
 
 def words_of_14(text):
