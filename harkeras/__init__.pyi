@@ -59,7 +59,6 @@ from .models import (
     load_model,
     model_table,
     plot_architecture,
-    plot_model_structure,
     read_recipe,
     save_model,
 )
@@ -141,7 +140,6 @@ __all__ = [
     "plot_confusion_matrix",
     "plot_early_recognition",
     "plot_metric",
-    "plot_model_structure",
     "predict_image",
     "predict_on_video",
     "predict_single_action",

@@ -1,4 +1,3 @@
-import shutil
 import subprocess
 import sys
 from typing import NamedTuple
@@ -8,7 +7,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import harkeras.models.structure
 from harkeras.models import (
     create_c3d_model,
     create_cnn_lstm_model,
@@ -31,7 +29,6 @@ from harkeras.models import (
     create_two_stream_model,
     create_video_transformer_model,
     list_models,
-    plot_model_structure,
     set_batch_norm_momentum,
 )
 from harkeras.models.registry import count_parameters, no_weights, register
@@ -413,46 +410,3 @@ class TestRegistry:
     def test_names_are_unique(self):
         with pytest.raises(ValueError, match="a model named 'lrcn' is registered already"):
             register("lrcn", paper="")(create_lrcn_model)
-
-
-class TestStructure:
-    @pytest.fixture(scope="class")
-    def model(self):
-        return build_small(CASES["lrcn"])
-
-    @pytest.mark.skipif(not shutil.which("dot"), reason="no Graphviz on this machine")
-    def test_picture(self, model, tmp_path):
-        path = tmp_path / "plots" / "model.svg"
-        assert plot_model_structure(model, path) == path
-        text = path.read_text()
-        assert all(layer.name in text for layer in model.layers)
-        assert "(None, 3)" in text
-        assert list(path.parent.iterdir()) == [path]
-
-    @pytest.mark.parametrize("missing", ["dot", "pydot"])
-    def test_list_of_layers_where_graphviz_is_missing(self, model, tmp_path, monkeypatch, missing):
-        find_spec, which = harkeras.models.structure.find_spec, shutil.which
-        monkeypatch.setattr(
-            shutil, "which", lambda name: None if name == missing else which(name) or "/bin/dot"
-        )
-        monkeypatch.setattr(
-            harkeras.models.structure,
-            "find_spec",
-            lambda name: None if name == missing else find_spec("json"),
-        )
-        advice = {"dot": "install Graphviz", "pydot": r'pip install "harkeras\[plot\]"'}[missing]
-        with pytest.warns(UserWarning, match=f"model.txt lists the layers; to draw them, .*{advice}"):
-            path = plot_model_structure(model, str(tmp_path / "model.png"))
-        assert path == tmp_path / "model.txt"
-        text = path.read_text(encoding="utf-8")
-        assert all(layer.name in text for layer in model.layers)
-        assert f"{model.count_params():,}" in text
-        assert ("Graphviz" in text, "harkeras[plot]" in text) == (missing == "dot", missing == "pydot")
-        assert list(tmp_path.iterdir()) == [path]
-
-    def test_format(self, model, tmp_path):
-        with pytest.raises(ValueError, match=r"path must end in .png, .svg, .*, got .*model.bmp"):
-            plot_model_structure(model, tmp_path / "model.bmp")
-        (tmp_path / "file").touch()
-        with pytest.raises(OSError, match=r"Not a directory|File exists"):
-            plot_model_structure(model, tmp_path / "file" / "model.png")

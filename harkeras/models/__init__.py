@@ -30,7 +30,6 @@ from harkeras.models.registry import create_model, list_models
 from harkeras.models.resnet3d import create_resnet3d_model, create_resnext3d_model
 from harkeras.models.saving import load_model, read_recipe, save_model
 from harkeras.models.single_frame import create_single_frame_model
-from harkeras.models.structure import plot_model_structure
 from harkeras.models.table import count_multiply_adds, model_table
 from harkeras.models.two_stream import create_two_stream_model
 from harkeras.models.video_transformer import create_video_transformer_model
@@ -72,7 +71,6 @@ __all__ = [
     "load_model",
     "model_table",
     "plot_architecture",
-    "plot_model_structure",
     "read_recipe",
     "save_model",
     "set_batch_norm_momentum",
