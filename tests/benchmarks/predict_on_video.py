@@ -37,7 +37,7 @@ from harkeras.video.writing import VideoWriter  # noqa: E402
 
 FRAMES, SIZE = 20, 64
 CLASSES = ("Fight", "Fall", "Run", "Walk")
-WINDOW_SECONDS, INPUTS = 2.0, ((8, 128, 224), (8, 224, 384), (16, 320, 576))
+WINDOW_SECONDS, INPUTS = 2.0, ((8, 128, 224), (8, 224, 384), (8, 320, 576), (16, 320, 576))
 TUTORIAL_FRAMES = 40  # timed before and again after ours
 
 

@@ -76,11 +76,15 @@ def fit_auto(dataset, seed, heads=HEADS, prefer="balanced"):
 
 
 def fit_one(dataset, seed, name):
-    """Fit one head to all parts of the features of one input."""
+    """Fit one head to all parts of the features of one input, statistics with the best strength."""
     ((given, encoder),) = dataset.features.encoders.items()
-    values = dataset.features.pick(given, list(dataset.features.parts))
+    parts, options = tuple(dataset.features.parts), {"seed": seed}
+    if name in STATISTICS:
+        trials = train_auto(dataset, heads=(name,), seed=seed).trials
+        (options["strength"],) = next(trial.strengths for trial in trials if trial.parts == (parts,))
+    values = dataset.features.pick(given, parts)
     head = create_head(name, len(dataset.classes), values.shape[1:])
-    fit_head(head, values, dataset.labels, seed=seed)
+    fit_head(head, values, dataset.labels, **options)
     return Training(join(encoder, average_heads([head], [[]], values.shape[-1])))
 
 
@@ -103,6 +107,11 @@ def by_head(name, clips):
     return clips.features(inputs=LARGE), Trainer(fit)
 
 
+def by_dearest(clips):
+    """The dearest candidate of `auto`, with the head that does best on these clips."""
+    return clips.features(inputs=LARGE), Trainer(partial(fit_one, name=BEST_HEAD))
+
+
 def by_statistics(clips, *given, flow=False):
     """Heads of statistics on one input, the most accurate of which is taken."""
     fit = partial(fit_auto, heads=tuple(STATISTICS), prefer="accuracy")
@@ -118,14 +127,16 @@ def by_lrcn(clips):
     return clips.frames(20, 64, 64), Trainer(NetworkTrainer("lrcn", **options).train)
 
 
-LARGE, TUNED = ((16, 320),), (8, 96, 128)
+LARGE, TUNED, BEST_HEAD = ((16, 320),), (8, 96, 128), "mean_std_diff"
 # For each row its title, and a function from the clips to what is trained on, and how.
 ROWS = {
     "lrcn": ("LRCN from scratch", by_lrcn),
     "small": ("frozen, 8 x 128", lambda clips: by_statistics(clips, 8, 128)),
     "medium": ("frozen, 8 x 224", lambda clips: by_statistics(clips, 8, 224)),
+    "wide": ("frozen, 8 x 320", lambda clips: by_statistics(clips, 8, 320)),
     "large": ("frozen, 16 x 320", lambda clips: by_statistics(clips, 16, 320)),
     **{name: (f"16 x 320, {name}", partial(by_head, name)) for name in HEADS},
+    "dearest": ("16 x 320, all of it", by_dearest),
     "flow": ("8 x 224 with flow", lambda clips: by_statistics(clips, 8, 224, flow=True)),
     "untuned": ("frozen, 8 x 96 x 128", lambda clips: by_statistics(clips, *TUNED)),
     "tuned": (
