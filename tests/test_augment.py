@@ -11,7 +11,6 @@ from keras import layers
 
 import harkeras.data
 from harkeras import cli
-from harkeras.data import augment
 from harkeras.data.augment import (
     Add,
     Augmentation,
@@ -20,24 +19,26 @@ from harkeras.data.augment import (
     GaussianBlur,
     HorizontalFlip,
     Multiply,
+    Pan,
     Pepper,
     RandomResizedCrop,
     Salt,
     TemporalJitter,
     TimeCrop,
     default_augmentation,
-    plot_augmentations,
 )
 from harkeras.data.batches import Batches
 from harkeras.data.datasets import Dataset
 from harkeras.data.presentation import Presentation
+from harkeras.data.preview import plot_augmentations
 from harkeras.training.loop import train
 from harkeras.video.flow import optical_flow, to_uint8
 
 COLORS = (Add, Multiply, Salt, Pepper, GaussianBlur)
 PLACES = (ElasticDeformation, HorizontalFlip, RandomResizedCrop)
 TIMES = (TemporalJitter, TimeCrop)
-ALL = (*COLORS, *PLACES, *TIMES)
+STEADY = (*COLORS, *PLACES, *TIMES)
+ALL = (*COLORS, *PLACES, Pan, *TIMES)
 EVERY = pytest.mark.parametrize("make", ALL, ids=lambda make: make.__name__)
 
 
@@ -58,7 +59,7 @@ class TestEveryFilter:
         assert (changed != CLIPS).any()
         assert not np.shares_memory(changed, CLIPS)
 
-    @EVERY
+    @pytest.mark.parametrize("make", STEADY, ids=lambda make: make.__name__)
     def test_every_frame_gets_the_same(self, make):
         options = {"same_pixels": True} if issubclass(make, Salt) else {}
         still = np.repeat(CLIPS[:, :1], 5, axis=1)
@@ -151,6 +152,20 @@ class TestPlaces:
             assert np.ptp(clip[0, 0, :, 1]) == pytest.approx(47, abs=1)
             assert np.ptp(clip[0, :, :, 0], axis=1).max() == 0  # rows stay rows
         assert np.array_equal(RandomResizedCrop((1, 1), aspect=(1, 1))(CLIPS, 1), CLIPS)
+
+    def test_pan_drifts_evenly(self):
+        dot = np.zeros((1, 5, 9, 41, 3), np.uint8)
+        dot[:, :, 4, 20] = 200
+        panned = Pan((0.4, 0.4))(dot, 1)[0, :, :, :, 0].astype(float)
+        assert panned.sum(axis=(1, 2)) == pytest.approx(200, rel=0.05)
+        x = (panned[:, 4] * np.arange(41)).sum(axis=1) / panned[:, 4].sum(axis=1)
+        assert x == pytest.approx(20 + 0.4 * 41 * np.array([-0.5, -0.25, 0, 0.25, 0.5]), abs=0.1)
+        assert np.array_equal(Pan((0, 0))(CLIPS, 1), CLIPS)
+
+    @pytest.mark.parametrize(("channels", "streams"), [(4, "flow"), (5, r"rgb\+flow")])
+    def test_pan_refuses_flow(self, channels, streams):
+        with pytest.raises(ValueError, match=f"Pan is for clips of colors alone, and these are '{streams}'"):
+            Pan()(noise(2, 3, 8, 8, channels), 1)
 
     def test_elastic_displacement(self):
         y, x = np.indices((64, 96))
@@ -304,6 +319,7 @@ class TestAugmentation:
         (HorizontalFlip, {"probability": 1.5}, "probability must lie in 0 to 1, got 1.5"),
         (RandomResizedCrop, {"area": (0, 1)}, "area must be two numbers in order, in 0.01 to 1"),
         (RandomResizedCrop, {"aspect": (0, 1)}, "aspect must be two numbers in order, in 0.1 to 10"),
+        (Pan, {"shift": (-2, 0)}, "shift must be two numbers in order, in -1 to 1"),
         (TemporalJitter, {"frames": 0}, "frames must be at least 1, got 0"),
         (TimeCrop, {"share": (0, 1)}, "share must be two numbers in order, in 0.01 to 1"),
     ],
@@ -411,9 +427,9 @@ class TestPlot:
             plot_augmentations(CLIPS[0], count=0)
 
 
-@pytest.mark.parametrize("name", ["default_augmentation", "plot_augmentations"])
-def test_public_names_are_those_of_the_room(name):
-    assert getattr(harkeras.data, name) is getattr(augment, name)
+def test_public_names_are_those_of_the_room():
+    assert harkeras.data.default_augmentation is default_augmentation
+    assert harkeras.data.plot_augmentations is plot_augmentations
 
 
 @pytest.mark.parametrize(("options", "count"), [(["--augment"], 5), (["--augment", "--streams", "flow"], 3)])

@@ -1,6 +1,6 @@
 from ._annotation_files import Annotation
 from .annotations import read_annotations
-from .augment import default_augmentation, plot_augmentations
+from .augment import default_augmentation
 from .batches import ClipDataset
 from .cutting import cut_clips
 from .datasets import Dataset, median_clip_seconds
@@ -9,7 +9,7 @@ from .images import create_image_dataset
 from .leakage import LeakageReport, leakage_report
 from .loading import create_dataset
 from .presentation import class_weights
-from .preview import plot_clips
+from .preview import plot_augmentations, plot_clips
 from .samples import SAMPLE_CLASSES, create_sample_dataset, create_sample_video
 from .sources import Sources, find_sources, read_groups
 from .split_lists import list_official_splits, split_by_files

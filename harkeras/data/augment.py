@@ -2,9 +2,9 @@
 
 A model that sees each clip a little different every time learns what stays the same, the action, and not the
 clips by heart. The seven filters of the field's tutorials are here (add, multiply, salt, pepper, blur,
-elastic deformation, flip), and crops in space and time. Each draws once for a clip and treats every frame
-alike: a crop that jumped from frame to frame would be motion that nobody made. Draws differ from clip to
-clip.
+elastic deformation, flip), crops in space and time, and a camera that turns. Each draws once for a clip and
+treats every frame alike: a crop that jumped from frame to frame would be motion that nobody made. Draws
+differ from clip to clip.
 
 Every filter is a Keras layer that works in two places, by the same code:
 
@@ -21,13 +21,9 @@ knows optical flow, whose vectors turn with the picture.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 import cv2
 import numpy as np
 
-from harkeras.base.plot_style import styled
 from harkeras.data._clip_filter import (
     Augmentation,
     ClipFilter,
@@ -39,10 +35,7 @@ from harkeras.data._clip_filter import (
     turn_flow,
     within,
 )
-from harkeras.recipe import Streams, read_channels
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from harkeras.recipe import Streams
 
 
 @register
@@ -234,6 +227,47 @@ class RandomResizedCrop(ClipFilter):
 
 
 @register
+class Pan(ClipFilter):
+    """Let the picture drift sideways, evenly over the clip: a camera that turns, or goes along.
+
+    Some cameras stand still, others follow who walks or runs. A model must not tell one from the other by how
+    fast the picture, or the person in it, goes by. What comes into the picture is its own mirror image.
+
+    Args:
+        shift: Least and largest drift from the first frame to the last, to the right, as a share of the
+            width, in -1 to 1.
+        **kwargs: See `ClipFilter`.
+    """
+
+    def __init__(self, shift: Range = (-0.4, 0.4), **kwargs):
+        """Check the arguments."""
+        super().__init__(**kwargs)
+        self.shift = within("shift", shift, -1, 1)
+
+    def check_streams(self, streams):
+        """Refuse optical flow, which a camera that turns would change."""
+        if streams != "rgb":
+            raise ValueError(f"Pan is for clips of colors alone, and these are {streams!r}")
+
+    def change(self, clip, rng):
+        """Move frame after frame; the one in the middle stays where it is."""
+        height, width = clip.shape[1:3]
+        moments = (np.arange(len(clip)) - (len(clip) - 1) / 2) / max(len(clip) - 1, 1)  # -0.5 to 0.5
+        shift_px = rng.uniform(*self.shift) * width * moments
+        return np.stack(
+            [
+                cv2.warpAffine(
+                    frame,
+                    np.array([[1, 0, x], [0, 1, 0]]),
+                    (width, height),
+                    borderMode=cv2.BORDER_REFLECT_101,
+                )
+                for frame, x in zip(clip, shift_px, strict=True)
+            ]
+        )
+
+
+@register
 class TemporalJitter(ClipFilter):
     """Take some frames a little earlier or later, in order still: a camera that stutters.
 
@@ -296,48 +330,3 @@ def default_augmentation(streams: Streams = "rgb", *, seed: int | None = None) -
     if streams != "flow":
         filters += [Add((-20, 20)), Multiply((0.8, 1.2))]
     return Augmentation(filters, "all", seed=seed)
-
-
-@styled
-def plot_augmentations(
-    clip: np.ndarray, filters: Sequence[ClipFilter] | None = None, *, count: int = 6, seed: int = 27
-) -> Figure:
-    """Draw what filters make of a clip: a row for the clip itself, and one for each filter.
-
-    Args:
-        clip: uint8 (T, H, W, 3), or with flow behind the colors, which is not drawn.
-        filters: The filters; all ten, in settings that show well, where none are given.
-        count: Number of frames to draw, spread over the clip.
-        seed: Seed of the draws.
-
-    Returns:
-        `matplotlib.figure.Figure`
-
-    Raises:
-        ValueError: If the clip has no colors, or `count` is below 1.
-    """
-    from matplotlib.figure import Figure
-
-    if clip.ndim != 4 or read_channels(clip.shape[-1])[0] == "flow":
-        raise ValueError(f"clip must be (T, H, W, C) with colors, got {clip.shape}")
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
-    if filters is None:
-        filters = [
-            Add((30, 30)), Multiply((0.7, 0.7)), Salt((0.05, 0.05)), Pepper((0.05, 0.05)),
-            GaussianBlur((1.5, 1.5)), ElasticDeformation((0.04, 0.04)), HorizontalFlip(1.0),
-            RandomResizedCrop((0.6, 0.6)), TemporalJitter(2), TimeCrop((0.7, 0.7)),
-        ]  # fmt: skip
-    titles = ["the clip", *(type(each).__name__ for each in filters)]
-    clips = [clip, *(each(clip[None], [seed, i])[0] for i, each in enumerate(filters))]
-    shown = np.unique(np.linspace(0, len(clip) - 1, count).round().astype(int))
-    figure = Figure(figsize=(1.5 * len(shown) + 2.4, 1.5 * len(clips)), layout="constrained")
-    rows = figure.subplots(len(clips), len(shown), squeeze=False)
-    for axes, title, changed in zip(rows, titles, clips, strict=True):
-        for image, frame in zip(axes, shown, strict=True):
-            image.imshow(changed[frame, ..., :3])
-            image.set(xticks=[], yticks=[])
-        axes[0].set_ylabel(title, rotation=0, ha="right", va="center")
-    for image, frame in zip(rows[0], shown, strict=True):
-        image.set_title(f"frame {frame + 1}", fontsize=12)
-    return figure

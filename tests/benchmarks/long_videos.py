@@ -3,13 +3,18 @@
     python tests/benchmarks/long_videos.py [--seeds 100 109] [--work-dir DIR] [--model FILE ...]
 
 `create_sample_video` renders one video per seed: one person, at one place that no training clip shows, walks,
-sits down, stands up, runs and falls. Three LRCNs name its actions, trained on the clips of `harkeras demo`:
-on the clips as they are; changed at random (`augment`), for twice as long; and changed and joined (`joins`),
-so that they begin or end in another action. Each decides twice, on the same probabilities: as a live stream
-does (`causal`), and on the whole file. What each makes of single clips of unseen sources is said, too.
+sits down, stands up, runs and falls. Four LRCNs name its actions, each trained on the same number of rendered
+clips: on the clips as they are; changed at random (`augment`), for twice as long; changed and joined
+(`joins`), so that they begin or end in another action; and as `harkeras demo` does it: so again, on clips of
+twice as many people and places, in which the picture drifts (`Pan`). Each decides twice, on the same
+probabilities: as a live stream does (`causal`), and on the whole file. What each makes of single clips of
+unseen sources is said, too.
 
 "Right" is the share of the time whose label is right. A border is found where the file has one between the
 same two labels; its error is the distance to the nearest. Choose settings on some seeds, and report others.
+
+Models that are in the folder already are not trained again. Given ones (`--model`) are looked at instead of
+the four, on the clips of the last.
 """
 
 import argparse
@@ -33,23 +38,34 @@ from harkeras import (
     save_model,
     train,
 )
-from harkeras.data import default_augmentation
+from harkeras.data.augment import Augmentation, Pan, default_augmentation
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED, SHAPE = 27, (20, 64, 64, 3)
+FEW, MANY = {"groups": 40, "clips_per_group": 2}, {"groups": 80, "clips_per_group": 1}
 LONG = {"epochs": 80, "patience": 20}
-# How each is trained, and what it is shown.
+# The clips that each learns from, how long, and how they are shown.
 TRAININGS = {
-    "plain": ({"epochs": 40}, {}),
-    "augmented": (LONG, {"augment": default_augmentation()}),
-    "joined": (LONG, {"augment": default_augmentation(), "joins": 0.5}),
+    "plain": (FEW, {"epochs": 40}, {}),
+    "augmented": (FEW, LONG, {"augment": default_augmentation()}),
+    "joined": (FEW, LONG, {"augment": default_augmentation(), "joins": 0.5}),
+    "demo": (
+        MANY,
+        LONG,
+        {"augment": Augmentation([*default_augmentation().filters, Pan()], "all"), "joins": 0.5},
+    ),
 }
 
 
-def train_lrcn(path, train_set):
-    """Train in the way that a file is named after, unless it is there."""
+def split_clips(work_dir, sources):
+    """Render clips, and keep a quarter of their sources for the test."""
+    folder = work_dir / f"clips_of_{sources['groups']}"
+    return create_dataset(create_sample_dataset(folder, **sources, seed=SEED)).split(seed=SEED)
+
+
+def train_lrcn(path, train_set, fitting, shown):
+    """Train, unless the file is there."""
     if not path.exists():
-        fitting, shown = TRAININGS[path.stem]
         keras.utils.set_random_seed(SEED)
         model = create_lrcn_model(len(train_set.classes), SHAPE)
         train(model, train_set.for_training(**shown), batch_size=8, seed=SEED, **fitting)
@@ -82,35 +98,47 @@ def border_errors(truth, segments):
     return errors
 
 
+def train_all(work_dir):
+    """Yield the name of each training, its model, and clips of sources that it has not seen."""
+    for name, (sources, fitting, shown) in TRAININGS.items():
+        train_set, test_set = split_clips(work_dir, sources)
+        path = work_dir / f"{name}.keras"
+        yield name, train_lrcn(path, train_set, fitting, shown), test_set
+
+
+def score(model, videos, causal):
+    """Say in a line of the table what a model makes of the videos."""
+    shares, errors = [], []
+    for video, truth in videos.items():
+        segments = predict_on_video(video, model, causal=causal, progress=False).segments
+        shares.append(share_right(truth, segments))
+        errors += border_errors(truth, segments)
+    found = [error for error in errors if error is not None] or [np.nan]
+    line = f"{'as a stream' if causal else 'whole file':<12} {np.mean(shares):11.3f} ({min(shares):.3f})"
+    line += f" {np.median(found):19.2f} s {max(found):6.2f} s {errors.count(None):4d}/{len(errors)}   "
+    return line + " ".join(f"{share:.2f}" for share in shares)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs=2, default=(100, 109), help="the first and the last")
     parser.add_argument("--work-dir", type=Path, default=ROOT / "data" / "long_videos")
-    parser.add_argument("--model", type=Path, nargs="+", help="instead of the three in WORK_DIR")
+    parser.add_argument("--model", type=Path, nargs="+", default=[], help="instead of the four in WORK_DIR")
     options = parser.parse_args()
     work_dir = options.work_dir
-    dataset = create_dataset(create_sample_dataset(work_dir / "clips", seed=SEED))
-    train_set, test_set = dataset.split(seed=SEED)
     videos = {}
     for seed in range(options.seeds[0], options.seeds[1] + 1):
         path = work_dir / f"{seed}.mp4"
         videos[path] = create_sample_video(path, seed=seed)
-    print("trained    decided      right: mean (worst)  border error: median, largest  missed   each video")
-    for path in options.model or [work_dir / f"{name}.keras" for name in TRAININGS]:
-        model, name = train_lrcn(path, train_set), path.stem
+    if options.model:
+        _, test_set = split_clips(work_dir, MANY)
+        models = ((path.stem, load_model(path), test_set) for path in options.model)
+    else:
+        models = train_all(work_dir)
+    print("trained    decides      right: mean (worst)  border error: median, largest  missed   each video")
+    for name, model, test_set in models:
         for causal in (True, False):
-            shares, errors = [], []
-            for video, truth in videos.items():
-                segments = predict_on_video(video, model, causal=causal, progress=False).segments
-                shares.append(share_right(truth, segments))
-                errors += border_errors(truth, segments)
-            found = [error for error in errors if error is not None] or [np.nan]
-            decided = "as a stream" if causal else "whole file"
-            line = f"{name:<10} {decided:<12} {np.mean(shares):11.3f} ({min(shares):.3f})"
-            line += (
-                f" {np.median(found):19.2f} s {max(found):6.2f} s {errors.count(None):4d}/{len(errors)}   "
-            )
-            print(line + " ".join(f"{share:.2f}" for share in shares), flush=True)
+            print(f"{name:<10} {score(model, videos, causal)}", flush=True)
         accuracy = evaluate(model, test_set).accuracy
         print(f"{name}: {accuracy:.3f} of single clips, of people and places never seen, right", flush=True)
 
