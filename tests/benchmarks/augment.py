@@ -31,7 +31,7 @@ SEVEN = (
     augment.Add, augment.Multiply, augment.Salt, augment.Pepper, augment.GaussianBlur,
     augment.ElasticDeformation, augment.HorizontalFlip,
 )  # fmt: skip
-REST = (augment.RandomResizedCrop, augment.TemporalJitter, augment.TimeCrop)
+REST = (augment.RandomResizedCrop, augment.Pan, augment.TemporalJitter, augment.TimeCrop)
 # Height and width -> a layer of Keras for images (B, H, W, T * C).
 KERAS_LAYERS = {
     "Add": lambda size: keras.layers.RandomBrightness(0.1),
