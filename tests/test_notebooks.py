@@ -130,23 +130,16 @@ def test_notebook_is_easy_to_read(path):
                 assert node.end_lineno - node.lineno < 10, cell.source
 
 
-@pytest.fixture
-def notebook(request):
-    """The notebook at a path, skipped while no run of `notebooks/run.py` stands in it."""
-    notebook = nbformat.read(request.getfixturevalue("path"), as_version=4)
-    if "harkeras" not in notebook.metadata:
-        pytest.skip("not yet run by notebooks/run.py")
-    return notebook
-
-
 @every_notebook
-def test_outputs_are_of_this_code(path, notebook):
+def test_outputs_are_of_this_code(path):
+    notebook = nbformat.read(path, as_version=4)
     assert not staleness(notebook), f"run python notebooks/run.py {path.stem}"
 
 
 @every_notebook
-def test_notebook_begins_and_ends_as_all_do(path, notebook):
+def test_notebook_begins_and_ends_as_all_do(path):
     """What it teaches, how long it takes and what comes before and after; at the end three exercises."""
+    notebook = nbformat.read(path, as_version=4)
     first, last = notebook.cells[0].source, notebook.cells[-1].source
     takes = duration(notebook.metadata["harkeras"]["seconds"])
     assert re.search(r"^\*\*Takes\*\* .* · \*\*needs\*\* .+", first, re.MULTILINE)
@@ -165,7 +158,8 @@ def test_notebook_begins_and_ends_as_all_do(path, notebook):
 
 
 @every_notebook
-def test_checks_are_hidden_and_print_nothing(path, notebook):
+def test_checks_are_hidden_and_print_nothing(path):
+    notebook = nbformat.read(path, as_version=4)
     checks = [cell for cell in code_cells(notebook) if is_check(cell)]
     assert checks
     for cell in checks:
