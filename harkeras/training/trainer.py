@@ -29,9 +29,6 @@ from harkeras.training.loop import BATCH_SIZE, check_options, train
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 _PRESENTATION = tuple(Presentation.__dataclass_fields__)
 
 
