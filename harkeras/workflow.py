@@ -178,7 +178,10 @@ def _how_compiled(network: keras.Model) -> dict[str, Any]:
     """Say with which optimizer and loss a network was trained, if it was trained as one."""
     if getattr(network, "optimizer", None) is None:
         return {}
-    return {"optimizer": network.optimizer.get_config(), "loss": type(network.loss).__name__}
+    optimizer, loss = network.optimizer, network.loss
+    # By their classes: Keras numbers the names of optimizers, of which one was made before in the process.
+    named = optimizer.get_config() | {"name": type(optimizer).__name__}
+    return {"optimizer": named, "loss": type(loss).__name__}
 
 
 def _record(folder: ClipFolder, train_set: Dataset, test_set: Dataset, how: dict[str, Any]) -> TrainingRecord:

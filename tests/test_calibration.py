@@ -63,9 +63,10 @@ class TestCalibration:
         assert Recipe.from_json(recipe.to_json()) == recipe
 
     def test_plot(self, honest):
-        axes = plot_calibration(*honest).axes[0]
-        assert axes.get_xlabel() == "probability of the named class"
-        assert "expected error 0.0" in axes.get_legend().get_texts()[1].get_text()
+        figure = plot_calibration(*honest)
+        assert figure.axes[0].get_xlabel() == "probability of the named class"
+        (legend,) = figure.legends
+        assert "expected error 0.0" in legend.get_texts()[1].get_text()
 
     def test_refusals(self):
         with pytest.raises(

@@ -77,7 +77,7 @@ class TestFiles:
         assert "\ntrained for 2 epochs\n" in text
         for line in ("epochs: 2", "batch_size: 8", "patience: 10", "seed: 27", "test_size: 0.25"):
             assert f"\n{line}\n" in text
-        assert "\noptimizer: name adam, learning_rate 0.001," in text
+        assert "\noptimizer: name Adam, learning_rate 0.001," in text
         assert "\nharkeras 0." in text
         wrong = 4 - right
         assert f"{wrong} test clips were named wrong" in text or "one test clip was named wrong" in text
