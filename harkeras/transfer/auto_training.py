@@ -102,7 +102,7 @@ def describe_trials(
     clips: int,
     how: str,
     folds: int,
-    prefer,
+    prefer: Preference,
 ) -> str:
     """Say what was tried and why one was chosen.
 
