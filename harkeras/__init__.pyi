@@ -1,4 +1,4 @@
-from . import assets, data, evaluation, inference, models, pretrained, training, transfer, video
+from . import assets, data, evaluation, inference, models, people, pretrained, training, transfer, video
 from .assets import list_assets
 from .data import (
     Annotation,
@@ -134,6 +134,7 @@ __all__ = [
     "model_table",
     "models",
     "motion_report",
+    "people",
     "plot_architecture",
     "plot_calibration",
     "plot_clips",

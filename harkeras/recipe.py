@@ -67,44 +67,74 @@ class ClipFormat:
         frames: Frames T per clip, spread evenly over it.
         height: Height of a frame in pixels.
         width: Width of a frame in pixels.
-        streams: What a clip holds; "pose" is not read from videos.
+        streams: What a clip holds. Of "pose", joints of a person, height and width are None, whatever is
+            given.
         flow_fields: Fields of flow L per frame; 0 without flow, whatever is given.
         flow_method: How flow is computed: "dis", "farneback" or "tvl1".
         interpolation: How frames are resized.
+        joints: Number of joints K, for "pose", by default 17; None otherwise.
+        coordinates: Numbers D per joint, for "pose", by default 3: x, y and score; 2 for x and y alone.
 
     Raises:
-        ValueError: If a number is below 1 or there are no such streams.
+        ValueError: If a number is below 1, there are no such streams, or joints are given without "pose".
     """
 
     frames: int = 20
-    height: int = 64
-    width: int = 64
+    height: int | None = 64
+    width: int | None = 64
     streams: Streams = "rgb"
     flow_fields: int = 10
     flow_method: FlowMethod = "dis"
     interpolation: Interpolation = "area"
+    joints: int | None = None
+    coordinates: int | None = None
 
     def __post_init__(self) -> None:
         """Check the values."""
-        for name in ("frames", "height", "width"):
+        check_choice("streams", self.streams, get_args(Streams))
+        if self.streams == "pose":
+            chosen = {"height": None, "width": None, "joints": self.joints or 17}
+            for name, value in (chosen | {"coordinates": self.coordinates or 3}).items():
+                object.__setattr__(self, name, value)
+            if self.coordinates not in (2, 3):
+                raise ValueError(f"coordinates must be 2 or 3, got {self.coordinates}")
+        elif (self.joints, self.coordinates) != (None, None):
+            raise ValueError(
+                f"joints and coordinates are for streams 'pose', got {self.joints} and {self.coordinates} "
+                f"for {self.streams!r}"
+            )
+        for name in ("frames", "joints") if self.streams == "pose" else ("frames", "height", "width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        count_channels(self.streams, self.flow_fields)
+        if self.streams != "pose":
+            count_channels(self.streams, self.flow_fields)
         if "flow" not in self.streams:
             object.__setattr__(self, "flow_fields", 0)
         else:
             check_choice("flow_method", self.flow_method, get_args(FlowMethod))
 
     @classmethod
-    def from_shape(cls, shape: tuple[int, int, int, int], **options) -> ClipFormat:
-        """Make the format of clips (T, H, W, C), whose C tells what they hold, see `read_channels`."""
+    def from_shape(cls, shape: tuple[int, ...], **options) -> ClipFormat:
+        """Make the format of clips (T, H, W, C), whose C tells what they hold, or of joints (T, K, D).
+
+        See `read_channels`.
+        """
+        if len(shape) == 3:
+            return cls(shape[0], streams="pose", joints=shape[1], coordinates=shape[2], **options)
         streams, flow_fields = read_channels(shape[3])
         return cls(*shape[:3], streams, flow_fields, **options)
 
     @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """Shape of a clip: (T, H, W, C)."""
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a clip: (T, H, W, C), or (T, K, D) of joints."""
+        if self.streams == "pose":
+            return self.frames, self.joints, self.coordinates
         return self.frames, self.height, self.width, count_channels(self.streams, self.flow_fields)
+
+    @property
+    def dtype(self) -> type[np.uint8] | type[np.float32]:
+        """What numbers a clip holds: uint8 pixels, or float32 joints."""
+        return np.float32 if self.streams == "pose" else np.uint8
 
 
 @dataclass(frozen=True)
@@ -257,11 +287,7 @@ class Recipe:
 
     @property
     def clip_format(self) -> ClipFormat:
-        """How clips are read from videos.
-
-        Raises:
-            ValueError: If the model takes joints.
-        """
+        """How clips are read from videos."""
         return ClipFormat(**{each.name: getattr(self, each.name) for each in fields(ClipFormat)})
 
     def sharpen(self, probabilities: np.ndarray) -> np.ndarray:

@@ -54,7 +54,7 @@ def train_on_folder(
     *,
     output_dir: str | os.PathLike = "saved_models",
     classes: Sequence[str] | None = None,
-    input_shape: tuple[int, int, int, int] | None = None,
+    input_shape: tuple[int, ...] | None = None,
     flow_method: FlowMethod | None = None,
     model_options: dict[str, Any] | None = None,
     group_by: str | int | Callable[[Path], str] | None = None,
@@ -79,8 +79,8 @@ def train_on_folder(
         output_dir: Folder in which the run gets a folder of its own, `<model>__<date>__<time>`.
         classes: Classes to take, in the order of the labels; all, sorted, by default.
         input_shape: Clip shape (frames, height, width, channels): 3 channels are RGB, 1 is gray, 2L are L
-            fields of flow, 3 + 2L are RGB and flow. By default (20, 64, 64, 3); for "auto" what it finds
-            best; for a published network what it was trained on.
+            fields of flow, 3 + 2L are RGB and flow. Or (frames, 17, 3), of the joints of a person. By default
+            (20, 64, 64, 3); for "auto" what it finds best; for a published network what it was trained on.
         flow_method: How to compute the flow, where there is any: "dis", the default, "farneback" or "tvl1".
         model_options: Further arguments of the model's builder, such as `{"width_multiplier": 0.25}`; for
             "auto", of `create_feature_dataset` (`backbone`, `weights`, `inputs`, `flow`) and `train_auto`

@@ -32,7 +32,7 @@ def open_cache(cache, folder, setting):
         for row in rows:
             yield BAD if contents[row] == BAD else clip_of(contents[row], setting)
 
-    reader = SimpleNamespace(paths=videos, shape=SHAPE, read=read, strict=False)
+    reader = SimpleNamespace(paths=videos, shape=SHAPE, dtype=np.dtype(np.uint8), read=read, strict=False)
     array, skipped = through_cache(cache, [setting], reader, folder)
     expected = [clip_of(content, setting) for content in contents if content != BAD]
     assert np.array_equal(array, np.reshape(expected, (-1, *SHAPE)))

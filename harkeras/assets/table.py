@@ -81,6 +81,7 @@ _TORCH_MOVINET_IDS = {
     "A1_stream": "85acc3e843b293c3a26c7baabd0af711073c1fb7",
     "A2_stream": "fdf1c2e57d36d86607b9b29063ab798eabc1bb83",
 }
+_CORAL = "google-coral/test_data"
 _TORCHVISION_PAGE = "https://docs.pytorch.org/vision/stable/models/video_resnet.html"
 _MOVINET_PAGE = f"{_GITHUB}/tensorflow/models/tree/master/official/projects/movinet"
 _MOVINET_URL = "https://storage.googleapis.com/tf_model_garden/vision/movinet"
@@ -176,7 +177,17 @@ def _tensorflow_assets() -> dict[str, Asset]:
     return assets
 
 
-ASSETS: dict[str, Asset] = _image_assets() | _i3d_assets() | _torch_assets() | _tensorflow_assets()
+def _people_assets() -> dict[str, Asset]:
+    """Networks that find the joints of a person."""
+    file = "movenet_single_pose_lightning_ptq.tflite"
+    url, page = f"{_RAW}/{_CORAL}/master/{file}", "https://www.coral.ai/models/pose-estimation/"
+    sha256 = "cd7cc22fa946e5d146a7b98d496853e1923e22828d3972d579973f27f91bb105"
+    return {"movenet_lightning": Asset(file, url, "Apache-2.0", 2894840, f"sha256:{sha256}", page)}
+
+
+ASSETS: dict[str, Asset] = (
+    _image_assets() | _i3d_assets() | _torch_assets() | _tensorflow_assets() | _people_assets()
+)
 # What the folder HARKERAS_ASSETS may hold in place of a file of the table: weights that were recovered from
 # quantized files that Google published. They are to be had nowhere, so that nobody is told to get them.
 STAND_INS = {

@@ -27,8 +27,11 @@ Frames = Annotated[
 Height = Annotated[int | None, typer.Option(help="Height of a frame in pixels; 64, or as for the frames.")]
 Width = Annotated[int | None, typer.Option(help="Width of a frame in pixels; 64, or as for the frames.")]
 Streams = Annotated[
-    Literal["rgb", "gray", "flow", "rgb+flow"],
-    typer.Option(help="What the model sees: the frames, without their colors, their optical flow, or both."),
+    Literal["rgb", "gray", "flow", "rgb+flow", "pose"],
+    typer.Option(
+        help="What the model sees: the frames, without their colors, their optical flow, or both; or 'pose', "
+        "the joints of the person in them, for pose_lstm."
+    ),
 ]
 FlowFields = Annotated[
     int | None, typer.Option(help="Fields of flow per frame, where there is flow; 10. I3D takes 1.")

@@ -59,13 +59,13 @@ def through_cache(
     Args:
         cache: The `.npy` file.
         settings: What else decides about the pixels, as JSON knows it.
-        reader: The `Reader` of the files, with their `paths`, the `shape` of a clip (T, H, W, C), and `read`,
+        reader: The `Reader` of the files, with their `paths`, the `shape` and `dtype` of a clip, and `read`,
             which yields the clip of each of some rows, or why there is none; where it is `strict`, files that
             were left out are read again.
         data_dir: The folder that the files are in.
 
     Returns:
-        uint8 (N, T, H, W, C), and why others were left out, by row.
+        Clips (N, T, ...), and why others were left out, by row.
 
     Raises:
         ValueError: If there is something else at `cache`, or a cache that is damaged as a whole.
@@ -73,13 +73,13 @@ def through_cache(
     """
     cache = resolve_target(cache, "cache")
     settings = json.loads(json.dumps([_VERSION, *settings]))  # tuples become lists, as in the card
-    array, card = _open(cache, settings, reader.shape)
+    array, card = _open(cache, settings, reader)
     files = _identify(reader.paths, data_dir, card)
     if not _is_of(card, files, reader.strict):
         array = None  # Windows replaces no file that is mapped
         with locked(cache):
             _write(cache, settings, files, reader)
-            array, card = _open(cache, settings, reader.shape)
+            array, card = _open(cache, settings, reader)
     return array, {row: file.skipped for row, file in enumerate(card) if file.skipped is not None}
 
 
@@ -110,7 +110,7 @@ def _count_same(known: list[ClipFile], files: Sequence[ClipFile], strict: bool) 
     return min(len(known), len(files))
 
 
-def _open(cache: Path, settings: list, shape: Sequence[int]) -> tuple[np.ndarray | None, list[ClipFile]]:
+def _open(cache: Path, settings: list, reader: Any) -> tuple[np.ndarray | None, list[ClipFile]]:
     """Return array and files of a cache; neither if there is no such cache, or it is of other settings.
 
     Files whose clips are damaged have no digest.
@@ -119,17 +119,18 @@ def _open(cache: Path, settings: list, shape: Sequence[int]) -> tuple[np.ndarray
         return None, []
     try:
         with cache.open("rb") as file:  # once, so that array and card are of one run
-            stored, begin = _read_header(file)
-            array = np.memmap(file, np.uint8, "r", begin, stored)
+            stored, dtype, begin = _read_header(file)
+            array = np.memmap(file, dtype, "r", begin, stored)
             file.seek(array.offset + array.nbytes)
             card = json.loads(file.read())
             if card["settings"] != settings:
                 return None, []
             files = [ClipFile(*entry) for entry in card["files"]]
-            if stored != (sum(each.skipped is None for each in files), *shape):
-                raise ValueError(f"an array of the shape {stored}")
+            wanted = (sum(each.skipped is None for each in files), *reader.shape)
+            if (stored, dtype) != (wanted, reader.dtype):
+                raise ValueError(f"an array of {dtype} {stored}")
             file.seek(begin)
-            return array, _check_pixels(file, files, math.prod(shape))
+            return array, _check_pixels(file, files, _clip_bytes(reader))
     except OSError:
         raise
     except Exception as error:  # damaged bytes make many kinds of them in NumPy's reader of headers
@@ -137,6 +138,10 @@ def _open(cache: Path, settings: list, shape: Sequence[int]) -> tuple[np.ndarray
             f"cache must be a new file or one that create_dataset wrote; {cache} is something else, or "
             "damaged: remove it or choose another name"
         ) from error
+
+
+def _clip_bytes(reader: Any) -> int:
+    return math.prod(reader.shape) * reader.dtype.itemsize
 
 
 def _check_pixels(array: BinaryIO, files: list[ClipFile], clip_bytes: int) -> list[ClipFile]:
@@ -150,8 +155,8 @@ def _check_pixels(array: BinaryIO, files: list[ClipFile], clip_bytes: int) -> li
 
 def _write(cache: Path, settings: list, files: list[ClipFile], reader: Any) -> None:
     """Write the array and its card, beginning with what an interrupted run left."""
-    shape, clip_bytes = reader.shape, math.prod(reader.shape)
-    old, card = _open(cache, settings, shape)
+    clip_bytes = _clip_bytes(reader)
+    old, card = _open(cache, settings, reader)
     if _is_of(card, files, reader.strict):
         return  # another process has written it meanwhile
     if damaged := [file.name for file in card if file.digest is None and file.skipped is None]:
@@ -163,7 +168,7 @@ def _write(cache: Path, settings: list, files: list[ClipFile], reader: Any) -> N
     with part.open("r+b" if done else "wb") as array, journal.open("w", encoding="utf-8") as lines:
         lines.write("".join(json.dumps(entry) + "\n" for entry in (settings, *done)))
         lines.flush()  # before anything else, because the next clip may be the end of this process, too
-        _write_header(array, (len(files), *shape))
+        _write_header(array, len(files), reader)
         array.seek(sum(file.skipped is None for file in done) * clip_bytes, 1)
         array.truncate()
         with closing(_clips(files, len(done), reader.read, old, card)) as clips:
@@ -177,7 +182,7 @@ def _write(cache: Path, settings: list, files: list[ClipFile], reader: Any) -> N
                 lines.write(json.dumps(done[-1]) + "\n")
                 lines.flush()
         array.write(json.dumps({"settings": settings, "files": done}).encode())
-        _write_header(array, (sum(file.skipped is None for file in done), *shape))
+        _write_header(array, sum(file.skipped is None for file in done), reader)
     old = clip = None  # see above
     publish(part, cache)
     journal.unlink()
@@ -211,17 +216,18 @@ def _clips(files, start: int, read, old: np.ndarray | None, card: list[ClipFile]
             yield file, old[kept[file.content]] if file.content in kept else next(clips)
 
 
-def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], int]:
-    """Return the shape that the beginning of a uint8 `.npy` file tells, and where the array begins."""
+def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Return shape and dtype that the beginning of a `.npy` file tells, and where the array begins."""
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("not written here")
     shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-    if dtype != np.uint8 or fortran_order:
+    if dtype not in (np.uint8, np.float32) or fortran_order:
         raise ValueError(f"an array of {dtype}")
-    return shape, file.tell()
+    return shape, dtype, file.tell()
 
 
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    """Write the beginning of a uint8 `.npy` file, as long for one number of rows as for another."""
+def _write_header(file: BinaryIO, rows: int, reader: Any) -> None:
+    """Write the beginning of a `.npy` file, as long for one number of rows as for another."""
     file.seek(0)
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    card = {"descr": reader.dtype.str, "fortran_order": False, "shape": (rows, *reader.shape)}
+    np.lib.format.write_array_header_1_0(file, card)

@@ -20,8 +20,10 @@ from harkeras.base.workers import in_order
 from harkeras.data.joining import draw_neighbors, join
 from harkeras.data.presentation import Presentation, Presented
 from harkeras.data.sources import find_sources, given_sources
+from harkeras.people.clips import read_clip
+from harkeras.people.pose import PoseEstimator
 from harkeras.recipe import ClipFormat, FlowMethod, Streams
-from harkeras.video.reading import VideoError, VideoInfo, read_clip
+from harkeras.video.reading import VideoError, VideoInfo
 
 
 class Batches(keras.utils.PyDataset):
@@ -158,9 +160,10 @@ class ClipDataset(Presented, Batches):
         frames: Frames T per clip.
         height: Height of a frame in pixels.
         width: Width of a frame in pixels.
-        streams: "rgb", "flow" or "rgb+flow", see `harkeras.create_dataset`.
+        streams: "rgb", "gray", "flow", "rgb+flow" or "pose", see `harkeras.create_dataset`.
         flow_fields: Fields of flow per frame.
         flow_method: "dis", "farneback" or "tvl1".
+        estimator: What finds 17 joints in an image, for "pose"; MoveNet by default.
         clip_seconds: Length of a clip: in training, a random part of the video of this length is taken, in
             testing the middle one. By default a clip spans the whole video.
         clips_per_video: In testing, so many clips spread over the video, whose scores are averaged by
@@ -192,6 +195,7 @@ class ClipDataset(Presented, Batches):
         streams: Streams = "rgb",
         flow_fields: int = 10,
         flow_method: FlowMethod = "dis",
+        estimator: PoseEstimator | None = None,
         clip_seconds: float | None = None,
         clips_per_video: int = 1,
         batch_size: int | None = None,
@@ -217,7 +221,9 @@ class ClipDataset(Presented, Batches):
         )
         self.clip_seconds, self.clips_per_video, self.split_words = clip_seconds, clips_per_video, ""
         self.threads, self.strict, self.unreadable = workers or cpu_count(), strict, {}
-        self.asked_batch_size = batch_size
+        self.asked_batch_size, self._of_joints = batch_size, {}
+        if estimator is not None:
+            self._of_joints = {"estimator": estimator}
         self._spans: dict[int, tuple[float, float]] = {}  # first and last moment with a picture, seconds
         rows, groups = np.arange(len(labels)), self.sources.groups
         super().__init__(None, np.asarray(labels), rows, batch_size or 8, seed=seed, groups=groups)
@@ -233,7 +239,7 @@ class ClipDataset(Presented, Batches):
             among: Rows that may take the place of one that cannot be read; all by default.
 
         Returns:
-            Clips uint8 (B, T, H, W, C), and the B rows that they are of.
+            Clips uint8 (B, T, H, W, C), of joints float32 (B, T, K, D), and the B rows that they are of.
         """
         if seed is None:
             places = np.full(len(rows), 0.5)
@@ -311,4 +317,4 @@ class ClipDataset(Presented, Batches):
             first, last = self._span(row)
             start = first + place * max(last - first - self.clip_seconds, 0)
             end = start + self.clip_seconds
-        return read_clip(path, self.clip_format, start_seconds=start, end_seconds=end)
+        return read_clip(path, self.clip_format, start_seconds=start, end_seconds=end, **self._of_joints)

@@ -18,11 +18,14 @@ from harkeras.base.workers import in_order_with_bar
 from harkeras.data._clip_cache import through_cache
 from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
+from harkeras.people.clips import read_clip
+from harkeras.people.pose import PoseEstimator, estimator_name
 from harkeras.recipe import ClipFormat, FlowMethod, Streams
-from harkeras.video.reading import VideoError, read_clip
+from harkeras.video.reading import VideoError
 
 # Part of the fingerprint of a cache: raised when the same clip and settings would give other pixels.
 _PIXELS_VERSION = 1
+_JOINTS_VERSION = 1
 
 
 def create_dataset(
@@ -35,6 +38,7 @@ def create_dataset(
     streams: Streams = "rgb",
     flow_fields: int = 10,
     flow_method: FlowMethod = "dis",
+    estimator: PoseEstimator | None = None,
     workers: int | None = None,
     group_by: str | int | Callable[[Path], str] | None = None,
     cache: str | os.PathLike | None = None,
@@ -49,10 +53,14 @@ def create_dataset(
         height: Height of a frame in pixels.
         width: Width of a frame in pixels.
         streams: "rgb" for the frames, "gray" for them without color, "flow" for their optical flow,
-            "rgb+flow" for both, see `harkeras.video.flow_extraction`.
+            "rgb+flow" for both, see `harkeras.video.flow_extraction`; "pose" for the 17 joints of the person
+            in them, x, y and score, see `harkeras.people.pose_extraction`, where height and width mean
+            nothing.
         flow_fields: Fields of flow L per frame; without meaning for "rgb".
         flow_method: "dis", "farneback", or "tvl1", which needs opencv-contrib-python; without meaning for
             "rgb".
+        estimator: What finds 17 joints in an image, for "pose", see `harkeras.people.find_joints`; MoveNet by
+            default. A cache knows it by its name.
         workers: Threads that decode; one per core that this process may use by default.
         group_by: What names the source of a clip, see `find_sources`: a regular expression, a level, or a
             function; names and folders are read by default.
@@ -64,7 +72,7 @@ def create_dataset(
 
     Returns:
         `Dataset`, which unpacks as features, labels, video_paths: uint8 (N, T, H, W, C), int64 (N,), N paths.
-        C is 3 (RGB), 1 (gray), 2L (flow) or 3 + 2L (both, RGB first).
+        C is 3 (RGB), 1 (gray), 2L (flow) or 3 + 2L (both, RGB first). Of "pose", float32 (N, T, 17, 3).
 
     Raises:
         FileNotFoundError: If there is no such folder, or none for one of the classes.
@@ -72,19 +80,20 @@ def create_dataset(
             folders, one holds no video that can be read, a class is named twice, `group_by` does not fit, or
             `cache` is no `.npy` file, or one that this function did not write.
         MemoryError: If the array is larger than the machine's memory and `cache` is not given.
-        ImportError: If OpenCV has no TV-L1.
+        ImportError: If OpenCV has no TV-L1, or LiteRT is not installed, which finds joints.
         VideoError: With `strict`, if a clip cannot be read.
         OSError: If the cache cannot be written, for instance on a full disk; an older one then remains.
     """
     clip_format = ClipFormat(frames, height, width, streams, flow_fields, flow_method)
     folder = read_folder(data_dir, classes, group_by=group_by)
-    return load_folder(folder, clip_format, workers=workers, cache=cache, strict=strict)
+    return load_folder(folder, clip_format, estimator=estimator, workers=workers, cache=cache, strict=strict)
 
 
 def load_folder(
     folder: ClipFolder,
     clip_format: ClipFormat,
     *,
+    estimator: PoseEstimator | None = None,
     workers: int | None = None,
     cache: str | os.PathLike | None = None,
     strict: bool = False,
@@ -94,16 +103,19 @@ def load_folder(
 
     With `every_class`, a class of which nothing can be read is a ValueError.
     """
+    of_joints = {} if estimator is None else {"estimator": estimator}
 
     def read(path: Path) -> np.ndarray:
-        return read_clip(path, clip_format)
+        return read_clip(path, clip_format, **of_joints)
 
-    reader = Reader(folder.video_paths, clip_format.shape, read, workers=workers, strict=strict)
+    how = {"workers": workers, "strict": strict, "dtype": clip_format.dtype}
+    reader = Reader(folder.video_paths, clip_format.shape, read, **how)
     if cache is None:
         _check_memory((len(folder.video_paths), *clip_format.shape))
         features = reader.read_into_memory()
     else:
-        features = reader.read_through(Path(cache), clip_format, Path(folder.data_dir))
+        settings = _cache_settings(clip_format, estimator)
+        features = reader.read_through(Path(cache), settings, Path(folder.data_dir))
     kept = reader.check(folder.labels, folder.classes if every_class else (), stacklevel=4)
     return Dataset(
         features,
@@ -122,10 +134,11 @@ class Reader:
     Args:
         paths: The N files.
         shape: Shape of what is read from each.
-        read_file: Function from a path to uint8 of that shape.
+        read_file: Function from a path to an array of that shape.
         workers: Threads that decode; one per core that this process may use by default.
         strict: Raise VideoError or OSError for the first file that cannot be read.
         noun: What a file is called in messages.
+        dtype: Of what is read.
     """
 
     def __init__(
@@ -137,17 +150,18 @@ class Reader:
         workers: int | None = None,
         strict: bool = False,
         noun: str = "clip",
+        dtype: type = np.uint8,
     ):
         """Nothing is read yet."""
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")
         self.paths, self.shape, self.read_file = paths, shape, read_file
-        self.workers, self.strict, self.noun = workers, strict, noun
+        self.workers, self.strict, self.noun, self.dtype = workers, strict, noun, np.dtype(dtype)
         self.skipped: dict[int, str] = {}  # rows of `paths`, and why
 
     def read_into_memory(self) -> np.ndarray:
-        """Return all as one array, uint8 (N, *shape), less those that cannot be read."""
-        features, count = np.empty((len(self.paths), *self.shape), np.uint8), 0
+        """Return all as one array (N, *shape), less those that cannot be read."""
+        features, count = np.empty((len(self.paths), *self.shape), self.dtype), 0
         for row, pixels in enumerate(self.read(range(len(self.paths)))):
             if isinstance(pixels, str):
                 self.skipped[row] = pixels
@@ -156,20 +170,18 @@ class Reader:
                 count += 1
         return features[:count]
 
-    def read_through(self, cache: Path, clip_format: ClipFormat, data_dir: Path) -> np.ndarray:
-        """Return the same as an array that is mapped from a file, for clips of a format in a folder."""
+    def read_through(self, cache: Path, settings: list, data_dir: Path) -> np.ndarray:
+        """Return the same as an array that is mapped from a file, for clips of some settings in a folder."""
         if cache.suffix != ".npy":
             raise ValueError(f"cache must name a .npy file, got {cache}")
-        settings = [_PIXELS_VERSION, self.shape, *[clip_format.flow_method] * (self.shape[-1] != 3)]
-        if clip_format.interpolation != "area":
-            settings.append(clip_format.interpolation)
         features, self.skipped = through_cache(cache, settings, self, data_dir)
         return features
 
     def read(self, rows: Sequence[int]) -> Iterator[np.ndarray | str]:
         """Yield the pixels of each of some rows, or why there are none."""
         if len(rows):
-            description = f"Reading {self.noun}s into {_in_bytes((len(rows), *self.shape))}"
+            size = _in_bytes((len(rows), *self.shape, self.dtype.itemsize))
+            description = f"Reading {self.noun}s into {size}"
             paths = [self.paths[row] for row in rows]
             yield from in_order_with_bar(self._try_to_read, paths, description, self.workers, unit=self.noun)
 
@@ -204,6 +216,18 @@ class Reader:
             if self.strict:
                 raise
             return str(error)
+
+
+def _cache_settings(clip_format: ClipFormat, estimator: PoseEstimator | None) -> list:
+    """Return what decides about the numbers of a clip beside its file, as JSON knows it."""
+    settings = [_PIXELS_VERSION, clip_format.shape]
+    if clip_format.streams == "pose":
+        return [*settings, "pose", _JOINTS_VERSION, estimator_name(estimator)]
+    if clip_format.streams != "rgb":
+        settings.append(clip_format.flow_method)
+    if clip_format.interpolation != "area":
+        settings.append(clip_format.interpolation)
+    return settings
 
 
 def _check_memory(shape: tuple[int, ...]) -> None:

@@ -75,8 +75,6 @@ def evaluate_on_folder(
     network = load_model(model)
     if network.recipe is None:
         raise ValueError(f"{model} has no recipe: it was not saved by harkeras, so its classes are not known")
-    if network.recipe.streams == "pose":
-        raise ValueError(f"{model} takes joints, which a folder of videos does not hold")
     data_dir = Path(run.data_dir if data_dir is None else data_dir)
     if clips == "recorded":
         asked = {"classes": classes, "group_by": group_by, "cache": cache}

@@ -18,10 +18,11 @@ from harkeras.data.batches import ClipDataset
 from harkeras.data.datasets import Dataset
 from harkeras.evaluation._reordering import ORDERS, reorder
 from harkeras.evaluation.scores import name_clips
+from harkeras.people.clips import read_clip
 from harkeras.recipe import read_channels
 from harkeras.training.scoring import prepare_clips, unpack_clips
 from harkeras.video.flow import flow_to_rgb, from_uint8
-from harkeras.video.reading import VideoInfo, read_clip
+from harkeras.video.reading import VideoInfo
 
 
 @dataclass(frozen=True)
@@ -108,15 +109,13 @@ def early_recognition(
         The shares, and the accuracy at each, float (shares,).
 
     Raises:
-        ValueError: If the model has no recipe, or one of joints, a share is out of range, or lengths differ.
+        ValueError: If the model has no recipe, a share is out of range, or lengths differ.
     """
     recipe = getattr(model, "recipe", None)
     if recipe is None:
         raise ValueError("model must have a recipe: pass one that went through train() or load_model()")
     if len(video_paths) != len(labels) or not len(labels):
         raise ValueError(f"labels must be one per video, got {len(labels)} and {len(video_paths)} videos")
-    if recipe.streams == "pose":
-        raise ValueError("model must take what videos hold, got one of joints")
     shares = np.asarray(shares, float)
     if not ((shares > 0) & (shares <= 1)).all():
         raise ValueError(f"shares must lie over 0 and up to 1, got {shares.tolist()}")

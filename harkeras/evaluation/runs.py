@@ -148,9 +148,12 @@ class RunReport:
         model = self.training.model
         recipe, parameters = model.recipe, count_parameters(model)
         seconds = f"{recipe.clip_seconds:.3g} s"
+        size = f"{recipe.height} x {recipe.width} pixels ({recipe.streams})"
+        if recipe.streams == "pose":
+            size = f"{recipe.joints} joints of a person"
         return (
-            f"{self.model}, {parameters:,} parameters, looks at {recipe.frames} frames of {recipe.height} x "
-            f"{recipe.width} pixels ({recipe.streams}), spread over clips of about {seconds}"
+            f"{self.model}, {parameters:,} parameters, looks at {recipe.frames} frames of {size}, spread "
+            f"over clips of about {seconds}"
         )
 
     def _mistakes(self) -> str:

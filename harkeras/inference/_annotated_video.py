@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 from harkeras.base.workers import one_ahead
 from harkeras.inference._timeline import VideoPrediction
 from harkeras.inference.decisions import UNSURE
+from harkeras.people.skeleton import draw_skeleton
 from harkeras.video.drawing import COLOR_COUNT, Caption, Color, TimelineStrip, class_color, draw_caption
 from harkeras.video.reading import VideoInfo, iter_decoded
 from harkeras.video.writing import VideoWriter
@@ -19,14 +20,20 @@ _READABLE_SECONDS = 0.2
 
 
 def write_annotated(
-    info: VideoInfo, prediction: VideoPrediction, writer: VideoWriter, *, caption: Caption, progress: bool
+    info: VideoInfo,
+    prediction: VideoPrediction,
+    writer: VideoWriter,
+    *,
+    caption: Caption,
+    joints: Sequence[tuple[float, np.ndarray]] | None = None,
+    progress: bool,
 ) -> None:
-    """Write a video with its labels to an open file, at the times of the timeline.
+    """Write a video with its labels, and with skeletons if there are joints, to an open file.
 
-    The first frame stands from 0 on, even if sound begins before the pictures. Frames that the file cannot
-    tell apart are moved apart.
+    They come at the times of the timeline. The first frame stands from 0 on, even if sound begins before the
+    pictures. Frames that the file cannot tell apart are moved apart.
     """
-    frames, earliest = annotated_frames(info, prediction, caption), None
+    frames, earliest = annotated_frames(info, prediction, caption, joints), None
     for image, seconds in tqdm(
         frames, "Writing", info.frame_count, unit="frame", leave=None, disable=not progress
     ):
@@ -36,9 +43,18 @@ def write_annotated(
 
 
 def annotated_frames(
-    info: VideoInfo, prediction: VideoPrediction, caption: Caption
+    info: VideoInfo,
+    prediction: VideoPrediction,
+    caption: Caption,
+    joints: Sequence[tuple[float, np.ndarray]] | None = None,
 ) -> Iterator[tuple[np.ndarray, float]]:
     """Decode a video, and draw on its frames, all in the size that the video is shown at.
+
+    Args:
+        info: The video.
+        prediction: What was named in it.
+        caption: Where the label stands.
+        joints: When frames appear, and the joints (K, 3) in them.
 
     Yields:
         uint8 RGB (H, W, 3), and when it appears in seconds.
@@ -47,12 +63,15 @@ def annotated_frames(
     ends, labels = zip(
         *((segment.end_seconds, segment.label) for segment in prediction.segments), strict=True
     )
+    joints_at = dict(joints or ())
     strip = TimelineStrip(info.height, info.width, ends, labels, colors)
     # Decoded in a thread, drawn on in this one: OpenCV 5 reads its font anew in each thread.
     for image, seconds in one_ahead((frame.rgb(), frame.seconds) for frame in iter_decoded(info.path)):
         label, probability = prediction.label_at(seconds).label, None
         if label != UNSURE:
             probability = prediction.probability_at(label, seconds - seconds % _READABLE_SECONDS)
+        if seconds in joints_at:
+            draw_skeleton(image, joints_at[seconds])
         draw_caption(image, label, probability, colors[label], corner=caption, margin_px=strip.covered_px)
         strip.draw(image, seconds)
         yield image, seconds

@@ -11,8 +11,9 @@ import numpy as np
 
 from harkeras.inference.resolve import ResolvedModel
 from harkeras.models.blocks import all_layers
+from harkeras.people.clips import read_clip
 from harkeras.recipe import Recipe
-from harkeras.video.reading import VideoInfo, read_clip
+from harkeras.video.reading import VideoInfo
 
 _CLIPS = 3  # of the video, spread over it
 

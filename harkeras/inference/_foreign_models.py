@@ -74,13 +74,16 @@ def _describe_format(path: Path) -> str | None:
     return None
 
 
-def prepare_model(model: Any, input_shape: tuple[int, ...] | None, *, images: bool) -> keras.Model:
+def prepare_model(
+    model: Any, input_shape: tuple[int, ...] | None, *, images: bool, joints: bool = False
+) -> keras.Model:
     """Return a model of one input of fixed size, and one output.
 
     Args:
         model: A Keras model.
         input_shape: (T, H, W, C), or (H, W, C) for images, where the model leaves sizes open.
         images: Whether it must take images.
+        joints: Whether it takes joints (B, T, K, D), of fixed size.
 
     Raises:
         ValueError: If it is no Keras model, has several inputs or outputs, leaves sizes open and
@@ -88,7 +91,8 @@ def prepare_model(model: Any, input_shape: tuple[int, ...] | None, *, images: bo
     """
     if not isinstance(model, keras.Model):
         raise ValueError(f"model must be a path, a name or a keras.Model of Keras 3, got {type(model)}")
-    model = _fix_sizes(model, input_shape, images)
+    if not joints:
+        model = _fix_sizes(model, input_shape, images)
     for name in ("inputs", "outputs"):
         tensors = getattr(model, name)
         if len(tensors) != 1:
@@ -97,7 +101,8 @@ def prepare_model(model: Any, input_shape: tuple[int, ...] | None, *, images: bo
                 f"model must have one input and one output, got {len(tensors)} {name}: {shapes}; make a "
                 "model of those that are wanted, such as keras.Model(model.inputs, model.outputs[0])"
             )
-    _check_rank(model.inputs[0].shape, images)
+    if not joints:
+        _check_rank(model.inputs[0].shape, images)
     if any(getattr(layer, "stateful", False) for layer in all_layers(model)):
         raise ValueError(
             "model must start anew with each clip, got a layer with stateful=True: build it without, and "

@@ -11,8 +11,9 @@ from tqdm.auto import tqdm
 from harkeras.base.workers import one_ahead
 from harkeras.inference.decisions import Window
 from harkeras.inference.streaming import ActionStream
+from harkeras.people.clips import create_view
 from harkeras.video.frame_times import ROUNDING_SECONDS
-from harkeras.video.frames import ModelView
+from harkeras.video.frames import FrameView
 from harkeras.video.reading import VideoError, VideoInfo, iter_decoded
 
 _BLOCK_FRAMES = 32
@@ -35,14 +36,24 @@ def read_info(video: str | os.PathLike) -> VideoInfo:
 
 
 def slide(
-    info: VideoInfo, stream: ActionStream, start_seconds: float, end_seconds: float, *, progress: bool = False
+    info: VideoInfo,
+    stream: ActionStream,
+    start_seconds: float,
+    end_seconds: float,
+    *,
+    view: FrameView | None = None,
+    progress: bool = False,
 ) -> list[Window]:
-    """Send the frames that windows need through the stream; the next are decoded while the model computes."""
+    """Send the frames that windows need through the stream; the next are decoded while the model computes.
+
+    What the model sees of them is what the recipe says, or what `view` makes of them.
+    """
     windows, last = [], end_seconds
+    view = create_view(stream.recipe.clip_format) if view is None else view
     with tqdm(
         desc="Recognizing", total=info.frame_count, unit="frame", leave=None, disable=not progress
     ) as bar:
-        for images, seconds in one_ahead(blocks(info, stream, bar, start_seconds, end_seconds)):
+        for images, seconds in one_ahead(blocks(info, stream, view, bar, start_seconds, end_seconds)):
             windows += stream.push(np.stack(images), seconds)
             last = seconds[-1]
     windows += stream.finish(max(end_seconds, last))
@@ -52,7 +63,12 @@ def slide(
 
 
 def blocks(
-    info: VideoInfo, stream: ActionStream, bar: tqdm, start_seconds: float, end_seconds: float
+    info: VideoInfo,
+    stream: ActionStream,
+    view: FrameView,
+    bar: tqdm,
+    start_seconds: float,
+    end_seconds: float,
 ) -> Iterator[tuple[list[np.ndarray], list[float]]]:
     """Decode the frames that windows need, in blocks: images as the model sees them, and their seconds.
 
@@ -65,7 +81,6 @@ def blocks(
     appear[0] = start_seconds
     needed = np.zeros(info.frame_count, bool)
     needed[first:stop] = stream.frames_needed(appear, end_seconds)
-    view = ModelView(stream.recipe.clip_format)
     looked_at = view.frames_needed(needed)
     index = int(looked_at.argmax())
     images, seconds = [], []

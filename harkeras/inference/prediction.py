@@ -21,12 +21,13 @@ from harkeras.inference.decisions import MAX_MEMORY_SECONDS, Decider, check_sett
 from harkeras.inference.resolve import resolve_model
 from harkeras.inference.streaming import ActionStream
 from harkeras.inference.whole_file import decide_whole
+from harkeras.people.clips import PoseView, create_view, read_clip
+from harkeras.people.pose import PoseEstimator
 from harkeras.recipe import Interpolation, Recipe, Streams
 from harkeras.video.drawing import Caption, check_caption
 from harkeras.video.flow import to_gray
 from harkeras.video.frame_times import check_range
 from harkeras.video.images import read_image, resize_image
-from harkeras.video.reading import read_clip
 from harkeras.video.writing import VideoWriter
 
 # A video that is longer than so many windows is seen in several.
@@ -54,6 +55,7 @@ def predict_single_action(
     streams: Streams | None = None,
     interpolation: Interpolation | None = None,
     input_shape: tuple[int, int, int, int] | None = None,
+    estimator: PoseEstimator | None = None,
 ) -> ActionPrediction:
     """Name the one action of a video.
 
@@ -74,6 +76,8 @@ def predict_single_action(
         interpolation: "bilinear" for a model without a recipe whose frames went through `cv2.resize` as it is
             by default; "area" by default.
         input_shape: (T, H, W, C) for a model without a recipe that leaves sizes open.
+        estimator: What finds joints, for a model of joints, see `harkeras.people.find_joints`; MoveNet by
+            default.
 
     Returns:
         `ActionPrediction(label, confidence, probabilities)`
@@ -100,11 +104,15 @@ def predict_single_action(
     start, end = check_range(start_seconds, end_seconds, first, info.duration_seconds)
     warn_of_assumptions(info, resolved)
     if end - start <= _WINDOWS_TO_SPLIT * recipe.clip_seconds:
-        clip = read_clip(video, recipe.clip_format, start_seconds=start, end_seconds=end)
-        return _classify(clip, model, recipe)
+        span = {"start_seconds": start, "end_seconds": end}
+        return _classify(read_clip(video, recipe.clip_format, estimator=estimator, **span), model, recipe)
     count = math.ceil((end - start) / recipe.clip_seconds - 1e-6)
     stride_seconds = (end - start - recipe.clip_seconds) / (count - 1)
-    windows = slide(info, ActionStream(model, recipe, stride_seconds=stride_seconds), start, end)
+    stream, view = (
+        ActionStream(model, recipe, stride_seconds=stride_seconds),
+        create_view(recipe.clip_format, estimator),
+    )
+    windows = slide(info, stream, start, end, view=view)
     return _name(np.mean([window.probabilities for window in windows], axis=0), recipe)
 
 
@@ -190,6 +198,7 @@ def predict_on_video(
     streams: Streams | None = None,
     interpolation: Interpolation | None = None,
     input_shape: tuple[int, int, int, int] | None = None,
+    estimator: PoseEstimator | None = None,
     caption: Caption = "top-left",
     progress: bool = True,
 ) -> VideoPrediction:
@@ -205,7 +214,8 @@ def predict_on_video(
         video: Path of the video.
         model: Path of a `.keras` file or of a run, one of `list_pretrained()`, or a model in memory.
         output: Where to write the video with the label, its probability at the moment and a strip of the
-            whole timeline on its frames, as `.mp4`; nowhere by default. The sound is left out.
+            whole timeline on its frames, and the skeleton that a model of joints has seen, as `.mp4`; nowhere
+            by default. The sound is left out.
         timeline: Where to write the timeline, as `.csv` or `.json`; nowhere by default.
         top: How many of the most probable classes the timeline lists with each segment, with their mean
             probabilities over it.
@@ -226,6 +236,8 @@ def predict_on_video(
         interpolation: "bilinear" for a model without a recipe whose frames went through `cv2.resize` as it is
             by default; "area" by default.
         input_shape: (T, H, W, C) for a model without a recipe that leaves sizes open.
+        estimator: What finds joints, for a model of joints, see `harkeras.people.find_joints`; MoveNet by
+            default.
         caption: Corner of the picture for the label, such as "bottom-right", out of the way of a camera's
             clock; "none" for no label.
         progress: Whether to show progress bars.
@@ -267,7 +279,11 @@ def predict_on_video(
     # Opened before the work, so that a path that cannot be written is known at once.
     with writer:
         start, end = float(info.frame_seconds[0]), info.duration_seconds
-        windows = slide(info, stream, start, end, progress=progress)
+        view = create_view(recipe.clip_format, estimator)
+        joints = None
+        if isinstance(view, PoseView) and output is not None:
+            joints = view.seen = []
+        windows = slide(info, stream, start, end, view=view, progress=progress)
         if causal:
             decider = Decider(recipe.classes, **settings, thresholds=recipe.thresholds)
             prediction = decide(decider, windows, end)
@@ -276,7 +292,7 @@ def predict_on_video(
         if timeline is not None:
             write_timeline(prediction, timeline, top=top)
         if output is not None:
-            write_annotated(info, prediction, writer, caption=caption, progress=progress)
+            write_annotated(info, prediction, writer, caption=caption, joints=joints, progress=progress)
     return prediction
 
 

@@ -63,7 +63,7 @@ def resolve_model(
         _check_recipe_streams(recipe, images)
         recipe = replace(recipe, **options)
         shape = recipe.clip_shape[1:] if images else recipe.clip_shape
-        prepared = prepare_model(loaded, shape, images=images)
+        prepared = prepare_model(loaded, shape, images=images, joints=recipe.streams == "pose")
         if prepared.input_shape[1:] != shape:
             raise ValueError(
                 f"recipe must fit the model, which takes {prepared.input_shape[1:]}, got {shape}"
@@ -109,11 +109,6 @@ def check_model_exists(model: str | os.PathLike) -> None:
 
 
 def _check_recipe_streams(recipe: Recipe, images: bool) -> None:
-    if recipe.streams == "pose":
-        raise ValueError(
-            f"model must take frames, got one that takes joints of a person {recipe.clip_shape}: find the "
-            "joints in the video first, and call the model on them"
-        )
     if images and recipe.streams not in ("rgb", "gray"):
         raise ValueError(f"model must take images (B, H, W, 3) of fixed size, got {recipe.streams!r} clips")
 

@@ -32,20 +32,26 @@ if TYPE_CHECKING:
 _PRESENTATION = tuple(Presentation.__dataclass_fields__)
 
 
+_POSE_FRAMES = 32  # of a clip of joints, which takes next to no memory
 # Frames, height and width, None where nobody said.
 Size = tuple[int | None, int | None, int | None]
 
 
 def complete_shape(
     size: Size, defaults: tuple[int, int, int], streams: Streams, flow_fields: int | None
-) -> tuple[int, int, int, int]:
-    """Return frames, height, width and channels.
+) -> tuple[int, ...]:
+    """Return frames, height, width and channels, or, of "pose", frames, joints and their 3 numbers.
 
     Raises:
-        ValueError: If `flow_fields` is given where there is no flow.
+        ValueError: If `flow_fields` is given where there is no flow, or height or width where there are
+            joints.
     """
     if flow_fields is not None and "flow" not in streams:
         raise ValueError(f"flow_fields is for streams with optical flow, got {flow_fields} for {streams!r}")
+    if streams == "pose":
+        if size[1:] != (None, None):
+            raise ValueError(f"height and width are for frames, got {size[1:]} for streams 'pose'")
+        return ClipFormat(_POSE_FRAMES if size[0] is None else size[0], streams="pose").shape
     frames, height, width = (
         default if value is None else value for value, default in zip(size, defaults, strict=True)
     )
@@ -118,7 +124,8 @@ class NetworkTrainer:
         model: One of `list_models()`, or a function without arguments that builds an uncompiled model.
         options: Further arguments of the builder.
         input_shape: Clip shape (frames, height, width, channels): 3 channels are RGB, 1 is gray, 2L are L
-            fields of flow, 3 + 2L are RGB and flow. By default (20, 64, 64, 3).
+            fields of flow, 3 + 2L are RGB and flow. By default (20, 64, 64, 3). Or (frames, 17, 3), of the
+            joints of a person.
         flow_method: How to compute the flow, where there is any.
         **training: Further arguments of `train` and of `Dataset.for_training`.
 
@@ -135,7 +142,7 @@ class NetworkTrainer:
         model: str | Callable[[], keras.Model],
         options: dict[str, Any] | None = None,
         *,
-        input_shape: tuple[int, int, int, int] | None = None,
+        input_shape: tuple[int, ...] | None = None,
         flow_method: FlowMethod | None = None,
         **training: Any,
     ):
@@ -147,8 +154,11 @@ class NetworkTrainer:
                 raise ValueError(describe_unknown(model, [*list_models(), *PRETRAINED, "auto"]))
             check_model_options(model, self.options)
         self.input_shape = (20, 64, 64, 3) if input_shape is None else tuple(input_shape)
-        if len(self.input_shape) != 4:
-            raise ValueError(f"input_shape must be (frames, height, width, channels), got {input_shape}")
+        if len(self.input_shape) not in (3, 4):
+            raise ValueError(
+                "input_shape must be (frames, height, width, channels), or (frames, joints, 3) of joints, "
+                f"got {input_shape}"
+            )
         self.clip_format = ClipFormat.from_shape(self.input_shape, flow_method=flow_method or "dis")
         if flow_method is not None and not self.clip_format.flow_fields:
             raise ValueError(f"flow_method is for clips with optical flow, got {flow_method!r}")
@@ -171,7 +181,7 @@ class NetworkTrainer:
     @staticmethod
     def read_shape(
         model: str | Callable[[], keras.Model], size: Size, streams: Streams, flow_fields: int | None
-    ) -> tuple[tuple[int, int, int, int] | None, dict[str, Any]]:
+    ) -> tuple[tuple[int, ...] | None, dict[str, Any]]:
         """Return the clip shape that a command line asks for, 20 x 64 x 64 by default, and options."""
         return complete_shape(size, (20, 64, 64), streams, flow_fields), {}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import av
 import numpy as np
 
@@ -33,6 +35,16 @@ class DecodedFrame:
     ) -> np.ndarray:
         """Return uint8 RGB (H, W, 3) in the given size, upright; as displayed by default."""
         return self._source.to_rgb(self._frame, height, width, interpolation)
+
+
+class FrameView(Protocol):
+    """What a model sees of frames that come one after another; some are only needed for others."""
+
+    def frames_needed(self, wanted: np.ndarray) -> np.ndarray:
+        """Mark the frames that `read` must be shown for the wanted ones: bool (N,) -> bool (N,)."""
+
+    def read(self, frame: DecodedFrame, index: int, wanted: bool) -> np.ndarray | None:
+        """Take in frame number `index`; if it is wanted, return what the model sees."""
 
 
 class ModelView:

@@ -12,9 +12,10 @@ written in `harkeras.video.frame_times`.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ import numpy as np
 
 from harkeras.recipe import ClipFormat, FlowMethod, Interpolation, Streams
 from harkeras.video.decoding import Source, VideoError
-from harkeras.video.frames import DecodedFrame, ModelView
+from harkeras.video.frames import DecodedFrame, FrameView, ModelView
 from harkeras.video.writing import HIGHEST_FPS, LONGEST_STEP_FRAMES
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "iter_decoded",
     "iter_frames",
     "read_clip",
+    "read_view",
 ]
 
 VIDEO_SUFFIXES = tuple(
@@ -216,21 +218,39 @@ def read_clip(
     start_seconds: float | None = None,
     end_seconds: float | None = None,
 ) -> np.ndarray:
-    """Read a video, or a range of it, as a model sees it: gray, RGB, flow or both, as the format says.
+    """Read a video, or a range of it, in whole frames: gray, RGB, flow or both, as the format says.
 
-    This is the one way from a file to a clip, in training as in prediction: uint8 (T, H, W, C). Errors are
-    those of `flow_extraction`.
+    For what is seen of people there is `harkeras.people.read_clip`. Errors are those of `flow_extraction`.
+
+    Returns:
+        uint8 (T, H, W, C).
+    """
+    view = partial(ModelView, clip_format)
+    return read_view(video, clip_format.frames, view, start_seconds=start_seconds, end_seconds=end_seconds)
+
+
+def read_view(
+    video: str | os.PathLike,
+    frames: int,
+    make_view: Callable[[], FrameView],
+    *,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
+) -> np.ndarray:
+    """Read what a view makes of frames spread evenly over a video, or a range of it: (T, ...).
+
+    This is the one way from a file to a clip, in training as in prediction.
     """
     with closing(Source(video)) as source:
         for _ in range(2):  # anew if decoding shows that the file's times were wrong
-            ticks = source.scan.spread(clip_format.frames, start_seconds, end_seconds)
-            images = _read_at(ticks, source, ModelView(clip_format))
+            ticks = source.scan.spread(frames, start_seconds, end_seconds)
+            images = _read_at(ticks, source, make_view())
             if images.keys() >= set(ticks.tolist()):
                 return np.stack([images[tick] for tick in ticks.tolist()])
         raise source.undecodable()
 
 
-def _read_at(ticks: np.ndarray, source: Source, view: ModelView) -> dict[int, np.ndarray]:
+def _read_at(ticks: np.ndarray, source: Source, view: FrameView) -> dict[int, np.ndarray]:
     """Return what a model sees at some ticks, (H, W, C) each, as far as they decode."""
     chosen, images = set(ticks.tolist()), {}
     wanted = np.zeros(len(source.ticks), bool)

@@ -1,0 +1,121 @@
+"""From a file to a clip: whole frames as `harkeras.video` reads them, or the joints of the person in them."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+
+import numpy as np
+
+from harkeras.people.pose import PoseEstimator, PoseTracker
+from harkeras.recipe import ClipFormat
+from harkeras.video.frames import DecodedFrame, FrameView, ModelView
+from harkeras.video.reading import read_view
+
+
+def read_clip(
+    video: str | os.PathLike,
+    clip_format: ClipFormat,
+    *,
+    estimator: PoseEstimator | None = None,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
+) -> np.ndarray:
+    """Read a video, or a range of it, as a model sees it, in training as in prediction.
+
+    Args:
+        video: Path of the video file.
+        clip_format: What a clip holds.
+        estimator: What finds joints for streams "pose", see `find_joints`; MoveNet by default.
+        start_seconds: Start of the range; the first frame by default.
+        end_seconds: End of the range, not included; the end of the video by default.
+
+    Returns:
+        uint8 (T, H, W, C), or float32 (T, K, D) of joints.
+
+    Raises:
+        ValueError: If the range is empty or outside the video, or the estimator gives other joints than the
+            format says.
+        FileNotFoundError: If there is no such file.
+        VideoError: If the file holds no video that can be decoded.
+        ImportError: If LiteRT is needed and not installed, or OpenCV has no TV-L1.
+    """
+    view = partial(create_view, clip_format, estimator)
+    return read_view(video, clip_format.frames, view, start_seconds=start_seconds, end_seconds=end_seconds)
+
+
+def create_view(clip_format: ClipFormat, estimator: PoseEstimator | None = None) -> FrameView:
+    """Return what a model sees of frames that come one after another."""
+    return PoseView(clip_format, estimator) if clip_format.streams == "pose" else ModelView(clip_format)
+
+
+class PoseView:
+    """The joints of one person in the frames of a video, see `PoseTracker`.
+
+    The square around the body and the filter go from frame to frame: every frame is looked at, from the first
+    that is wanted on, and those that are wanted are taken.
+
+    Attributes:
+        seen: When each frame appears in seconds, and its joints (K, 3), of all that were looked at; None to
+            keep none of them.
+    """
+
+    def __init__(self, clip_format: ClipFormat, estimator: PoseEstimator | None = None):
+        """Start with no frame."""
+        self._format, self._tracker = clip_format, PoseTracker(estimator=estimator)
+        self.seen: list[tuple[float, np.ndarray]] | None = None
+
+    def frames_needed(self, wanted: np.ndarray) -> np.ndarray:
+        """Mark all frames from the first wanted one to the last: bool (N,) -> bool (N,)."""
+        rows, needed = np.flatnonzero(wanted), np.zeros_like(wanted)
+        if len(rows):
+            needed[rows[0] : rows[-1] + 1] = True
+        return needed
+
+    def read(self, frame: DecodedFrame, index: int, wanted: bool) -> np.ndarray | None:
+        """Find the joints in the next frame; if it is wanted, return them: float32 (K, D)."""
+        joints = self._tracker.update(frame.rgb(), frame.seconds)
+        if len(joints) != self._format.joints:
+            raise ValueError(f"estimator must give {self._format.joints} joints, got {len(joints)}")
+        if self.seen is not None:
+            self.seen.append((frame.seconds, joints))
+        return joints[:, : self._format.coordinates] if wanted else None
+
+
+def pose_extraction(
+    video: str | os.PathLike,
+    frames: int = 32,
+    *,
+    estimator: PoseEstimator | None = None,
+    joints: int = 17,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
+) -> np.ndarray:
+    """Read the joints of the person in a video, at frames spread evenly over it, or over a range of it.
+
+    The frames are those of `frames_extraction`. Joints are followed through all frames between the first and
+    the last of them, so that the square around the body and the smoothing have their neighbors; where there
+    are several people, one is followed. A joint that is not found is missing: its x, y and score are 0.
+
+    Args:
+        video: Path of the video file.
+        frames: Number of frames T.
+        estimator: Function of an image uint8 RGB (H, W, 3) -> joints (K, 3), x and y in its pixels, score;
+            MoveNet by default. It is called on squares of frames.
+        joints: Number of joints K that it gives.
+        start_seconds: Start of the range; the first frame by default.
+        end_seconds: End of the range, not included; the end of the video by default.
+
+    Returns:
+        float32 (T, 17, 3), or (T, K, 3): x and y in pixels of the video as displayed, and the score.
+
+    Raises:
+        ValueError: If a number is below 1, the range is empty or outside the video, or the estimator gives
+            something else than K joints.
+        FileNotFoundError: If there is no such file.
+        VideoError: If the file holds no video that can be decoded.
+        ImportError: If LiteRT is needed and not installed.
+    """
+    clip_format = ClipFormat(frames, streams="pose", joints=joints)
+    span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
+    return read_clip(video, clip_format, estimator=estimator, **span)
