@@ -86,8 +86,8 @@ def compare(
             its own.
         output_dir: Folder for the tables, the finished rows, the frames and auto's features.
         classes: Classes to take; all by default.
-        input_shape: Clip shape (frames, height, width, channels), or (frames, 17, 3) of joints, for all models
-            but auto; by default (20, 64, 64, 3).
+        input_shape: Clip shape (frames, height, width, channels), or (frames, 17, 3) of joints, for all but
+            auto; by default (20, 64, 64, 3), and for a published network what it was trained on.
         flow_method: How to compute the flow where `input_shape` has channels for it: "dis", which is the
             default, "farneback" or "tvl1".
         splits: "group", "random", "official": each model is run with each.
