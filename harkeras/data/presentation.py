@@ -13,7 +13,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 Sampling = Literal["natural", "balanced"]
 ClassWeight = dict[int, float] | Literal["balanced"]
-# Clips uint8 (B, T, H, W, C) and a seed -> clips of the same kind.
+# Clips, such as uint8 (B, T, H, W, C), and a seed -> clips of the same kind.
 Augmentation = Callable[[np.ndarray, int], np.ndarray]
 
 
