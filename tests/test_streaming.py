@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers
 
+from harkeras.inference._window_buffer import frames_on_screen
 from harkeras.inference.decisions import Decider
 from harkeras.inference.per_frame import split_per_frame
-from harkeras.inference.streaming import ActionStream, frames_on_screen
-from harkeras.models import create_convlstm_model, create_lrcn_model
+from harkeras.inference.streaming import ActionStream, push_together
+from harkeras.models import create_convlstm_model, create_lrcn_model, create_pose_lstm_model
 from harkeras.models.saving import save_model
 from harkeras.recipe import Recipe
 from harkeras.video._scans import Scan
@@ -332,8 +333,8 @@ class TestPush:
     def test_each_needed_frame_is_encoded_once(self, make_video, index_of):
         model, recipe = pixels_model()
         stream = ActionStream(model, recipe, stride_seconds=0.6)
-        encode, encoded = stream._encode, []
-        stream._encode = lambda images: encoded.extend(map(index_of, images)) or encode(images)
+        encode, encoded = stream._model._encode, []
+        stream._model._encode = lambda images: encoded.extend(map(index_of, images)) or encode(images)
         stream_all(stream, *read(make_video(indices=range(100))), 4.0, chunk=9)
         wanted = {int(15 * k + 2.5 + 5 * i) for k in range(6) for i in range(5)}
         assert sorted(encoded) == sorted(wanted)
@@ -351,7 +352,7 @@ class TestPush:
             del block
             # A window is 25 frames: three blocks, and those that it begins and ends in.
             assert sum(reference() is not None for reference in alive) <= 5
-            assert len(stream._features) == len(stream._images) == len(stream._seconds) <= 36
+            assert len(stream._buffer._frames) == len(stream._buffer._seconds) <= 36
 
     def test_empty_block(self):
         stream = ActionStream(*pixels_model())
@@ -396,9 +397,18 @@ class TestPush:
             ActionStream(model, replace(recipe, clip_seconds=1e-9))
 
     def test_joints(self):
-        recipe = Recipe(CLASSES, 4, None, None, 1.0, streams="pose", joints=15, coordinates=2)
-        with pytest.raises(ValueError, match=r"recipe must be of frames \(T, H, W, C\), got one of joints"):
-            ActionStream(pixels_model()[0], recipe)
+        model = create_pose_lstm_model(3, (6, 15, 3), filters=4, units=4)
+        recipe = Recipe(CLASSES, 6, None, None, 1.0, streams="pose", joints=15, coordinates=3)
+        stream = ActionStream(model, recipe)
+        assert stream.stride_seconds == 0.5
+        joints = np.random.default_rng(0).uniform(0, 200, (60, 15, 3)).astype(np.float32)
+        seconds = np.arange(60) / 25
+        windows = stream_all(stream, joints, seconds, 2.4, chunk=7)
+        rows = frames_on_screen(seconds, np.array([window.start_seconds for window in windows]), 1.0, 6)
+        expected = model.predict(joints[rows], verbose=0)
+        np.testing.assert_allclose([window.probabilities for window in windows], expected, atol=1e-5)
+        with pytest.raises(ValueError, match=r"frames must be float32 \(B, 15, 3\), got float64 \(2, 15, 3"):
+            stream.push(np.zeros((2, 15, 3)), [3.0, 3.1])
 
     def test_model_that_gives_no_numbers(self):
         clip = keras.Input((4, 8, 8, 3))
@@ -411,6 +421,75 @@ class TestPush:
         """The distance of frames where each is computed once, half a window where all are, each time."""
         assert ActionStream(*pixels_model()).stride_seconds == pytest.approx(0.2)
         assert ActionStream(*pixels_model(per_frame=False)).stride_seconds == pytest.approx(0.5)
+
+
+# Compiled once, for all that hypothesis tries.
+TOGETHER = {per_frame: pixels_model(2, 3, per_frame=per_frame) for per_frame in (True, False)}
+
+
+class TestPushTogether:
+    @settings(max_examples=30, deadline=None)
+    @given(
+        present=st.lists(st.lists(st.booleans(), min_size=3, max_size=3), min_size=1, max_size=40),
+        gap=st.sampled_from([0, 3, 100]),
+        per_frame=st.booleans(),
+        temperature=st.sampled_from([1.0, 2.0]),
+    )
+    def test_each_stream_gives_what_it_gives_alone(self, present, gap, per_frame, temperature):
+        """Streams come and go: each is there in some of the frames."""
+        model, recipe = TOGETHER[per_frame]
+        recipe = replace(recipe, temperature=temperature)
+        together, alone = [[ActionStream(model, recipe) for _ in range(3)] for _ in "ab"]
+        images, windows, expected = noise(len(present), 3, 3, 3, 3), [[], [], []], [[], [], []]
+        for i, row in enumerate(present):
+            seconds = i / 5 + gap * (i > len(present) / 2)
+            there = np.flatnonzero(row)
+            several = push_together([together[k] for k in there], images[i, there], seconds)
+            for k, new in zip(there, several, strict=True):
+                windows[k] += new
+                expected[k] += alone[k].push(images[i, [k]], [seconds])
+        for k in range(3):
+            assert_same_windows(windows[k], expected[k], tolerance=1e-5)
+
+    def test_what_streams_have_in_common_is_computed_in_one_call(self):
+        model, recipe = pixels_model()
+        streams = [ActionStream(model, recipe) for _ in range(4)]
+        calls = {"_encode": [], "_classify": []}
+        for name in calls:
+            function = getattr(streams[0]._model, name)
+            setattr(
+                streams[0]._model,
+                name,
+                lambda x, function=function, name=name: calls[name].append(len(x)) or function(x),
+            )
+        images = noise(60, 4, 12, 12, 3)
+        counts = [[len(each) for each in push_together(streams, images[i], i / 25)] for i in range(60)]
+        complete = [row for row in counts if any(row)]
+        assert complete == [[1] * 4] * len(complete)
+        assert calls["_classify"] == [4] * len(complete)
+        assert calls["_encode"] == [20] + [4] * (len(complete) - 1)
+
+    def test_nobody_is_there(self):
+        assert push_together([], np.empty((0, 12, 12, 3), np.uint8), 1.0) == []
+
+    def test_errors_come_before_any_stream_has_taken_its_frame(self):
+        model, recipe = pixels_model()
+        streams = [ActionStream(model, recipe) for _ in range(2)]
+        streams[1].push(noise(1, 12, 12, 3), [0.5])
+        images = noise(2, 12, 12, 3)
+        with pytest.raises(ValueError, match="seconds must increase and be one per frame, got"):
+            push_together(streams, images, 0.4)
+        with pytest.raises(ValueError, match="seconds must be finite numbers"):
+            push_together(streams, images, float("nan"))
+        with pytest.raises(ValueError, match="frames must be one for each of 2 streams, got 1"):
+            push_together(streams, images[:1], 1.0)
+        with pytest.raises(ValueError, match=r"frames must be uint8 \(B, 12, 12, 3\), got float64"):
+            push_together(streams, images / 255, 1.0)
+        with pytest.raises(ValueError, match="streams must be different ones, got one of them twice"):
+            push_together([streams[0]] * 2, images, 1.0)
+        with pytest.raises(ValueError, match="streams must be of one model, got several"):
+            push_together([streams[0], ActionStream(*pixels_model())], images, 1.0)
+        assert streams[0].finish(10.0) == []
 
 
 class TestTimes:
@@ -576,11 +655,11 @@ def test_a_model_in_memory_is_compiled_once_and_follows_its_weights(tmp_path):
     before = ActionStream(model, recipe)
     model.set_weights([weights + 0.01 for weights in model.get_weights()])
     again = ActionStream(model, recipe)
-    assert again._classify is before._classify
+    assert again._model is before._model
     clips = noise(2, *model.input_shape[1:])
     np.testing.assert_allclose(again.classify(clips), model.predict(clips, verbose=0), atol=1e-6)
     other = ActionStream(model, replace(recipe, normalize=True))
-    assert other._classify is not before._classify
+    assert other._model is not before._model
     model.save(tmp_path / "model.keras")
 
 

@@ -1,7 +1,7 @@
 from ._timeline import Segment, VideoPrediction
 from .many_videos import VideoResult, predict_on_videos
 from .prediction import ActionPrediction, predict_image, predict_on_video, predict_single_action
-from .streaming import ActionStream
+from .streaming import ActionStream, push_together
 
 __all__ = [
     "ActionPrediction",
@@ -13,4 +13,5 @@ __all__ = [
     "predict_on_video",
     "predict_on_videos",
     "predict_single_action",
+    "push_together",
 ]

@@ -5,17 +5,19 @@ What those layers make of a frame is the same in every window that holds it, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from harkeras.inference._window_buffer import Clips, in_groups
 from harkeras.models.graph import list_calls
 from harkeras.recipe import Recipe
 
 # So many numbers go into a model in one call, at most: enough to keep two cores busy, and little memory.
 _NUMBERS_PER_CALL = 2_000_000
+_WINDOWS_PER_CALL = 64  # few enough that their clips fit into memory
 
 
 def split_per_frame(model: keras.Model) -> tuple[keras.Model, keras.Model] | None:
@@ -86,27 +88,72 @@ def _steps(model: keras.Model) -> list[tuple]:
     return [(call.operation, call.inputs[0], call.outputs[0]) for call in calls]
 
 
-def compile_parts(model: keras.Model, recipe: Recipe) -> tuple[Callable | None, Callable]:
-    """Split a model if it can be, and compile it, once: the model keeps the functions for the next video.
+class ClipModel:
+    """A compiled model that answers windows; where it can be split, each frame's features are computed once.
 
-    Returns:
-        Functions of arrays: the encoder uint8 (B, H, W, C) -> (B, ...), or None, and the head
-        (B, T, ...) -> (B, classes). Without an encoder, the head is the whole model, of uint8 clips.
+    Attributes:
+        splits: Whether it is split.
     """
-    pixels = (recipe.normalize, recipe.channel_order)
-    compiled = getattr(model, "_compiled_parts", None)
-    if compiled is None or compiled[0] != pixels:
+
+    def __init__(self, model: keras.Model, recipe: Recipe):
+        """Split the model if it can be, and compile it."""
         parts = split_per_frame(model)
+        self.splits = parts is not None
         if parts is None:
-            compiled = pixels, None, _compile(model, recipe)
+            self._encode, self._classify = None, _compile(model, recipe)
         else:
-            compiled = pixels, _compile(parts[0], recipe), _compile(parts[1], None)
-        model._compiled_parts = compiled
-    return compiled[1:]
+            self._encode, self._classify = _compile(parts[0], recipe), _compile(parts[1], None)
+
+    def classify(self, clips: np.ndarray) -> np.ndarray:
+        """Answer whole clips (B, T, ...): float32 probabilities (B, classes)."""
+        if self._encode is None:
+            return self._classify(clips)
+        features = self._encode(clips.reshape(-1, *clips.shape[2:]))
+        return self._classify(features.reshape(*clips.shape[:2], *features.shape[1:]))
+
+    def answer(self, clips: Sequence[Clips]) -> list[np.ndarray]:
+        """Answer windows of one stream or several, at least one, in as few calls as memory allows.
+
+        Returns:
+            For each of the `Clips`, probabilities (W, classes).
+        """
+        answers = []
+        for group in in_groups(clips, _WINDOWS_PER_CALL):
+            if self._encode is not None:
+                self._encode_missing(group)
+            probabilities = self._classify(np.concatenate(list(map(self._gather, group))))
+            answers.append(probabilities)
+        borders = np.cumsum([len(each.starts) for each in clips])[:-1]
+        return np.split(np.concatenate(answers), borders)
+
+    def _gather(self, clips: Clips) -> np.ndarray:
+        """Return what the head sees of windows: (W, T, ...)."""
+        used, where = np.unique(clips.rows, return_inverse=True)
+        kept = [clips.frames[row] for row in used]
+        values = [frame.image if self._encode is None else frame.features for frame in kept]
+        return np.stack(values)[where.reshape(clips.rows.shape)]
+
+    def _encode_missing(self, group: Sequence[Clips]) -> None:
+        kept = [clips.frames[row] for clips in group for row in np.unique(clips.rows)]
+        missing = list({id(frame): frame for frame in kept if frame.features is None}.values())
+        if missing:
+            features = self._encode(np.stack([frame.image for frame in missing]))
+            for frame, feature in zip(missing, features, strict=True):
+                frame.features, frame.image = feature, None
+
+
+def compile_model(model: keras.Model, recipe: Recipe) -> ClipModel:
+    """Compile a model, once: the model keeps what was compiled for the next video."""
+    pixels = (recipe.streams, recipe.normalize, recipe.channel_order)
+    compiled = getattr(model, "_compiled_for_streams", None)
+    if compiled is None or compiled[0] != pixels:
+        compiled = pixels, ClipModel(model, recipe)
+        model._compiled_for_streams = compiled
+    return compiled[1]
 
 
 def _compile(model: keras.Model, recipe: Recipe | None) -> Callable[[np.ndarray], np.ndarray]:
-    """Make a function of batches of any size; with a recipe, its input is pixels."""
+    """Make a function of batches of any size; with a recipe, its input is what the recipe shows."""
 
     def to_input(x):
         if recipe is not None and recipe.normalize:
@@ -115,7 +162,7 @@ def _compile(model: keras.Model, recipe: Recipe | None) -> Callable[[np.ndarray]
             x = x[..., ::-1]
         return x
 
-    dtype = tf.float32 if recipe is None else tf.uint8
+    dtype = tf.float32 if recipe is None or recipe.streams == "pose" else tf.uint8
 
     @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), dtype)], autograph=False)
     def traced(x):
