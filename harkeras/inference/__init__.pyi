@@ -1,14 +1,25 @@
 from ._timeline import Segment, VideoPrediction
+from .event_clips import ClipRecorder
+from .events import ActionEvent, EventRules
 from .many_videos import VideoResult, predict_on_videos
+from .mqtt_sink import MqttSink
 from .prediction import ActionPrediction, predict_image, predict_on_video, predict_single_action
+from .sinks import EventSink, JsonLinesSink, WebhookSink
 from .streaming import ActionStream, push_together
 
 __all__ = [
+    "ActionEvent",
     "ActionPrediction",
     "ActionStream",
+    "ClipRecorder",
+    "EventRules",
+    "EventSink",
+    "JsonLinesSink",
+    "MqttSink",
     "Segment",
     "VideoPrediction",
     "VideoResult",
+    "WebhookSink",
     "predict_image",
     "predict_on_video",
     "predict_on_videos",

@@ -6,9 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, NamedTuple, Protocol
-
-import numpy as np
+from typing import Any, Literal, NamedTuple
 
 from harkeras.inference.decisions import UNSURE
 from harkeras.video.frame_times import ROUNDING_SECONDS
@@ -48,24 +46,6 @@ class ActionEvent:
             "confidence": round(self.confidence, 4),
             "person": self.person,
         }
-
-
-class EventSink(Protocol):
-    """Where events go. No method waits for what is slow, so that the stream is never held back."""
-
-    needs_frames: bool  # whether `on_frame` does anything
-
-    def on_event(self, event: ActionEvent) -> None:
-        """Take in an event."""
-
-    def on_frame(self, image: np.ndarray, seconds: float, text: str) -> None:
-        """Take in a frame, uint8 RGB (H, W, 3), when it appeared, and what is to be written on it.
-
-        The frames of an event come before its end does; the array is not changed later by anyone.
-        """
-
-    def close(self) -> None:
-        """Deliver what is still to be delivered, in a bounded time; a second call does nothing."""
 
 
 class _Moment(NamedTuple):
