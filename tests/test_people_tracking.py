@@ -153,7 +153,7 @@ class TestPeopleTracker:
     def test_who_is_hardly_seen_keeps_the_number_and_begins_nobody(self):
         tracker = PeopleTracker(detector=find_by_color, every=1)
         for i in range(20):
-            people = tracker.update(draw({"red": (60, 60)}), i / FPS)
+            people = tracker.update(draw({"red": (60, 25)}), i / FPS)
         for i in range(20, 120):  # far longer than anybody is waited for
             people = tracker.update(draw({"red": (60, -10), "green": (150, -10)}), i / FPS)  # 15 of 50 rows
         assert [person.number for person in people] == [1]

@@ -1,4 +1,4 @@
-"""A model over time for each person in a picture: crops or joints of everybody go through their own windows."""
+"""A model over time for each person in a picture: everybody's crops or joints go through their own windows."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PeopleStream:
         people: The people in the last frame.
 
     Raises:
-        ValueError: As `ActionStream`; or if the model looks at optical flow, which crops that move do not have.
+        ValueError: As `ActionStream`; or if the model looks at optical flow, which crops do not have.
         ImportError: If the package `trackers` is not installed.
 
     Example:
