@@ -178,11 +178,16 @@ def _tensorflow_assets() -> dict[str, Asset]:
 
 
 def _people_assets() -> dict[str, Asset]:
-    """Networks that find the joints of a person."""
+    """Networks that find people, and the joints of a person."""
     file = "movenet_single_pose_lightning_ptq.tflite"
     url, page = f"{_RAW}/{_CORAL}/master/{file}", "https://www.coral.ai/models/pose-estimation/"
     sha256 = "cd7cc22fa946e5d146a7b98d496853e1923e22828d3972d579973f27f91bb105"
-    return {"movenet_lightning": Asset(file, url, "Apache-2.0", 2894840, f"sha256:{sha256}", page)}
+    assets = {"movenet_lightning": Asset(file, url, "Apache-2.0", 2894840, f"sha256:{sha256}", page)}
+    page = f"{_GITHUB}/Megvii-BaseDetection/YOLOX"
+    url = f"{page}/releases/download/0.1.1rc0/yolox_nano.onnx"
+    sha256 = "c789161ed43c8269fcd4e67c67eeeb4e80c622da2eb296a20bc6007bd18a0b7d"
+    assets["yolox_nano"] = Asset("yolox_nano.onnx", url, "Apache-2.0", 3659407, f"sha256:{sha256}", page)
+    return assets
 
 
 ASSETS: dict[str, Asset] = (

@@ -1,0 +1,78 @@
+"""What a model sees of one person: a square around the box, which goes along smoothly."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from harkeras.people.tracking import Box
+from harkeras.recipe import Interpolation
+from harkeras.video.images import resize_image
+
+# Around a box, as a share of its longer side: arms and legs, and where a person is about to go.
+MARGIN = 0.2
+_SMOOTHING_SECONDS = 0.4
+
+
+def crop_person(
+    image: np.ndarray,
+    box_px: Box,
+    height: int,
+    width: int,
+    *,
+    margin: float = MARGIN,
+    interpolation: Interpolation = "area",
+) -> np.ndarray:
+    """Cut a person out of a picture: what lies around the box, in the shape of the crop, not squeezed.
+
+    Args:
+        image: uint8 RGB (H, W, 3).
+        box_px: Left, top, right and bottom in pixels; it may reach beyond the picture, whose border is
+            repeated there.
+        height: Height of the crop in pixels.
+        width: Width of the crop in pixels.
+        margin: Room on each side, as a share of the longer side of the box.
+        interpolation: How to resize, see `resize_image`.
+
+    Returns:
+        uint8 RGB (height, width, 3).
+
+    Raises:
+        ValueError: If `margin` is negative, or the box is no four finite numbers.
+    """
+    if not 0 <= margin < math.inf:
+        raise ValueError(f"margin must be at least 0, got {margin}")
+    box = np.asarray(box_px, float)
+    if box.shape != (4,) or not np.isfinite(box).all():
+        raise ValueError(f"box_px must be left, top, right and bottom in pixels, got {box_px}")
+    side = max(box[2] - box[0], box[3] - box[1], 1) * (1 + 2 * margin)
+    # The shorter side of the crop holds the square around the person.
+    rows = side * max(height / width, 1)
+    columns = side * max(width / height, 1)
+    top, left = (box[1] + box[3] - rows) / 2, (box[0] + box[2] - columns) / 2
+    y = np.clip(np.arange(round(top), round(top) + max(round(rows), 1)), 0, image.shape[0] - 1)
+    x = np.clip(np.arange(round(left), round(left) + max(round(columns), 1)), 0, image.shape[1] - 1)
+    return resize_image(image[y[:, None], x], height, width, interpolation=interpolation)
+
+
+class BoxSmoother:
+    """Hold the box of one person still against the trembling of detections, looking at the past alone."""
+
+    def __init__(self) -> None:
+        """Start with no box."""
+        self._square: np.ndarray | None = None  # center x and y, side
+        self._seconds = 0.0
+
+    def update(self, box_px: Box, seconds: float) -> Box:
+        """Return a square around the person, smoothed: left, top, right and bottom in pixels."""
+        left, top, right, bottom = box_px
+        square = np.array([(left + right) / 2, (top + bottom) / 2, max(right - left, bottom - top)])
+        if self._square is None:
+            self._square = square
+        else:
+            share = 1 - math.exp(-max(seconds - self._seconds, 0) / _SMOOTHING_SECONDS)
+            self._square = self._square + share * (square - self._square)
+        self._seconds = seconds
+        x, y, side = self._square.tolist()
+        return x - side / 2, y - side / 2, x + side / 2, y + side / 2
