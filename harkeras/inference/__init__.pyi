@@ -3,6 +3,8 @@ from .event_clips import ClipRecorder
 from .events import ActionEvent, EventRules
 from .many_videos import VideoResult, predict_on_videos
 from .mqtt_sink import MqttSink
+from .people_prediction import PersonPrediction, predict_people
+from .people_stream import PeopleStream
 from .prediction import ActionPrediction, predict_image, predict_on_video, predict_single_action
 from .sinks import EventSink, JsonLinesSink, WebhookSink
 from .streaming import ActionStream, push_together
@@ -16,6 +18,8 @@ __all__ = [
     "EventSink",
     "JsonLinesSink",
     "MqttSink",
+    "PeopleStream",
+    "PersonPrediction",
     "Segment",
     "VideoPrediction",
     "VideoResult",
@@ -23,6 +27,7 @@ __all__ = [
     "predict_image",
     "predict_on_video",
     "predict_on_videos",
+    "predict_people",
     "predict_single_action",
     "push_together",
 ]

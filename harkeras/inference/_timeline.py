@@ -14,9 +14,10 @@ from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import NamedTuple
 
+import keras
 import numpy as np
 
-from harkeras.base.files import write_text
+from harkeras.base.files import check_target, write_text
 from harkeras.base.text import to_cell
 from harkeras.inference.decisions import UNSURE, Decider, Window
 
@@ -101,6 +102,22 @@ class VideoPrediction:
                 HeldAction(label, seconds, sum(length * share for length, share in parts) / seconds)
             )
         return sorted(actions, key=lambda action: (action.label == UNSURE, -action.seconds))
+
+
+def check_outputs(
+    video: str | os.PathLike,
+    model: str | os.PathLike | keras.Model,
+    output: str | os.PathLike | None,
+    timeline: str | os.PathLike | None,
+) -> None:
+    """Try the outputs before the work: neither may replace what is read, or the other."""
+    inputs = [video, *([] if isinstance(model, keras.Model) else [model])]
+    if timeline is not None and Path(timeline).suffix.lower() not in (".csv", ".json"):
+        raise ValueError(f"timeline must end in .csv or .json, got {timeline}")
+    if output is not None:
+        check_target(output, "output", inputs=[*inputs, timeline])
+    if timeline is not None:
+        check_target(timeline, "timeline", inputs=[*inputs, output])
 
 
 def check_top(top: int) -> None:

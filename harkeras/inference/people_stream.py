@@ -1,4 +1,4 @@
-"""A model over time for each person in a picture: everybody's crops or joints go through their own windows."""
+"""A model over time for each person in a picture: crops or joints of each go through windows of their own."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from harkeras.inference.decisions import Window
-from harkeras.inference.streaming import ActionStream
+from harkeras.inference.streaming import ActionStream, push_together
 from harkeras.people.crops import BoxSmoother, crop_person
 from harkeras.people.pose import PoseEstimator, PoseTracker
 from harkeras.people.tracking import PeopleTracker, Person
@@ -15,6 +15,8 @@ from harkeras.recipe import Recipe
 
 class PeopleStream:
     """Follow the people in frames as they come, and slide a model over each of them.
+
+    What is computed of all people at a moment is computed at once.
 
     A person who is no longer found is forgotten, and the windows that are left are finished; what is kept
     does not grow with the stream.
@@ -73,14 +75,21 @@ class PeopleStream:
         windows = []
         for number in self._followed.keys() - numbers:
             windows += self._finish(number, self._followed[number].seconds)
-        for person in self.people:
-            if person.number not in self._followed:
-                stream = ActionStream(self._model, self.recipe, stride_seconds=self.stride_seconds)
-                self._followed[person.number] = _Followed(stream, self.recipe, self._estimator)
-            view = self._followed[person.number].view(image, person, seconds)
-            complete = self._followed[person.number].stream.push(view[None], [seconds])
+        views = [self._follow(person).view(image, person, seconds) for person in self.people]
+        if not views:
+            return windows
+        streams = [self._followed[person.number].stream for person in self.people]
+        for person, complete in zip(
+            self.people, push_together(streams, np.stack(views), seconds), strict=True
+        ):
             windows += [(person.number, window) for window in complete]
         return windows
+
+    def _follow(self, person: Person) -> _Followed:
+        if person.number not in self._followed:
+            stream = ActionStream(self._model, self.recipe, stride_seconds=self.stride_seconds)
+            self._followed[person.number] = _Followed(stream, self.recipe, self._estimator)
+        return self._followed[person.number]
 
     def finish(self, end_seconds: float) -> list[tuple[int, Window]]:
         """Return the windows that are left when the video ends, and start anew."""

@@ -6,16 +6,20 @@ import math
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Literal, NamedTuple
 
 import keras
 import numpy as np
 
-from harkeras.base.files import check_target
 from harkeras.inference._annotated_video import write_annotated
 from harkeras.inference._assumptions import warn_of_assumptions, warn_of_pixels
-from harkeras.inference._timeline import VideoPrediction, check_top, decide, write_timeline
+from harkeras.inference._timeline import (
+    VideoPrediction,
+    check_outputs,
+    check_top,
+    decide,
+    write_timeline,
+)
 from harkeras.inference._video_windows import read_info, slide
 from harkeras.inference.decisions import MAX_MEMORY_SECONDS, Decider, check_settings, name_classes
 from harkeras.inference.resolve import resolve_model
@@ -254,7 +258,7 @@ def predict_on_video(
         OSError: If an output cannot be written.
     """
     info = read_info(video)
-    _check_outputs(video, model, output, timeline)
+    check_outputs(video, model, output, timeline)
     check_caption(caption)
     check_top(top)
     writer = nullcontext() if output is None else VideoWriter(output, info.writing_fps)
@@ -294,19 +298,3 @@ def predict_on_video(
         if output is not None:
             write_annotated(info, prediction, writer, caption=caption, joints=joints, progress=progress)
     return prediction
-
-
-def _check_outputs(
-    video: str | os.PathLike,
-    model: str | os.PathLike | keras.Model,
-    output: str | os.PathLike | None,
-    timeline: str | os.PathLike | None,
-) -> None:
-    """Try the outputs before the work: neither may replace what is read, or the other."""
-    inputs = [video, *([] if isinstance(model, keras.Model) else [model])]
-    if timeline is not None and Path(timeline).suffix.lower() not in (".csv", ".json"):
-        raise ValueError(f"timeline must end in .csv or .json, got {timeline}")
-    if output is not None:
-        check_target(output, "output", inputs=[*inputs, timeline])
-    if timeline is not None:
-        check_target(timeline, "timeline", inputs=[*inputs, output])

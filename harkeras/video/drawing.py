@@ -42,6 +42,11 @@ def class_color(label: str, classes: Sequence[str]) -> Color:
     return _COLORS[list(classes).index(label) % COLOR_COUNT] if label in classes else _GRAY
 
 
+def person_color(number: int) -> Color:
+    """Return the RGB color of a person: seven in turn."""
+    return _COLORS[(number - 1) % COLOR_COUNT]
+
+
 def check_caption(caption: str) -> None:
     """Raise ValueError unless there is such a place for a caption."""
     if caption not in get_args(Caption):
@@ -83,6 +88,32 @@ def draw_caption(
     edge, room = (box[:, :bar], box[:, bar:]) if left == 0 else (box[:, -bar:], box[:, :-bar])
     edge[:] = color
     np.maximum(room, text[: room.shape[0], : room.shape[1]], out=room)
+
+
+def draw_person(
+    image: np.ndarray, box_px: Sequence[float], label: str, probability: float | None, color: Color
+) -> None:
+    """Draw a box around a person, and the label and its probability above it, or inside if there is no room.
+
+    Args:
+        image: uint8 RGB (H, W, 3), changed in place.
+        box_px: Left, top, right and bottom in pixels; it may reach beyond the picture.
+        label: The label, cut if both do not fit into the width of the picture.
+        probability: What follows it as a percentage, 0 to 1; None for a label that has none.
+        color: RGB of the box.
+    """
+    height, width = image.shape[:2]
+    left, top, right, bottom = (round(value) for value in box_px)
+    cv2.rectangle(image, (left, top), (right, bottom), color, max(round(min(height, width) / 160), 1))
+    percentage = None if probability is None else round(100 * probability)
+    text = _render_caption(label, percentage, round(0.7 * height), round(0.7 * width))
+    rows, columns = min(text.shape[0], height), min(text.shape[1], width)
+    y = min(max(top - rows, 0), height - rows)
+    x = min(max(left, 0), width - columns)
+    room = image[y : y + rows, x : x + columns]
+    room //= 4
+    np.maximum(room, text[:rows, :columns], out=room)
+    room[-2:] = color
 
 
 @lru_cache(maxsize=128)

@@ -1,0 +1,222 @@
+"""Name the actions of each person in a video file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from tqdm.auto import tqdm
+
+from harkeras.base.files import write_text
+from harkeras.base.text import to_cell
+from harkeras.base.workers import one_ahead
+from harkeras.inference._timeline import (
+    VideoPrediction,
+    check_outputs,
+    check_top,
+    decide,
+    top_cells,
+    top_columns,
+)
+from harkeras.inference._video_windows import read_info
+from harkeras.inference.decisions import MAX_MEMORY_SECONDS, UNSURE, Decider, Window, check_settings
+from harkeras.inference.people_stream import PeopleStream
+from harkeras.inference.resolve import resolve_model
+from harkeras.inference.whole_file import decide_whole
+from harkeras.people.pose import PoseEstimator
+from harkeras.people.tracking import PeopleTracker
+from harkeras.recipe import Recipe
+from harkeras.video.drawing import draw_person, person_color
+from harkeras.video.reading import VideoInfo, iter_decoded
+from harkeras.video.writing import VideoWriter
+
+
+@dataclass(frozen=True, eq=False)
+class PersonPrediction:
+    """The actions of one person in a video.
+
+    Attributes:
+        number: From 1 on, in the order in which people appear.
+        prediction: The actions, from where the person is first found to where last.
+        boxes: float32 (F, 5), for each frame with this person its seconds, and left, top, right and bottom in
+            pixels.
+    """
+
+    number: int
+    prediction: VideoPrediction
+    boxes: np.ndarray
+
+
+def predict_people(
+    video: str | os.PathLike,
+    model: str | os.PathLike | keras.Model,
+    output: str | os.PathLike | None = None,
+    *,
+    timeline: str | os.PathLike | None = None,
+    top: int = 0,
+    tracker: PeopleTracker | None = None,
+    estimator: PoseEstimator | None = None,
+    causal: bool = False,
+    stride_seconds: float | None = None,
+    smoothing_seconds: float | None = None,
+    hysteresis: float = 0.1,
+    min_seconds: float = 0.5,
+    threshold: float = 0.5,
+    progress: bool = True,
+    **unknown_model: Any,
+) -> list[PersonPrediction]:
+    """Name the actions of each person in a video.
+
+    People are found and followed, and a square around each goes through windows of its own, as the whole
+    picture does in `predict_on_video`: what the arguments mean is said there. A model learns from such crops
+    by `harkeras train --per-person`. A model of joints is shown those of each person.
+
+    Args:
+        video: Path of the video.
+        model: Path of a `.keras` file or of a run, one of `list_pretrained()`, or a model in memory.
+        output: Where to write the video with a box around each person, the label and its probability at the
+            moment, as `.mp4`; nowhere by default. The sound is left out.
+        timeline: Where to write the actions of all people, as `.csv` or `.json`; nowhere by default.
+        top: How many of the most probable classes the timeline lists with each segment.
+        tracker: Who finds and follows people; a `PeopleTracker()` by default.
+        estimator: What finds joints, for a model of joints; MoveNet by default.
+        causal: Whether to decide as a live stream does.
+        stride_seconds: Time from one window to the next.
+        smoothing_seconds: Average the probabilities of windows over this time.
+        hysteresis: What a change of the label costs.
+        min_seconds: A label must last this long.
+        threshold: Under this probability the label is "unsure".
+        progress: Whether to show progress bars.
+        **unknown_model: `classes`, `clip_seconds`, `normalize`, `channel_order`, `interpolation` and
+            `input_shape`, for a model without a recipe.
+
+    Returns:
+        The people in the order in which they appear; none if nobody is found.
+
+    Raises:
+        FileNotFoundError: If there is no such video or model.
+        ValueError: As `predict_on_video`; or if the model looks at optical flow.
+        VideoError: If the video cannot be decoded.
+        ImportError: If the package `trackers` is not installed.
+        OSError: If an output cannot be written, or the file of YOLOX-nano cannot be had.
+    """
+    info = read_info(video)
+    check_outputs(video, model, output, timeline)
+    check_top(top)
+    resolved = resolve_model(model, **unknown_model)
+    recipe = resolved.recipe
+    stream = PeopleStream(
+        resolved.model, recipe, tracker=tracker, estimator=estimator, stride_seconds=stride_seconds
+    )
+    if smoothing_seconds is None:
+        smoothing_seconds = 0.5 if causal else min(recipe.clip_seconds, MAX_MEMORY_SECONDS)
+    settings = {"stride_seconds": stream.stride_seconds, "smoothing_seconds": smoothing_seconds}
+    settings |= {"hysteresis": hysteresis, "min_seconds": min_seconds, "threshold": threshold}
+    check_settings(**settings)
+    with nullcontext() if output is None else VideoWriter(output, info.writing_fps) as writer:
+        windows, boxes = _slide(info, stream, progress)
+        people = [
+            PersonPrediction(number, _decide(windows[number], found, recipe, causal, settings), found)
+            for number, found in boxes.items()
+            if number in windows  # who is there for one frame only has done nothing yet
+        ]
+        if timeline is not None:
+            write_people_timeline(people, timeline, top=top)
+        if writer is not None:
+            for image, seconds in tqdm(
+                _annotated(info, people),
+                "Writing",
+                info.frame_count,
+                unit="frame",
+                leave=None,
+                disable=not progress,
+            ):
+                writer.write(image, seconds)
+    return people
+
+
+def _slide(
+    info: VideoInfo, stream: PeopleStream, progress: bool
+) -> tuple[dict[int, list[Window]], dict[int, np.ndarray]]:
+    """Return the windows of each person, and the boxes, in the order in which people appear."""
+    windows, boxes, seconds = defaultdict(list), defaultdict(list), 0.0
+    frames = one_ahead((frame.rgb(), frame.seconds) for frame in iter_decoded(info.path))
+    for image, seconds in tqdm(
+        frames, "Recognizing", info.frame_count, unit="frame", leave=None, disable=not progress
+    ):
+        for number, window in stream.push(image, seconds):
+            windows[number].append(window)
+        for person in stream.people:
+            boxes[person.number].append((seconds, *person.box_px))
+    for number, window in stream.finish(max(info.duration_seconds, seconds)):
+        windows[number].append(window)
+    return windows, {number: np.array(boxes[number], np.float32) for number in sorted(boxes)}
+
+
+def _decide(
+    windows: list[Window], boxes: np.ndarray, recipe: Recipe, causal: bool, settings: dict[str, float]
+) -> VideoPrediction:
+    """Decide on the windows of one person, whose time goes from the first box to the last window or box."""
+    end = max(float(boxes[-1, 0]), windows[-1].end_seconds)
+    if causal:
+        prediction = decide(Decider(recipe.classes, **settings, thresholds=recipe.thresholds), windows, end)
+    else:
+        prediction = decide_whole(windows, recipe, end, **settings)
+    first, *others = prediction.segments
+    return replace(prediction, segments=[first._replace(start_seconds=float(boxes[0, 0])), *others])
+
+
+def _annotated(info: VideoInfo, people: list[PersonPrediction]) -> Iterator[tuple[np.ndarray, float]]:
+    """Decode a video again, and draw a box and a label on everybody in it."""
+    places = defaultdict(list)
+    for person in people:
+        for seconds, *box in person.boxes.tolist():
+            places[seconds].append((person, box))
+    for image, seconds in one_ahead((frame.rgb(), frame.seconds) for frame in iter_decoded(info.path)):
+        for person, box in places[float(np.float32(seconds))]:
+            label, share = person.prediction.label_at(seconds).label, None
+            if label != UNSURE:
+                share = person.prediction.probability_at(label, seconds)
+            draw_person(image, box, f"{person.number} {label}", share, person_color(person.number))
+        yield image, seconds
+
+
+def write_people_timeline(people: list[PersonPrediction], path: str | os.PathLike, *, top: int = 0) -> None:
+    """Write the segments of all people as `.csv` or `.json`, whole or not at all, with the person's number.
+
+    Args:
+        people: What `predict_people` returns.
+        path: The file.
+        top: How many of the most probable classes are written for each segment.
+    """
+    rows = [
+        (each.number, segment, each.prediction.most_probable(top, segment) if top else [])
+        for each in people
+        for segment in each.prediction.segments
+    ]
+    if Path(path).suffix.lower() == ".json":
+        objects = [
+            {"person": number}
+            | segment._asdict()
+            | ({"top": [{"label": label, "probability": share} for label, share in classes]} if top else {})
+            for number, segment, classes in rows
+        ]
+        write_text(path, json.dumps(objects, indent=2, ensure_ascii=False))
+        return
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(["person", "start_seconds", "end_seconds", "label", "confidence", *top_columns(top)])
+    for number, (start, end, label, confidence), classes in rows:
+        cells = [number, f"{start:.3f}", f"{end:.3f}", to_cell(label), f"{confidence:.4f}"]
+        writer.writerow(cells + top_cells(classes))
+    write_text(path, lines.getvalue())
