@@ -58,6 +58,19 @@ def cut(
     tolerance_seconds: Annotated[
         float, typer.Option(help="A range may end this much behind its video; it is then cut short.")
     ] = 1.0,
+    rest: Annotated[
+        str | None,
+        typer.Option(
+            help="Name of a class, such as Nothing, for clips of the time that nobody labeled: what it looks "
+            "like when nothing happens."
+        ),
+    ] = None,
+    rest_seconds: Annotated[
+        float | None, typer.Option(help="Length of these clips; the median of the others by default.")
+    ] = None,
+    rest_margin_seconds: Annotated[
+        float, typer.Option(help="What these clips leave out beside each labeled range.")
+    ] = 0.5,
     download_dir: Annotated[Path, typer.Option(help="Folder for videos from the internet.")] = Path("data"),
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row.")] = False,
 ) -> None:
@@ -76,6 +89,9 @@ def cut(
         output_dir,
         group_by=group_by,
         tolerance_seconds=tolerance_seconds,
+        rest=rest,
+        rest_seconds=rest_seconds,
+        rest_margin_seconds=rest_margin_seconds,
         download_dir=download_dir,
         strict=strict,
     )

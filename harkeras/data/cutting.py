@@ -14,6 +14,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +24,7 @@ from tqdm import tqdm
 from harkeras.base.text import list_lines, printable
 from harkeras.data._annotation_files import Annotation, shown, to_label
 from harkeras.data._clip_index import ClipIndex
+from harkeras.data.rest import list_rest
 from harkeras.video.decoding import Source
 from harkeras.video.frame_times import ROUNDING_SECONDS
 from harkeras.video.reading import Frame, VideoError, VideoInfo
@@ -39,6 +41,9 @@ def cut_clips(
     *,
     group_by: Literal["video", "person"] = "video",
     tolerance_seconds: float = 1.0,
+    rest: str | None = None,
+    rest_seconds: float | None = None,
+    rest_margin_seconds: float = 0.5,
     download_dir: str | os.PathLike = "data",
     strict: bool = False,
 ) -> list[Path]:
@@ -60,16 +65,22 @@ def cut_clips(
         group_by: What clips of one group share: the source video, or the person, so that a split by group
             tests on people that training has not seen.
         tolerance_seconds: A range may end this much behind the end of its video and is then cut short.
+        rest: Name of a class, such as "Nothing", whose clips are cut from the time of these videos that no
+            annotation covers, so that a model learns what it looks like when nothing happens. What is not
+            labeled must then really be nothing; a video without annotations gives none.
+        rest_seconds: Length of these clips; the median of the annotations by default. Pass it where
+            annotations will be added later, or a later median cuts all of them anew.
+        rest_margin_seconds: What to leave out beside each annotation.
         download_dir: Folder for the videos that are given as URLs.
         strict: Raise on the first range that would be left out or cut short.
 
     Returns:
-        The clips of these ranges, new ones and those of earlier runs.
+        The clips of these ranges, new ones and those of earlier runs; those of the rest come video by video.
 
     Raises:
-        ValueError: If `group_by` or `tolerance_seconds` is out of range, a person is missing, the folder's
-            clips were grouped otherwise, or two labels would become one class; with `strict`, if a range is
-            left out or cut short.
+        ValueError: If `group_by` or a number is out of range, a person is missing, the folder's clips were
+            grouped otherwise, two labels would become one class, or `rest` is a label of the annotations;
+            with `strict`, if a range is left out or cut short.
         OSError: If a clip cannot be written. Finished clips stay.
 
     Example:
@@ -78,8 +89,12 @@ def cut_clips(
     """
     annotations = [each._replace(label=unicodedata.normalize("NFC", each.label)) for each in annotations]
     _check(annotations, group_by, tolerance_seconds)
+    if rest is not None:
+        length, margin = rest_seconds, rest_margin_seconds
+        locate = partial(_locate, download_dir=download_dir)
+        annotations += list_rest(annotations, rest, clip_seconds=length, margin_seconds=margin, locate=locate)
     index, report, clips = ClipIndex(Path(output_dir), group_by), _CutReport(len(annotations), strict), []
-    ranges_of = _usable(annotations, report)
+    ranges_of = _usable(annotations, report, group_by)
     index.check(annotation.label for ranges in ranges_of.values() for annotation in ranges)
     with tqdm(desc="Cutting", total=sum(map(len, ranges_of.values())), unit="clip") as bar:
         for video, ranges in ranges_of.items():
@@ -106,11 +121,13 @@ def _check(annotations: list[Annotation], group_by: str, tolerance_seconds: floa
             raise ValueError(f"group_by='person' needs every person, got none for {_name_range(annotation)}")
 
 
-def _usable(annotations: list[Annotation], report: _CutReport) -> dict[str, list[Annotation]]:
+def _usable(annotations: list[Annotation], report: _CutReport, group_by: str) -> dict[str, list[Annotation]]:
     """Return the ranges of each video that may be cut; report the others."""
     ranges_of: dict[str, dict[tuple, Annotation]] = defaultdict(dict)
     for annotation in annotations:
         problem = _problem(annotation)
+        if group_by == "person" and not annotation.person:  # a rest: others were checked
+            problem = "several people were labeled in this video"
         if problem is None:
             ranges, key = ranges_of[annotation.video_key], annotation.range_key
             if key not in ranges:
@@ -143,7 +160,7 @@ def _cut_video(
     """Cut ranges out of one video, which is opened and scanned only once."""
     video = ranges[0].video
     try:
-        path = download_youtube_videos(video, download_dir).path if is_url(video) else Path(video)
+        path = _locate(video, download_dir)
         fps = VideoInfo.read(path).writing_fps
         source = Source(path, threads=0)
     except (OSError, VideoError, DownloadError, ValueError) as error:
@@ -156,6 +173,11 @@ def _cut_video(
             if not index.has(annotation):  # else another process has cut it meanwhile
                 _cut(annotation, source, index, report, tolerance_seconds, fps)
             bar.update()
+
+
+def _locate(video: Path | str, download_dir: str | os.PathLike) -> Path:
+    """Return the file of a video, downloaded where it is a URL."""
+    return download_youtube_videos(video, download_dir).path if is_url(video) else Path(video)
 
 
 def _cut(
