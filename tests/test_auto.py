@@ -107,9 +107,7 @@ def test_choice_looks_at_training_clips_alone(dataset):
 
 def test_report_says_what_was_tried(dataset):
     result = train_auto(dataset, heads=QUICK, folds=3)
-    assert result.report.startswith(
-        "auto compared 15 candidates by 3-fold cross-validation (by source video)"
-    )
+    assert result.report.startswith("auto compared 5 candidates by 3-fold cross-validation (by source video)")
     table = result.report.partition("head of which features\n")[2].splitlines()[:4]
     assert f"* {result.chosen}" in table
     costs = [trial.cost.multiply_adds for line in table for trial in result.trials if line[2:] == str(trial)]
@@ -188,17 +186,21 @@ def test_the_error_is_that_of_the_best(more, chosen):
     assert choose_trial(trials, labels, np.arange(225)) is trials[chosen]
 
 
-def test_a_head_on_the_middle_needs_no_last_blocks(dataset):
-    """The cost that is reported is what the model computes."""
+def test_the_cost_that_is_reported_is_what_the_model_computes(dataset):
     result = train_auto(dataset, heads=QUICK, folds=3)
     head = count_multiply_adds(result.model.get_layer("head"))
     assert count_multiply_adds(result.model) == result.chosen.cost.multiply_adds + head
     assert head < result.chosen.cost.multiply_adds / 50
-    of_parts = {trial.parts: trial.cost for trial in result.trials if trial.input == Input(4, 32, 32)}
-    middle, last, both = (of_parts[(parts,)] for parts in (("middle",), ("last",), ("middle", "last")))
+    assert 0 < result.chosen.cost.milliseconds < 1000
+
+
+def test_the_middle_alone_needs_no_last_blocks():
+    encoder = frame_encoder("mobilenet_v2_0.35", (32, 32, 3), weights=None)
+    middle, last, both = (
+        measure_cost(encoder, 4, parts) for parts in (["middle"], ["last"], ["middle", "last"])
+    )
     assert 0.5 < middle.multiply_adds / last.multiply_adds < 0.9
-    assert both is last
-    assert 0 < middle.milliseconds < 1000
+    assert both.multiply_adds == last.multiply_adds
 
 
 def test_flow_costs_too():
@@ -319,7 +321,7 @@ def test_folder_to_model(trained, folder):
     assert evaluate_on_folder(trained.folder).accuracy == trained.evaluation.accuracy
     text = trained.report.read_text()
     assert "by source video: 24 clips of 6 sources" in text
-    assert "auto compared 15 candidates by 3-fold cross-validation (by source video)" in text
+    assert "auto compared 5 candidates by 3-fold cross-validation (by source video)" in text
     recipe = read_recipe(trained.path)
     assert recipe.classes == ("Flickering", "Still")
     assert recipe.clip_seconds == pytest.approx(1.2)

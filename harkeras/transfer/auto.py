@@ -5,8 +5,10 @@ heads are compared on the features by cross-validation: every training clip is n
 without its source. Test clips take no part in any choice.
 
 With few clips such a comparison is a noisy judge: a difference of one or two per cent says little, but one
-input may cost ten times another, with every clip that is named. So candidates are few, and the cheapest that
-the comparison cannot tell from the best is fitted to all training clips (`harkeras.transfer._trials`).
+input may cost ten times another, with every clip that is named. So the cheapest candidate that the comparison
+cannot tell from the best is fitted to all training clips (`harkeras.transfer._trials`). And candidates are
+few: of many, the best is mostly the luckiest. What depth of the network to look at, and which statistics, is
+left to the head's regularization; chosen by comparison, it came out worse.
 """
 
 from __future__ import annotations
@@ -48,7 +50,15 @@ from harkeras.transfer._trials import (
 from harkeras.transfer.auto_training import AutoTraining, describe_trials
 from harkeras.transfer.feature_dataset import FeatureDataset, create_feature_dataset
 from harkeras.transfer.features import PARTS, choose_backbone, frame_encoder, keep_parts, part_sizes
-from harkeras.transfer.heads import HEADS, STATISTICS, average_heads, create_head, fit_head, join
+from harkeras.transfer.heads import (
+    DEFAULT_HEADS,
+    HEADS,
+    STATISTICS,
+    average_heads,
+    create_head,
+    fit_head,
+    join,
+)
 from harkeras.transfer.learning_curve import measure_learning_curve
 from harkeras.transfer.published_trainer import PublishedTrainer
 
@@ -103,7 +113,7 @@ class AutoTrainer:
                 f"options of auto must be among {', '.join(of_features + of_fitting)}, got "
                 f"{', '.join(unknown)}"
             )
-        _check_heads(self.fitting.get("heads", HEADS))
+        _check_heads(self.fitting.get("heads", DEFAULT_HEADS))
         check_preference(self.fitting.get("prefer", "balanced"))
         if input_shape is not None:
             if len(input_shape) != 4 or input_shape[3] not in (3, 5):
@@ -183,7 +193,7 @@ def _check_heads(heads: Sequence[str]) -> None:
 def train_auto(
     dataset: FeatureDataset,
     *,
-    heads: Sequence[str] = HEADS,
+    heads: Sequence[str] = DEFAULT_HEADS,
     folds: int = 5,
     prefer: Preference = "balanced",
     seed: int = 27,
@@ -192,7 +202,7 @@ def train_auto(
 
     Args:
         dataset: Clips to train on, part of what `create_feature_dataset` made.
-        heads: Names of the heads to try, one of them of statistics.
+        heads: Names of the heads to try, one of them of statistics. Few are better than many.
         folds: Folds of the cross-validation; fewer where there are fewer sources.
         prefer: "balanced" takes the cheapest candidate that is behind the best by no more than one standard
             error over the sources, "speed" by no more than two, "accuracy" the best itself.
@@ -268,11 +278,9 @@ def _compare_statistics(dataset: FeatureDataset, heads: list[str], inner: list) 
 
 
 def _choices_of_parts(dataset: FeatureDataset) -> list[tuple[str, ...]]:
-    """Each depth of the backbone, both, and what flow adds."""
-    choices = [("middle",), ("last",), ("middle", "last")]
-    if "flow" in dataset.features.parts:
-        choices += [("flow",), ("middle", "last", "flow")]
-    return choices
+    """What the backbone sees in the pictures, and what flow adds."""
+    parts = tuple(dataset.features.parts)
+    return [parts[:2], parts] if "flow" in parts else [parts]
 
 
 def _inner_folds(labels, groups, folds: int, seed: int) -> list[tuple[np.ndarray, np.ndarray]]:

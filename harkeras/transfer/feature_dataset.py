@@ -29,8 +29,8 @@ from harkeras.video.reading import VideoError, VideoInfo
 
 _logger = logging.getLogger("harkeras")
 
-# Frames per clip, and the shorter side of a frame in pixels. Each costs two to three times the one before.
-INPUTS = ((8, 128), (8, 224), (8, 320), (16, 320))
+# Frames per clip, and the shorter side of a frame in pixels. Each costs two or three times the one before.
+INPUTS = ((8, 128), (8, 224), (16, 224), (16, 320))
 _BAR = "{desc}{percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
 _STEP = 32  # backbones halve their maps five times
 

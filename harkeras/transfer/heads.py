@@ -29,6 +29,8 @@ STATISTICS = {
     "mean_std_diff": ("mean", "std", "diff"),
 }
 HEADS = (*STATISTICS, "lstm", "tcn")
+# Those that `train_auto` tries. All statistics go into one head, whose regularization weighs them.
+DEFAULT_HEADS = ("mean_std_diff", "lstm", "tcn")
 # Of the heads that are trained by gradient descent.
 _EPOCHS, _BATCH_SIZE, _LEARNING_RATE, _WEIGHT_DECAY, _SMOOTHING = 20, 32, 2e-3, 1e-2, 0.1
 

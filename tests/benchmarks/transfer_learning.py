@@ -25,7 +25,7 @@ from harkeras import create_dataset, cross_validate, fine_tune, train_auto
 from harkeras.models import count_multiply_adds
 from harkeras.training.trainer import NetworkTrainer, Training
 from harkeras.transfer import create_feature_dataset, create_head, fit_head
-from harkeras.transfer.heads import HEADS, STATISTICS, average_heads, join
+from harkeras.transfer.heads import DEFAULT_HEADS, HEADS, STATISTICS, average_heads, join
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT.parent / "shared" / "data" / "surveillance_fights"
@@ -68,7 +68,7 @@ class Trainer:
         return trained
 
 
-def fit_auto(dataset, seed, heads=HEADS, prefer="balanced"):
+def fit_auto(dataset, seed, heads=DEFAULT_HEADS, prefer="balanced"):
     """Let cross-validation choose among heads, and among the inputs of the features."""
     trained = train_auto(dataset, heads=heads, prefer=prefer, seed=seed)
     print(f"    {trained.chosen}", file=sys.stderr, flush=True)
@@ -133,7 +133,7 @@ ROWS = {
     "lrcn": ("LRCN from scratch", by_lrcn),
     "small": ("frozen, 8 x 128", lambda clips: by_statistics(clips, 8, 128)),
     "medium": ("frozen, 8 x 224", lambda clips: by_statistics(clips, 8, 224)),
-    "wide": ("frozen, 8 x 320", lambda clips: by_statistics(clips, 8, 320)),
+    "often": ("frozen, 16 x 224", lambda clips: by_statistics(clips, 16, 224)),
     "large": ("frozen, 16 x 320", lambda clips: by_statistics(clips, 16, 320)),
     **{name: (f"16 x 320, {name}", partial(by_head, name)) for name in HEADS},
     "dearest": ("16 x 320, all of it", by_dearest),
