@@ -23,6 +23,8 @@ Streams = Literal["rgb", "gray", "flow", "rgb+flow", "pose"]
 
 Interpolation = Literal["area", "bilinear"]
 FlowMethod = Literal["dis", "farneback", "tvl1"]
+# What a frame shows: the whole picture, or a square around one person, see `harkeras.people`.
+Subject = Literal["frame", "person"]
 
 
 def count_channels(streams: Streams, flow_fields: int = 0) -> int:
@@ -59,6 +61,13 @@ def read_channels(channels: int) -> tuple[Streams, int]:
     return ("rgb+flow", (channels - 3) // 2) if channels % 2 else ("flow", channels // 2)
 
 
+def check_subject(subject: str, streams: Streams) -> None:
+    """Raise ValueError if there is no such subject, or the streams do not go with it."""
+    check_choice("subject", subject, get_args(Subject))
+    if subject == "person" and streams != "rgb":
+        raise ValueError(f"subject 'person' is for streams 'rgb', got {streams!r}")
+
+
 @dataclass(frozen=True)
 class ClipFormat:
     """How clips are read: the arguments that `create_dataset`, `ClipDataset` and a recipe have in common.
@@ -74,6 +83,7 @@ class ClipFormat:
         interpolation: How frames are resized.
         joints: Number of joints K, for "pose", by default 17; None otherwise.
         coordinates: Numbers D per joint, for "pose", by default 3: x, y and score; 2 for x and y alone.
+        subject: "frame" for whole frames; "person" for a square around one person, of streams "rgb".
 
     Raises:
         ValueError: If a number is below 1, there are no such streams, or joints are given without "pose".
@@ -88,10 +98,12 @@ class ClipFormat:
     interpolation: Interpolation = "area"
     joints: int | None = None
     coordinates: int | None = None
+    subject: Subject = "frame"
 
     def __post_init__(self) -> None:
         """Check the values."""
         check_choice("streams", self.streams, get_args(Streams))
+        check_subject(self.subject, self.streams)
         if self.streams == "pose":
             chosen = {"height": None, "width": None, "joints": self.joints or 17}
             for name, value in (chosen | {"coordinates": self.coordinates or 3}).items():
@@ -203,6 +215,7 @@ class Recipe:
         coordinates: Numbers D per joint, for "pose": 2 or 3.
         interpolation: How frames are resized: "area", or "bilinear" for models whose training clips went
             through OpenCV's default.
+        subject: What a frame shows: "frame", all of it, or "person", a square around one person.
         temperature: Divisor of the model's logits that makes its probabilities honest, see
             `harkeras.calibrate`; 1 leaves them as they are.
         thresholds: Probability from which on a class is named, for classes where it was tuned, see
@@ -226,6 +239,7 @@ class Recipe:
     joints: int | None = None
     coordinates: int | None = None
     interpolation: Interpolation = "area"
+    subject: Subject = "frame"
     temperature: float = 1.0
     thresholds: dict[str, float] = field(default_factory=dict, hash=False)
     training: TrainingRecord | None = None
@@ -239,6 +253,7 @@ class Recipe:
         check_choice("channel_order", self.channel_order, ("rgb", "bgr"))
         check_choice("flow_method", self.flow_method, get_args(FlowMethod))
         check_choice("interpolation", self.interpolation, get_args(Interpolation))
+        check_subject(self.subject, self.streams)
         self._check_shape()
         for name in ("clip_seconds", "temperature"):
             value = getattr(self, name)

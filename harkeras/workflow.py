@@ -24,7 +24,7 @@ from harkeras.evaluation.held_out import evaluate_on_folder
 from harkeras.evaluation.runs import RunReport, create_run_folder
 from harkeras.evaluation.scores import Evaluation, evaluate, measure_latency
 from harkeras.models.saving import MODEL_FILE, save_model
-from harkeras.recipe import FlowMethod, TrainingRecord
+from harkeras.recipe import FlowMethod, Subject, TrainingRecord
 from harkeras.training.trainer import Trainer
 from harkeras.transfer.auto import create_trainer
 
@@ -56,6 +56,7 @@ def train_on_folder(
     classes: Sequence[str] | None = None,
     input_shape: tuple[int, ...] | None = None,
     flow_method: FlowMethod | None = None,
+    subject: Subject | None = None,
     model_options: dict[str, Any] | None = None,
     group_by: str | int | Callable[[Path], str] | None = None,
     split: Split = "group",
@@ -82,6 +83,7 @@ def train_on_folder(
             fields of flow, 3 + 2L are RGB and flow. Or (frames, 17, 3), of the joints of a person. By default
             (20, 64, 64, 3); for "auto" what it finds best; for a published network what it was trained on.
         flow_method: How to compute the flow, where there is any: "dis", the default, "farneback" or "tvl1".
+        subject: "person" to look at a square around the largest person of each clip instead of whole frames.
         model_options: Further arguments of the model's builder, such as `{"width_multiplier": 0.25}`; for
             "auto", of `create_feature_dataset` (`backbone`, `weights`, `inputs`, `flow`) and `train_auto`
             (`heads`, `folds`, `prefer`).
@@ -108,7 +110,7 @@ def train_on_folder(
         OSError: If the output folder cannot be written.
     """
     check_seed(seed)
-    settings = {"input_shape": input_shape, "flow_method": flow_method} | training
+    settings = {"input_shape": input_shape, "flow_method": flow_method, "subject": subject} | training
     settings = {name: value for name, value in settings.items() if value is not None}
     trainer = create_trainer(model, model_options, **settings)
     folder = read_folder(data_dir, classes, group_by=group_by, copies=True)

@@ -97,6 +97,9 @@ def predict(
     timeline: Timeline = None,
     table: Table = None,
     top: Top = 0,
+    per_person: Annotated[
+        bool, typer.Option("--per-person", help="Name the actions of each person in the video.")
+    ] = False,
     single: Annotated[bool, typer.Option("--single", help="Name one action for the whole video.")] = False,
     caption: Caption = "top-left",
     causal: Causal = False,
@@ -128,7 +131,7 @@ def predict(
         "min_seconds": min_seconds,
         "threshold": threshold,
     }
-    _check_typed(context, single, output, over_time)
+    _check_typed(context, single, per_person, output, over_time)
     with quiet():
         from harkeras.inference.resolve import check_model_exists
         from harkeras.video.listing import is_several
@@ -143,11 +146,16 @@ def predict(
         "interpolation": interpolation,
         "input_shape": options.read_shape(input_shape),
     } | ({} if single else {"caption": caption, **over_time})
+    per_person = per_person or (not single and _looks_at_people(model))
     if len(videos) > 1 or is_several(videos[0]):
+        if per_person:
+            raise ValueError("per-person is for one video at a time, got several")
         files = (output, timeline, table)
         _predict_several(videos, model, *files, top=top, single=single, download_dir=download_dir, **settings)
     else:
         video = _local_file(videos[0], download_dir)
+        if per_person:
+            return _predict_people(video, model, output, timeline, table, top=top, **settings)
         _predict_one(video, model, output, timeline, table, top=top, single=single, **settings)
 
 
@@ -185,6 +193,44 @@ def _predict_one(
     if table is not None:
         write_table([table_row(result, top)], table, top)
     _print_written({"video": output, "timeline": timeline, "table": table})
+
+
+def _looks_at_people(model: Path) -> bool:
+    from harkeras.models.saving import find_model_file, read_recipe
+
+    if not Path(model).exists():  # a published model
+        return False
+    recipe = read_recipe(find_model_file(model))
+    return recipe is not None and recipe.subject == "person"
+
+
+def _predict_people(
+    video: str | Path,
+    model: Path,
+    output: Path | None,
+    timeline: Path | None,
+    table: Path | None,
+    *,
+    top: int,
+    caption: str,
+    streams: str | None,
+    **settings: Any,
+) -> None:
+    """Print the actions of each person of a video."""
+    from harkeras.inference.people_prediction import predict_people
+
+    if table is not None:
+        raise ValueError("table has no rows for a model that looks at people: use --timeline")
+    people = predict_people(video, model, output, timeline=timeline, top=top, **settings)
+    if not people:
+        print_text("nobody was found")
+    for person in people:
+        print_text(f"person {person.number}")
+        for segment in person.prediction.segments:
+            print_segments([segment])
+            if top:
+                print_text(f"{'':27}{_list(person.prediction.most_probable(top, segment))}")
+    _print_written({"video": output, "timeline": timeline})
 
 
 def _predict_several(
@@ -245,9 +291,16 @@ def _list(classes: list[tuple[str, float]]) -> str:
     return ", ".join(f"{label} {share:.0%}" for label, share in classes)
 
 
-def _check_typed(context: typer.Context, single: bool, output: Path | None, over_time: Iterable[str]) -> None:
+def _check_typed(
+    context: typer.Context, single: bool, per_person: bool, output: Path | None, over_time: Iterable[str]
+) -> None:
     """Raise ValueError if an option was typed that would do nothing."""
     without_meaning = {} if output else {"caption": "it is for the video that --output writes"}
+    if per_person:
+        reason = (
+            "with --per-person the label stands beside each person, and there is no row for a whole video"
+        )
+        without_meaning = dict.fromkeys(("caption", "table", "single", "streams"), reason)
     if single:
         reason = "--single names one action: it writes neither --output nor --timeline, and decides nothing"
         names = ("output", "timeline", "caption", *over_time)

@@ -28,6 +28,12 @@ FlowMethod = Annotated[
     Literal["dis", "farneback", "tvl1"] | None,
     typer.Option(help="How to compute the flow, where there is any; dis."),
 ]
+PerPerson = Annotated[
+    bool,
+    typer.Option(
+        "--per-person", help="Look at a square around the largest person of each clip, not at whole frames."
+    ),
+]
 Option = Annotated[
     list[str] | None,
     typer.Option(
@@ -116,6 +122,7 @@ def train(
     streams: options.Streams = "rgb",
     flow_fields: options.FlowFields = None,
     flow_method: FlowMethod = None,
+    per_person: PerPerson = False,
     option: Option = None,
     prefer: Prefer = None,
     group_by: options.GroupBy = None,
@@ -153,6 +160,7 @@ def train(
         classes=options.read_names(classes),
         input_shape=shape,
         flow_method=flow_method,
+        subject="person" if per_person else None,
         model_options=options.read_model_options(option or [], prefer=prefer) | more_options,
         cache=cache,
         workers=workers,

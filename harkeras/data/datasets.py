@@ -16,7 +16,7 @@ from harkeras.base.workers import in_order
 from harkeras.data.presentation import Presented
 from harkeras.data.sources import Sources, find_sources, given_sources, join_copies, warn_if_unknown
 from harkeras.data.splits import Split, split_clips
-from harkeras.recipe import FlowMethod, Streams, check_choice
+from harkeras.recipe import FlowMethod, Streams, Subject, check_choice
 from harkeras.video.reading import VideoInfo
 
 
@@ -54,6 +54,7 @@ class Dataset(Presented):
         sources: Sources | None = None,
         streams: Streams | None = None,
         flow_method: FlowMethod | None = None,
+        subject: Subject = "frame",
         clip_seconds: float | None = None,
     ):
         """Keep everything as it is."""
@@ -81,7 +82,8 @@ class Dataset(Presented):
         for name, value, known in (("streams", streams, Streams), ("flow_method", flow_method, FlowMethod)):
             if value is not None:
                 check_choice(name, value, get_args(known))
-        self.streams, self.flow_method = streams, flow_method
+        check_choice("subject", subject, get_args(Subject))
+        self.streams, self.flow_method, self.subject = streams, flow_method, subject
         self.split_words = ""  # how `split` chose these clips
         self._clip_seconds = clip_seconds
 

@@ -20,7 +20,7 @@ from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
 from harkeras.people.clips import read_clip
 from harkeras.people.pose import PoseEstimator, estimator_name
-from harkeras.recipe import ClipFormat, FlowMethod, Streams
+from harkeras.recipe import ClipFormat, FlowMethod, Streams, Subject
 from harkeras.video.reading import VideoError
 
 # Part of the fingerprint of a cache: raised when the same clip and settings would give other pixels.
@@ -38,6 +38,7 @@ def create_dataset(
     streams: Streams = "rgb",
     flow_fields: int = 10,
     flow_method: FlowMethod = "dis",
+    subject: Subject = "frame",
     estimator: PoseEstimator | None = None,
     workers: int | None = None,
     group_by: str | int | Callable[[Path], str] | None = None,
@@ -59,6 +60,8 @@ def create_dataset(
         flow_fields: Fields of flow L per frame; without meaning for "rgb".
         flow_method: "dis", "farneback", or "tvl1", which needs opencv-contrib-python; without meaning for
             "rgb".
+        subject: "frame" for whole frames, or "person" for a square around the largest person of each clip;
+            clips in which nobody is found are left out with a warning.
         estimator: What finds 17 joints in an image, for "pose", see `harkeras.people.find_joints`; MoveNet by
             default. A cache knows it by its name.
         workers: Threads that decode; one per core that this process may use by default.
@@ -80,11 +83,12 @@ def create_dataset(
             folders, one holds no video that can be read, a class is named twice, `group_by` does not fit, or
             `cache` is no `.npy` file, or one that this function did not write.
         MemoryError: If the array is larger than the machine's memory and `cache` is not given.
-        ImportError: If OpenCV has no TV-L1, or LiteRT is not installed, which finds joints.
+        ImportError: If OpenCV has no TV-L1, or LiteRT is not installed, which finds joints, or `trackers`,
+            which follows people.
         VideoError: With `strict`, if a clip cannot be read.
         OSError: If the cache cannot be written, for instance on a full disk; an older one then remains.
     """
-    clip_format = ClipFormat(frames, height, width, streams, flow_fields, flow_method)
+    clip_format = ClipFormat(frames, height, width, streams, flow_fields, flow_method, subject=subject)
     folder = read_folder(data_dir, classes, group_by=group_by)
     return load_folder(folder, clip_format, estimator=estimator, workers=workers, cache=cache, strict=strict)
 
@@ -125,6 +129,7 @@ def load_folder(
         sources=folder.sources[kept],
         streams=clip_format.streams,
         flow_method=clip_format.flow_method,
+        subject=clip_format.subject,
     )
 
 
@@ -225,6 +230,8 @@ def _cache_settings(clip_format: ClipFormat, estimator: PoseEstimator | None) ->
         return [*settings, "pose", _JOINTS_VERSION, estimator_name(estimator)]
     if clip_format.streams != "rgb":
         settings.append(clip_format.flow_method)
+    if clip_format.subject != "frame":
+        settings.append(clip_format.subject)
     if clip_format.interpolation != "area":
         settings.append(clip_format.interpolation)
     return settings

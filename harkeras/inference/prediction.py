@@ -32,6 +32,7 @@ from harkeras.video.drawing import Caption, check_caption
 from harkeras.video.flow import to_gray
 from harkeras.video.frame_times import check_range
 from harkeras.video.images import read_image, resize_image
+from harkeras.video.reading import VideoError, VideoInfo
 from harkeras.video.writing import VideoWriter
 
 # A video that is longer than so many windows is seen in several.
@@ -112,12 +113,28 @@ def predict_single_action(
         return _classify(read_clip(video, recipe.clip_format, estimator=estimator, **span), model, recipe)
     count = math.ceil((end - start) / recipe.clip_seconds - 1e-6)
     stride_seconds = (end - start - recipe.clip_seconds) / (count - 1)
+    if recipe.subject == "person":
+        return _name(_average_people(info, model, recipe, start + stride_seconds * np.arange(count)), recipe)
     stream, view = (
         ActionStream(model, recipe, stride_seconds=stride_seconds),
         create_view(recipe.clip_format, estimator),
     )
     windows = slide(info, stream, start, end, view=view)
     return _name(np.mean([window.probabilities for window in windows], axis=0), recipe)
+
+
+def _average_people(info: VideoInfo, model: keras.Model, recipe: Recipe, starts: np.ndarray) -> np.ndarray:
+    """Return the mean answer to the largest person of each window, of those in which there is somebody."""
+    clips, nobody = [], None
+    for start in starts.tolist():
+        span = {"start_seconds": start, "end_seconds": start + recipe.clip_seconds}
+        try:
+            clips.append(read_clip(info.path, recipe.clip_format, **span))
+        except VideoError as error:
+            nobody = error
+    if not clips:
+        raise VideoError(f"{info.path}: nobody was found in it") from nobody
+    return ActionStream(model, recipe).classify(np.stack(clips)).mean(axis=0)
 
 
 def predict_image(
@@ -273,6 +290,8 @@ def predict_on_video(
         input_shape=input_shape,
     )
     recipe = resolved.recipe
+    if recipe.subject == "person":
+        raise ValueError("model looks at one person at a time: call predict_people, or pass --per-person")
     stream = ActionStream(resolved.model, recipe, stride_seconds=stride_seconds)
     if smoothing_seconds is None:
         smoothing_seconds = 0.5 if causal else min(recipe.clip_seconds, MAX_MEMORY_SECONDS)

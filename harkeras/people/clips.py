@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from harkeras.people.main_person import read_person
 from harkeras.people.pose import PoseEstimator, PoseTracker
 from harkeras.recipe import ClipFormat
 from harkeras.video.frames import DecodedFrame, FrameView, ModelView
@@ -37,9 +38,11 @@ def read_clip(
         ValueError: If the range is empty or outside the video, or the estimator gives other joints than the
             format says.
         FileNotFoundError: If there is no such file.
-        VideoError: If the file holds no video that can be decoded.
-        ImportError: If LiteRT is needed and not installed, or OpenCV has no TV-L1.
+        VideoError: If the file holds no video that can be decoded, or nobody is found who is looked for.
+        ImportError: If LiteRT or `trackers` is needed and not installed, or OpenCV has no TV-L1.
     """
+    if clip_format.subject == "person":
+        return read_person(video, clip_format, start_seconds=start_seconds, end_seconds=end_seconds)
     view = partial(create_view, clip_format, estimator)
     return read_view(video, clip_format.frames, view, start_seconds=start_seconds, end_seconds=end_seconds)
 

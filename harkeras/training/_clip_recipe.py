@@ -32,6 +32,7 @@ def clip_recipe(dataset: Dataset | ClipDataset, classes: Sequence[str], known: R
         clip_seconds=dataset.clip_seconds or (known.clip_seconds if known else DEFAULT_CLIP_SECONDS),
         streams=streams,
         flow_method=dataset.flow_method or (known.flow_method if known else "dis"),
+        subject=dataset.subject,
         normalize=streams == "rgb" and _is_normalized(features),
     )
 

@@ -23,7 +23,7 @@ from harkeras.data.loading import load_folder
 from harkeras.data.presentation import Presentation
 from harkeras.models.registry import check_options as check_model_options
 from harkeras.models.registry import count_parameters, create_model, describe_unknown, list_models, no_weights
-from harkeras.recipe import ClipFormat, FlowMethod, Streams, count_channels
+from harkeras.recipe import ClipFormat, FlowMethod, Streams, Subject, count_channels
 from harkeras.training.loop import BATCH_SIZE, check_options, train
 
 if TYPE_CHECKING:
@@ -144,6 +144,7 @@ class NetworkTrainer:
         *,
         input_shape: tuple[int, ...] | None = None,
         flow_method: FlowMethod | None = None,
+        subject: Subject = "frame",
         **training: Any,
     ):
         """Check everything that can be judged without clips."""
@@ -159,7 +160,9 @@ class NetworkTrainer:
                 "input_shape must be (frames, height, width, channels), or (frames, joints, 3) of joints, "
                 f"got {input_shape}"
             )
-        self.clip_format = ClipFormat.from_shape(self.input_shape, flow_method=flow_method or "dis")
+        self.clip_format = ClipFormat.from_shape(
+            self.input_shape, flow_method=flow_method or "dis", subject=subject
+        )
         if flow_method is not None and not self.clip_format.flow_fields:
             raise ValueError(f"flow_method is for clips with optical flow, got {flow_method!r}")
         self.training = training
@@ -172,7 +175,7 @@ class NetworkTrainer:
     def settings(self) -> dict[str, Any]:
         """All arguments, defaults included."""
         usual = keyword_defaults(train) | {"batch_size": BATCH_SIZE} | vars(Presentation())
-        clips = {"input_shape": self.input_shape}
+        clips = {"input_shape": self.input_shape, "subject": self.clip_format.subject}
         if self.clip_format.flow_fields:
             clips["flow_method"] = self.clip_format.flow_method
         everything = clips | {"model_options": self.options} | usual | self.training

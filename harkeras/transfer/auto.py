@@ -33,7 +33,7 @@ from harkeras.base.keras_state import seeded
 from harkeras.data.folders import ClipFolder
 from harkeras.data.intervals import clustered_interval
 from harkeras.data.splits import list_folds
-from harkeras.recipe import Recipe, Streams, read_channels
+from harkeras.recipe import Recipe, Streams, Subject, read_channels
 from harkeras.training.calibration import fit_temperature
 from harkeras.training.trainer import NetworkTrainer, Size, complete_shape
 from harkeras.transfer._trials import (
@@ -72,6 +72,7 @@ class AutoTrainer:
             `heads`, `folds`, `prefer`.
         input_shape: The one clip shape to try, (frames, height, width, 3), or 5 channels for RGB and flow;
             what it finds best by default.
+        subject: "frame", or "person" to look at a square around the largest person of each clip.
 
     Raises:
         ValueError: If there is no such option, or it is out of its range.
@@ -100,6 +101,7 @@ class AutoTrainer:
         options: dict[str, Any] | None = None,
         *,
         input_shape: tuple[int, int, int, int] | None = None,
+        subject: Subject = "frame",
     ):
         """Check everything that can be judged without clips."""
         self.name, self.options = name, dict(options or {})
@@ -115,6 +117,8 @@ class AutoTrainer:
             )
         _check_heads(self.fitting.get("heads", DEFAULT_HEADS))
         check_preference(self.fitting.get("prefer", "balanced"))
+        if subject != "frame":
+            self.reading["subject"] = subject
         if input_shape is not None:
             if len(input_shape) != 4 or input_shape[3] not in (3, 5):
                 raise ValueError(
@@ -312,7 +316,12 @@ def _fit(chosen: Trial, dataset: FeatureDataset, seed: int) -> keras.Model:
     model = join(encoder, average_heads(_fit_heads(chosen, dataset, seed), places, ends[-1]))
     streams, flow_fields = read_channels(encoder.input_shape[-1])
     model.recipe = Recipe(
-        dataset.classes, *chosen.input, dataset.clip_seconds, streams=streams, flow_fields=flow_fields
+        dataset.classes,
+        *chosen.input,
+        dataset.clip_seconds,
+        streams=streams,
+        flow_fields=flow_fields,
+        subject=dataset.subject,
     )
     return model
 

@@ -17,6 +17,7 @@ from tqdm.auto import tqdm
 
 from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
+from harkeras.recipe import Subject
 from harkeras.transfer._costs import Cost, measure_cost, needed_parts
 from harkeras.transfer.features import (
     ChosenBackbone,
@@ -124,6 +125,7 @@ def create_feature_dataset(
     weights: str | os.PathLike | None = "imagenet",
     inputs: Sequence[tuple[int, ...]] = INPUTS,
     flow: bool = False,
+    subject: Subject = "frame",
     cache: str | os.PathLike | None = None,
     workers: int | None = None,
 ) -> FeatureDataset:
@@ -137,6 +139,7 @@ def create_feature_dataset(
         inputs: For each input, frames per clip and the shorter side of a frame in pixels; the other side
             follows from the shape of most clips, in steps of 32. Or frames, height and width.
         flow: Also look at a summary of optical flow, which takes about as long again.
+        subject: "frame" for whole frames, or "person" for a square around the largest person of each clip.
         cache: Folder that keeps what was computed, see `backbone_features`.
         workers: Threads that decode; one per core by default.
 
@@ -156,7 +159,8 @@ def create_feature_dataset(
     video_paths, channels = folder.video_paths, 5 if flow else 3
     infos = {row: info for row, path in enumerate(video_paths) if (info := _info(path)) is not None}
     shapes = [info.width / info.height for info in infos.values()]
-    given = _list_inputs(inputs, float(np.median(shapes or [1.0])))
+    shape = float(np.median(shapes or [1.0])) if subject == "frame" else 1.0
+    given = _list_inputs(inputs, shape)
     features, encoders, rows = {}, {}, np.arange(len(video_paths))
     # One bar for all inputs, which moves by the pixels that were looked at, as time does.
     bar = tqdm(total=len(rows) * sum(map(prod, given)), bar_format=_BAR)
@@ -172,6 +176,7 @@ def create_feature_dataset(
                 frames=each.frames,
                 cache=cache,
                 workers=workers,
+                subject=subject,
                 on_clip=partial(bar.update, prod(each)),
             )
             features = {key: values[kept] for key, values in features.items()}  # were a clip to vanish
@@ -186,6 +191,7 @@ def create_feature_dataset(
         classes=folder.classes,
         sources=folder.sources[rows],
         streams="rgb+flow" if flow else "rgb",
+        subject=subject,
     )
 
 

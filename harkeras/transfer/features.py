@@ -34,7 +34,7 @@ from harkeras.base.keras_state import require_tensorflow
 from harkeras.base.text import list_lines
 from harkeras.base.workers import in_order
 from harkeras.models.backbones import find_backbone, find_imagenet_weights, image_backbone
-from harkeras.recipe import ClipFormat
+from harkeras.recipe import ClipFormat, Subject
 from harkeras.video.flow import LIMIT_PX
 from harkeras.video.reading import VideoError, read_clip
 
@@ -173,6 +173,7 @@ def backbone_features(
     cache: str | os.PathLike | None = None,
     workers: int | None = None,
     strict: bool = False,
+    subject: Subject = "frame",
     on_clip: Callable[[], None] | None = None,
 ) -> ClipFeatures:
     """Compute the features of every frame that a model would see of some clips.
@@ -188,6 +189,7 @@ def backbone_features(
             an interruption, as long as the content of the clip, the settings and the weights are the same.
         workers: Threads that decode; one per core by default.
         strict: Raise on the first clip that cannot be read, instead of leaving it out with a warning.
+        subject: "frame" for whole frames, or "person" for a square around the largest person of each clip.
         on_clip: Called after each clip, in place of a progress bar.
 
     Returns:
@@ -213,8 +215,12 @@ def backbone_features(
         backbone = frame_encoder(backbone, (height, width, 3), weights=weights)
     shape = (frames, *backbone.input_shape[1:])
     facts = [_FEATURES_VERSION, backbone.name, shape, part_sizes(backbone), _hash_weights(backbone)]
+    facts += [] if subject == "frame" else [subject]
+    clip_format = ClipFormat.from_shape(shape, subject=subject)
     files = [_cache_file(path, cache, facts) for path in map(Path, video_paths)]
-    found, skipped = _compute(list(map(Path, video_paths)), files, backbone, shape, workers, strict, on_clip)
+    found, skipped = _compute(
+        list(map(Path, video_paths)), files, backbone, clip_format, workers, strict, on_clip
+    )
     if not found:
         raise ValueError(f"video_paths must name clips that can be read, the first: {skipped[0]}")
     if skipped:
@@ -224,10 +230,10 @@ def backbone_features(
 
 
 def _compute(
-    paths, files, encoder, shape, workers, strict, on_clip
+    paths, files, encoder, clip_format, workers, strict, on_clip
 ) -> tuple[dict[int, np.ndarray], list[str]]:
     """Return the features (T, F) by row, from the cache where they are, and why others are missing."""
-    clip_format = ClipFormat.from_shape(shape)
+    shape = clip_format.shape
 
     def read(row: int) -> np.ndarray | str:
         """Return the features (T, F), the clip (T, H, W, C), or why there is neither."""
