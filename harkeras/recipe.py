@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from numbers import Integral, Real
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
+
+from harkeras.base.checks import check_choice, check_count, check_texts, make_dataclass
 
 # Of the JSON text. Version 1 told what a frame holds by its number of channels.
 FORMAT_VERSION = 2
@@ -189,9 +191,9 @@ class TrainingRecord:
             if not isinstance(getattr(self, name), kind) or isinstance(getattr(self, name), bool):
                 raise ValueError(f"training.{name} must be {kind}, got {getattr(self, name)!r}")
         if self.level is not None:
-            object.__setattr__(self, "level", _count("training.level", self.level))
+            object.__setattr__(self, "level", check_count("training.level", self.level))
         for name in ("train_groups", "test_groups", "train_clips", "train_paths", "test_paths"):
-            object.__setattr__(self, name, _texts(f"training.{name}", getattr(self, name)))
+            object.__setattr__(self, name, check_texts(f"training.{name}", getattr(self, name)))
 
 
 @dataclass(frozen=True)
@@ -246,7 +248,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        object.__setattr__(self, "classes", _texts("classes", self.classes))
+        object.__setattr__(self, "classes", check_texts("classes", self.classes))
         if len(set(self.classes)) < max(len(self.classes), 2):
             raise ValueError(f"classes must be at least two different names, got {self.classes}")
         check_choice("streams", self.streams, get_args(Streams))
@@ -279,7 +281,7 @@ class Recipe:
         pose, flow = self.streams == "pose", self.streams in ("flow", "rgb+flow")
         wanted = ["frames", *(("joints", "coordinates") if pose else ("height", "width"))]
         for name in [*wanted, *(["flow_fields"] if flow else [])]:
-            object.__setattr__(self, name, _count(name, getattr(self, name)))
+            object.__setattr__(self, name, check_count(name, getattr(self, name)))
         for name in ("height", "width") if pose else ("joints", "coordinates"):
             if getattr(self, name) is not None:
                 raise ValueError(
@@ -344,45 +346,8 @@ class Recipe:
                 f"{FORMAT_VERSION}: a newer one wrote it"
             )
         if version == 1:  # which told by the number of channels what a frame holds
-            streams, flow_fields = read_channels(_count("channels", values.pop("channels", 3)))
+            streams, flow_fields = read_channels(check_count("channels", values.pop("channels", 3)))
             values |= {"streams": streams, "flow_fields": flow_fields}
         if values.get("training") is not None:
-            values["training"] = _make(TrainingRecord, values["training"], "the recipe's training")
-        return _make(cls, values, "the recipe")
-
-
-def _make(cls: type, values: Any, what: str) -> Any:
-    """Make a dataclass of values that came from JSON; they may be anything."""
-    if not isinstance(values, dict):
-        raise ValueError(f"{what} must be a JSON object, got {values!r}")
-    unknown = values.keys() - {each.name for each in fields(cls)}
-    if unknown:
-        raise ValueError(f"{what} holds {sorted(unknown)}, which this version of harkeras does not know")
-    required = [f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING]
-    missing = [name for name in required if name not in values]
-    if missing:
-        raise ValueError(f"{what} lacks {missing}")
-    return cls(**values)
-
-
-def _count(name: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-    return int(value)
-
-
-def check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
-    """Raise ValueError for what is none of the choices."""
-    if not isinstance(value, str) or value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")
-
-
-def _texts(name: str, values: Any) -> tuple[str, ...]:
-    """Return a tuple of texts; a text is not taken for a sequence of letters."""
-    wanted = "at least two different names" if name == "classes" else "names"
-    if isinstance(values, str) or not hasattr(values, "__iter__"):
-        raise ValueError(f"{name} must be {wanted}, got {values!r}")
-    values = tuple(values)
-    if not all(isinstance(value, str) for value in values):
-        raise ValueError(f"{name} must be {wanted}, got {values!r}")
-    return tuple(str(value) for value in values)
+            values["training"] = make_dataclass(TrainingRecord, values["training"], "the recipe's training")
+        return make_dataclass(cls, values, "the recipe")

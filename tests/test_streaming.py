@@ -400,7 +400,7 @@ class TestPush:
         model = create_pose_lstm_model(3, (6, 15, 3), filters=4, units=4)
         recipe = Recipe(CLASSES, 6, None, None, 1.0, streams="pose", joints=15, coordinates=3)
         stream = ActionStream(model, recipe)
-        assert stream.stride_seconds == 0.5
+        assert stream.stride_seconds == pytest.approx(1 / 6)
         joints = np.random.default_rng(0).uniform(0, 200, (60, 15, 3)).astype(np.float32)
         seconds = np.arange(60) / 25
         windows = stream_all(stream, joints, seconds, 2.4, chunk=7)

@@ -21,7 +21,7 @@ from harkeras.data.joining import draw_neighbors, join
 from harkeras.data.presentation import Presentation, Presented
 from harkeras.data.sources import find_sources, given_sources
 from harkeras.people.clips import read_clip
-from harkeras.people.pose import PoseEstimator
+from harkeras.people.pose import PoseEstimator, ensure_estimator
 from harkeras.recipe import ClipFormat, FlowMethod, Streams
 from harkeras.video.reading import VideoError, VideoInfo
 
@@ -179,6 +179,7 @@ class ClipDataset(Presented, Batches):
 
     Raises:
         ValueError: If lengths differ, or a number is out of its range.
+        ImportError: If LiteRT is needed and not installed.
         VideoError: While batches are made, if no video of a class can be read, or, with `strict`, any.
     """
 
@@ -222,8 +223,8 @@ class ClipDataset(Presented, Batches):
         self.clip_seconds, self.clips_per_video, self.split_words = clip_seconds, clips_per_video, ""
         self.threads, self.strict, self.unreadable = workers or cpu_count(), strict, {}
         self.asked_batch_size, self._of_joints = batch_size, {}
-        if estimator is not None:
-            self._of_joints = {"estimator": estimator}
+        if streams == "pose":
+            self._of_joints = {"estimator": ensure_estimator(estimator)}
         self._spans: dict[int, tuple[float, float]] = {}  # first and last moment with a picture, seconds
         rows, groups = np.arange(len(labels)), self.sources.groups
         super().__init__(None, np.asarray(labels), rows, batch_size or 8, seed=seed, groups=groups)

@@ -12,11 +12,12 @@ from typing import Any, Self, get_args
 import numpy as np
 from joblib import cpu_count
 
+from harkeras.base.checks import check_choice
 from harkeras.base.workers import in_order
 from harkeras.data.presentation import Presented
 from harkeras.data.sources import Sources, find_sources, given_sources, join_copies, warn_if_unknown
 from harkeras.data.splits import Split, split_clips
-from harkeras.recipe import FlowMethod, Streams, Subject, check_choice
+from harkeras.recipe import FlowMethod, Streams, Subject
 from harkeras.video.reading import VideoInfo
 
 

@@ -19,7 +19,7 @@ from harkeras.data._clip_cache import through_cache
 from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
 from harkeras.people.clips import read_clip
-from harkeras.people.pose import PoseEstimator, estimator_name
+from harkeras.people.pose import PoseEstimator, ensure_estimator, estimator_name
 from harkeras.recipe import ClipFormat, FlowMethod, Streams, Subject
 from harkeras.video.reading import VideoError
 
@@ -108,6 +108,8 @@ def load_folder(
     With `every_class`, a class of which nothing can be read is a ValueError.
     """
     of_joints = {} if estimator is None else {"estimator": estimator}
+    if clip_format.streams == "pose":
+        ensure_estimator(estimator)
 
     def read(path: Path) -> np.ndarray:
         return read_clip(path, clip_format, **of_joints)

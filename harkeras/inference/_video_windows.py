@@ -12,6 +12,7 @@ from harkeras.base.workers import one_ahead
 from harkeras.inference.decisions import Window
 from harkeras.inference.streaming import ActionStream
 from harkeras.people.clips import create_view
+from harkeras.people.pose import PoseEstimator
 from harkeras.video.frame_times import ROUNDING_SECONDS
 from harkeras.video.frames import FrameView
 from harkeras.video.reading import VideoError, VideoInfo, iter_decoded
@@ -41,15 +42,17 @@ def slide(
     start_seconds: float,
     end_seconds: float,
     *,
-    view: FrameView | None = None,
+    estimator: PoseEstimator | None = None,
+    joints: list[tuple[float, np.ndarray]] | None = None,
     progress: bool = False,
 ) -> list[Window]:
     """Send the frames that windows need through the stream; the next are decoded while the model computes.
 
-    What the model sees of them is what the recipe says, or what `view` makes of them.
+    Of a model of joints, `estimator` finds them, and `joints` is filled with the times of all frames that
+    were looked at, and the joints (K, 3) in them.
     """
     windows, last = [], end_seconds
-    view = create_view(stream.recipe.clip_format) if view is None else view
+    view = create_view(stream.recipe.clip_format, estimator, joints)
     with tqdm(
         desc="Recognizing", total=info.frame_count, unit="frame", leave=None, disable=not progress
     ) as bar:

@@ -21,11 +21,11 @@ from harkeras.inference._timeline import (
     write_timeline,
 )
 from harkeras.inference._video_windows import read_info, slide
-from harkeras.inference.decisions import MAX_MEMORY_SECONDS, Decider, check_settings, name_classes
+from harkeras.inference.decisions import MAX_MEMORY_SECONDS, Decider, Window, check_settings, name_classes
 from harkeras.inference.resolve import resolve_model
 from harkeras.inference.streaming import ActionStream
 from harkeras.inference.whole_file import decide_whole
-from harkeras.people.clips import PoseView, create_view, read_clip
+from harkeras.people.clips import read_clip
 from harkeras.people.pose import PoseEstimator
 from harkeras.recipe import Interpolation, Recipe, Streams
 from harkeras.video.drawing import Caption, check_caption
@@ -115,11 +115,8 @@ def predict_single_action(
     stride_seconds = (end - start - recipe.clip_seconds) / (count - 1)
     if recipe.subject == "person":
         return _name(_average_people(info, model, recipe, start + stride_seconds * np.arange(count)), recipe)
-    stream, view = (
-        ActionStream(model, recipe, stride_seconds=stride_seconds),
-        create_view(recipe.clip_format, estimator),
-    )
-    windows = slide(info, stream, start, end, view=view)
+    stream = ActionStream(model, recipe, stride_seconds=stride_seconds)
+    windows = slide(info, stream, start, end, estimator=estimator)
     return _name(np.mean([window.probabilities for window in windows], axis=0), recipe)
 
 
@@ -302,18 +299,21 @@ def predict_on_video(
     # Opened before the work, so that a path that cannot be written is known at once.
     with writer:
         start, end = float(info.frame_seconds[0]), info.duration_seconds
-        view = create_view(recipe.clip_format, estimator)
-        joints = None
-        if isinstance(view, PoseView) and output is not None:
-            joints = view.seen = []
-        windows = slide(info, stream, start, end, view=view, progress=progress)
-        if causal:
-            decider = Decider(recipe.classes, **settings, thresholds=recipe.thresholds)
-            prediction = decide(decider, windows, end)
-        else:
-            prediction = decide_whole(windows, recipe, end, **settings)
+        joints: list | None = None if output is None else []
+        windows = slide(info, stream, start, end, estimator=estimator, joints=joints, progress=progress)
+        prediction = _decide(windows, recipe, end, causal=causal, **settings)
         if timeline is not None:
             write_timeline(prediction, timeline, top=top)
         if output is not None:
             write_annotated(info, prediction, writer, caption=caption, joints=joints, progress=progress)
     return prediction
+
+
+def _decide(
+    windows: list[Window], recipe: Recipe, end_seconds: float, *, causal: bool, **settings: float
+) -> VideoPrediction:
+    """Decide all moments of a video, together or one after the other."""
+    if causal:
+        decider = Decider(recipe.classes, **settings, thresholds=recipe.thresholds)
+        return decide(decider, windows, end_seconds)
+    return decide_whole(windows, recipe, end_seconds, **settings)

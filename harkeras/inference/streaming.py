@@ -30,9 +30,9 @@ class ActionStream:
         model: The model, whose outputs are probabilities.
         recipe: What it must be shown.
         stride_seconds: Time from the start of one window to that of the next, at least 0.001. By default the
-            distance of the frames in a window where each frame's features are computed once, so that every
-            frame looked at serves in as many windows as possible; half a window for models that have to
-            look at each window as a whole, as 3D convolutions do.
+            distance of the frames in a window where each frame's features are computed once, or its joints,
+            so that every frame looked at serves in as many windows as possible; half a window for models
+            that have to look at each window as a whole, as 3D convolutions do.
 
     Raises:
         ValueError: If `stride_seconds` or the recipe's `clip_seconds` is out of its range.
@@ -54,7 +54,7 @@ class ActionStream:
         self.recipe = recipe
         self._model = compile_model(model, recipe)
         if stride_seconds is None:
-            parts = recipe.frames if self._model.splits else 2
+            parts = recipe.frames if self._model.splits or recipe.streams == "pose" else 2
             stride_seconds = max(recipe.clip_seconds / parts, MIN_STRIDE_SECONDS)
         check_stride(stride_seconds)
         self.stride_seconds = stride_seconds

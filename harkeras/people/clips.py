@@ -47,9 +47,15 @@ def read_clip(
     return read_view(video, clip_format.frames, view, start_seconds=start_seconds, end_seconds=end_seconds)
 
 
-def create_view(clip_format: ClipFormat, estimator: PoseEstimator | None = None) -> FrameView:
-    """Return what a model sees of frames that come one after another."""
-    return PoseView(clip_format, estimator) if clip_format.streams == "pose" else ModelView(clip_format)
+def create_view(
+    clip_format: ClipFormat,
+    estimator: PoseEstimator | None = None,
+    seen: list[tuple[float, np.ndarray]] | None = None,
+) -> FrameView:
+    """Return what a model sees of frames, one after another; the arguments are those of `PoseView`."""
+    if clip_format.streams == "pose":
+        return PoseView(clip_format, estimator, seen)
+    return ModelView(clip_format)
 
 
 class PoseView:
@@ -58,15 +64,20 @@ class PoseView:
     The square around the body and the filter go from frame to frame: every frame is looked at, from the first
     that is wanted on, and those that are wanted are taken.
 
-    Attributes:
-        seen: When each frame appears in seconds, and its joints (K, 3), of all that were looked at; None to
-            keep none of them.
+    Args:
+        clip_format: What a clip holds.
+        estimator: What finds joints; MoveNet by default.
+        seen: Filled with the time in seconds of each frame that is looked at, and the joints (K, 3) in it.
     """
 
-    def __init__(self, clip_format: ClipFormat, estimator: PoseEstimator | None = None):
+    def __init__(
+        self,
+        clip_format: ClipFormat,
+        estimator: PoseEstimator | None = None,
+        seen: list[tuple[float, np.ndarray]] | None = None,
+    ):
         """Start with no frame."""
-        self._format, self._tracker = clip_format, PoseTracker(estimator=estimator)
-        self.seen: list[tuple[float, np.ndarray]] | None = None
+        self._format, self._tracker, self._seen = clip_format, PoseTracker(estimator=estimator), seen
 
     def frames_needed(self, wanted: np.ndarray) -> np.ndarray:
         """Mark all frames from the first wanted one to the last: bool (N,) -> bool (N,)."""
@@ -80,8 +91,8 @@ class PoseView:
         joints = self._tracker.update(frame.rgb(), frame.seconds)
         if len(joints) != self._format.joints:
             raise ValueError(f"estimator must give {self._format.joints} joints, got {len(joints)}")
-        if self.seen is not None:
-            self.seen.append((frame.seconds, joints))
+        if self._seen is not None:
+            self._seen.append((frame.seconds, joints))
         return joints[:, : self._format.coordinates] if wanted else None
 
 

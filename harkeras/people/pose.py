@@ -98,6 +98,14 @@ def default_estimator() -> MoveNet:
     return MoveNet()
 
 
+def ensure_estimator(estimator: PoseEstimator | None) -> PoseEstimator:
+    """Return the estimator, or MoveNet: before the long work, so that what is missing is said once.
+
+    The errors are those of `MoveNet`.
+    """
+    return estimator or default_estimator()
+
+
 def estimator_name(estimator: PoseEstimator | None) -> str:
     """Return what an estimator is called, for a cache that must know which one made its joints."""
     if estimator is None:
@@ -161,7 +169,7 @@ def find_joints(
 
 def _find_in(image: np.ndarray, square: Square | None, estimator: PoseEstimator | None) -> np.ndarray:
     """Find joints in a square of an image, or in all of it."""
-    estimator = estimator or default_estimator()
+    estimator = ensure_estimator(estimator)
     seen = image if square is None else cut_square(image, square)
     joints = np.array(estimator(seen), np.float32)
     if joints.ndim != 2 or joints.shape[1] != 3 or not np.isfinite(joints).all():

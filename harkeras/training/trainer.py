@@ -23,6 +23,7 @@ from harkeras.data.loading import load_folder
 from harkeras.data.presentation import Presentation
 from harkeras.models.registry import check_options as check_model_options
 from harkeras.models.registry import count_parameters, create_model, describe_unknown, list_models, no_weights
+from harkeras.people.pose import ensure_estimator
 from harkeras.recipe import ClipFormat, FlowMethod, Streams, Subject, count_channels
 from harkeras.training.loop import BATCH_SIZE, check_options, train
 
@@ -190,6 +191,8 @@ class NetworkTrainer:
 
     def check(self, num_classes: int) -> int:
         """Build the network without weights, because a builder may refuse its arguments; count them."""
+        if self.clip_format.streams == "pose":
+            ensure_estimator(None)
         with no_weights():
             return count_parameters(self.build(num_classes))
 

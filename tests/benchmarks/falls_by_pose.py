@@ -80,7 +80,8 @@ def leave_out(person, videos, dataset, seed):
     model = train_on(train_set, seed)
     of_fall = name(model, test_set)[:, falls.FALLING]
     videos = [video for video in videos if video.person == person]
-    running = [predict_on_video(video.path, model, progress=False) for video in videos]
+    stride = falls.WINDOW_SECONDS / falls.FRAMES  # as list_alarms takes it
+    running = [predict_on_video(video.path, model, stride_seconds=stride, progress=False) for video in videos]
     results = []
     for wanted in falls.WANTED:
         threshold = 0.5
