@@ -311,7 +311,7 @@ class TestPush:
         assert_same_windows(*windows)
 
     def test_many_windows_at_once_go_through_in_pieces(self, monkeypatch):
-        monkeypatch.setattr("harkeras.inference.per_frame._NUMBERS_PER_CALL", 3 * 5 * 12 * 12 * 3)
+        monkeypatch.setattr("harkeras.inference.per_frame.NUMBERS_PER_CALL", 3 * 5 * 12 * 12 * 3)
         model, recipe = pixels_model(per_frame=False)
         images, seconds = noise(100, 12, 12, 3), np.arange(100) / 25
         windows = stream_all(ActionStream(model, recipe, stride_seconds=0.04), images, seconds, 4.0, 100)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,18 +29,25 @@ class Clips(NamedTuple):
     Attributes:
         starts: float (W,), where they start, in seconds.
         clip_seconds: How long they are.
-        rows: int (W, T), which of the frames each looks at.
+        rows: int (W, T), which of the frames each looks at; -1 for those that are not known yet.
         frames: The frames.
+        number: Number of the first window in the stream.
+        memory: Number of a window -> what a model keeps of it, if it does.
+        complete: Whether all of their frames are known.
     """
 
     starts: np.ndarray
     clip_seconds: float
     rows: np.ndarray
     frames: list[KeptFrame]
+    number: int
+    memory: dict[int, Any]
+    complete: bool
 
     def part(self, first: int, stop: int) -> Clips:
         """Return some of the windows."""
-        return self._replace(starts=self.starts[first:stop], rows=self.rows[first:stop])
+        starts, rows = self.starts[first:stop], self.rows[first:stop]
+        return self._replace(starts=starts, rows=rows, number=self.number + first)
 
 
 def in_groups(clips: Iterable[Clips], windows: int) -> Iterator[list[Clips]]:
@@ -84,6 +91,7 @@ class WindowBuffer:
         self._frames: list[KeptFrame] = []
         self._first: float | None = None  # when the first frame appeared
         self._count = 0  # windows since then
+        self._memory: dict[int, Any] = {}
 
     def check(self, seconds: Sequence[float] | np.ndarray, count: int) -> np.ndarray:
         """Return the times of the next frames as float64 (count,); raise ValueError if they cannot be."""
@@ -115,6 +123,21 @@ class WindowBuffer:
             clips.append(self._take_in(images[part], times[part]))
         return clips
 
+    def begun(self) -> Clips:
+        """Return the windows that have begun and are not complete, as far as their frames are known."""
+        if self._first is None:
+            return Clips(np.empty(0), self._clip_seconds, np.empty((0, 0)), [], 0, {}, complete=False)
+        last = float(self._seconds[-1])
+        starts = self._starts(self._first, self._count, last + self._clip_seconds)
+        rows = frames_on_screen(self._seconds, starts, self._clip_seconds, self._count_frames)
+        # Of what the last frame is on screen for, a nearer one may come.
+        rows = np.where(rows == len(self._seconds) - 1, -1, rows)
+        known = rows[:, 0] >= 0
+        rows, starts = rows[known], starts[known]
+        return Clips(
+            starts, self._clip_seconds, rows, self._frames, self._count, self._memory, complete=False
+        )
+
     def finish(self, end_seconds: float) -> list[Clips]:
         """Return the windows that are left when the video ends, and start anew."""
         if not math.isfinite(end_seconds):
@@ -128,6 +151,7 @@ class WindowBuffer:
         starts, clip_seconds = self._new_starts(end_seconds), self._clip_seconds
         if not self._count and end_seconds > self._first:
             starts, clip_seconds = np.array([self._first]), end_seconds - self._first
+            self._memory = {}  # what was computed of it is of other frames
         clips = self._clips(starts, clip_seconds)
         self._start_anew()
         return [clips]
@@ -166,7 +190,8 @@ class WindowBuffer:
 
     def _clips(self, starts: np.ndarray, clip_seconds: float) -> Clips:
         rows = frames_on_screen(self._seconds, starts, clip_seconds, self._count_frames)
-        return Clips(starts, clip_seconds, rows, self._frames)
+        number = self._count - len(starts)
+        return Clips(starts, clip_seconds, rows, self._frames, number, self._memory, complete=True)
 
     def _end_before_gap(self, next_seconds: float) -> list[Clips]:
         """Return the windows that began before a gap, and start anew; there are none if the clock was set."""

@@ -6,6 +6,7 @@ What those layers make of a frame is the same in every window that holds it, and
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ from harkeras.models.graph import list_calls
 from harkeras.recipe import Recipe
 
 # So many numbers go into a model in one call, at most: enough to keep two cores busy, and little memory.
-_NUMBERS_PER_CALL = 2_000_000
+NUMBERS_PER_CALL = 2_000_000
 _WINDOWS_PER_CALL = 64  # few enough that their clips fit into memory
 
 
@@ -93,7 +94,10 @@ class ClipModel:
 
     Attributes:
         splits: Whether it is split.
+        keeps_memory: False: it answers when all frames of a window are there.
     """
+
+    keeps_memory = False
 
     def __init__(self, model: keras.Model, recipe: Recipe):
         """Split the model if it can be, and compile it."""
@@ -142,39 +146,30 @@ class ClipModel:
                 frame.features, frame.image = feature, None
 
 
-def compile_model(model: keras.Model, recipe: Recipe) -> ClipModel:
-    """Compile a model, once: the model keeps what was compiled for the next video."""
-    pixels = (recipe.streams, recipe.normalize, recipe.channel_order)
-    compiled = getattr(model, "_compiled_for_streams", None)
-    if compiled is None or compiled[0] != pixels:
-        compiled = pixels, ClipModel(model, recipe)
-        model._compiled_for_streams = compiled
-    return compiled[1]
+def to_input(x: Any, recipe: Recipe | None) -> Any:
+    """Turn float32 pixels in 0-255, RGB, into those that a recipe asks for; without one, into themselves."""
+    if recipe is not None and recipe.normalize:
+        x = x / 255.0
+    if recipe is not None and recipe.channel_order == "bgr":
+        x = x[..., ::-1]
+    return x
 
 
 def _compile(model: keras.Model, recipe: Recipe | None) -> Callable[[np.ndarray], np.ndarray]:
     """Make a function of batches of any size; with a recipe, its input is what the recipe shows."""
-
-    def to_input(x):
-        if recipe is not None and recipe.normalize:
-            x = x / 255.0
-        if recipe is not None and recipe.channel_order == "bgr":
-            x = x[..., ::-1]
-        return x
-
     dtype = tf.float32 if recipe is None or recipe.streams == "pose" else tf.uint8
 
     @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), dtype)], autograph=False)
     def traced(x):
-        return model(to_input(tf.cast(x, tf.float32)), training=False)
+        return model(to_input(tf.cast(x, tf.float32), recipe), training=False)
 
     def call(x: np.ndarray) -> np.ndarray:
         if keras.backend.backend() == "tensorflow":
             return traced(x).numpy()
-        return np.asarray(model.predict_on_batch(to_input(x.astype(np.float32))))
+        return np.asarray(model.predict_on_batch(to_input(x.astype(np.float32), recipe)))
 
     def in_pieces(x: np.ndarray) -> np.ndarray:
-        size = max(_NUMBERS_PER_CALL // x[0].size, 1)
+        size = max(NUMBERS_PER_CALL // x[0].size, 1)
         return np.concatenate([call(x[i : i + size]) for i in range(0, len(x), size)])
 
     return in_pieces

@@ -16,7 +16,8 @@ from harkeras.inference._foreign_models import (
     with_probabilities,
 )
 from harkeras.models import list_models
-from harkeras.models.saving import check_classes, find_model_file, load_model
+from harkeras.models.movinet import is_stream_model
+from harkeras.models.saving import check_classes, check_recipe, find_model_file, load_model
 from harkeras.pretrained.published import list_pretrained, load_pretrained
 from harkeras.recipe import DEFAULT_CLIP_SECONDS, Recipe
 
@@ -59,6 +60,8 @@ def resolve_model(
     loaded = load_named(model) if isinstance(model, str | os.PathLike) else model
     options = {name: value for name, value in options.items() if value is not None}
     recipe, assumed = getattr(loaded, "recipe", None), frozenset()
+    if is_stream_model(loaded):
+        return _resolve_stream_model(loaded, recipe, images, input_shape, options)
     if recipe is not None:
         _check_recipe_streams(recipe, images)
         recipe = replace(recipe, **options)
@@ -106,6 +109,24 @@ def check_model_exists(model: str | os.PathLike) -> None:
             f"'harkeras train FOLDER --model {name}', or pass a .keras file"
         )
     raise FileNotFoundError(f"no model file at {name}; published models: {', '.join(list_pretrained())}")
+
+
+def _resolve_stream_model(
+    model: keras.Model,
+    recipe: Recipe | None,
+    images: bool,
+    input_shape: tuple[int, ...] | None,
+    options: dict[str, Any],
+) -> ResolvedModel:
+    """Check a model that takes chunks and states; only a recipe says how far apart its frames are."""
+    if images or recipe is None:
+        wanted = "take images (B, H, W, C)" if images else "have a recipe, that of its causal twin"
+        raise ValueError(f"model must {wanted}, got a stream model{'' if images else ' without one'}")
+    recipe = replace(recipe, **options)
+    check_recipe(model, recipe)
+    if input_shape is not None and tuple(input_shape) != recipe.clip_shape:
+        raise ValueError(f"input_shape must be what the model takes, {recipe.clip_shape}, got {input_shape}")
+    return ResolvedModel(model, recipe, frozenset())
 
 
 def _check_recipe_streams(recipe: Recipe, images: bool) -> None:

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
+from harkeras.inference._stream_models import ChunkModel
 from harkeras.inference._window_buffer import Clips, WindowBuffer
 from harkeras.inference.decisions import MIN_STRIDE_SECONDS, Window, check_stride
-from harkeras.inference.per_frame import compile_model
+from harkeras.inference.per_frame import ClipModel
+from harkeras.models.movinet import is_stream_model
 from harkeras.recipe import Recipe
 
 
@@ -25,6 +27,10 @@ class ActionStream:
     them. A pause longer than twice a window and its stride is a gap, and so is a clock that was set back by
     more than a window. Windows that began before a gap are finished; the next one starts with the first frame
     behind it.
+
+    A model that hands its memory on from chunk to chunk (`create_movinet_stream_model`) gives the answers of
+    its causal twin, and computes each frame when it comes: its windows start with an empty memory, and those
+    that overlap go through it side by side.
 
     Args:
         model: The model, whose outputs are probabilities.
@@ -52,7 +58,7 @@ class ActionStream:
                 f"{recipe.clip_seconds}"
             )
         self.recipe = recipe
-        self._model = compile_model(model, recipe)
+        self._model = _compile(model, recipe)
         if stride_seconds is None:
             parts = recipe.frames if self._model.splits or recipe.streams == "pose" else 2
             stride_seconds = max(recipe.clip_seconds / parts, MIN_STRIDE_SECONDS)
@@ -142,6 +148,16 @@ def push_together(streams: Sequence[ActionStream], frames: np.ndarray, seconds: 
     return _answer(streams, [stream._buffer.push(frame, time) for stream, frame, time in rows])
 
 
+def _compile(model: keras.Model, recipe: Recipe) -> ClipModel | ChunkModel:
+    """Compile a model, once: it keeps what was compiled for the next stream."""
+    pixels = (recipe.streams, recipe.normalize, recipe.channel_order)
+    compiled = getattr(model, "_compiled_for_streams", None)
+    if compiled is None or compiled[0] != pixels:
+        compiled = pixels, (ChunkModel if is_stream_model(model) else ClipModel)(model, recipe)
+        model._compiled_for_streams = compiled
+    return compiled[1]
+
+
 def _check_frames(frames: np.ndarray, recipe: Recipe) -> None:
     dtype, size = np.float32 if recipe.streams == "pose" else np.uint8, recipe.clip_shape[1:]
     if frames.shape[1:] != size or frames.dtype != dtype:
@@ -155,6 +171,9 @@ def _answer(streams: Sequence[ActionStream], complete: list[list[Clips]]) -> lis
     """Return for each stream the answers to its complete windows, which are computed together."""
     complete = [[clips for clips in several if len(clips.starts)] for several in complete]
     together = [clips for several in complete for clips in several]
+    if streams and streams[0]._model.keeps_memory:
+        begun = [stream._buffer.begun() for stream in streams]
+        together += [clips for clips in begun if len(clips.starts)]
     answers = iter(streams[0]._model.answer(together) if together else [])
     windows: list[list[Window]] = []
     for stream, several in zip(streams, complete, strict=True):

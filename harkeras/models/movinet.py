@@ -165,6 +165,14 @@ def create_movinet_states(model: Model, batch_size: int = 1) -> dict[str, np.nda
     return {name: np.zeros((batch_size, *s.shape[1:]), s.dtype) for name, s in states.items()}
 
 
+def is_stream_model(model: Model) -> bool:
+    """Whether a model takes a chunk and states, and gives probabilities and states."""
+    if len(getattr(model, "inputs", None) or []) < 2:
+        return False
+    both = isinstance(model.input, dict) and isinstance(model.output, dict)
+    return both and "clip" in model.input and "probabilities" in model.output
+
+
 def _usual_shape(variant):
     if variant not in _SIZES:
         raise ValueError(f"variant must be a0, a1 or a2, got {variant!r}")

@@ -15,6 +15,7 @@ import numpy as np
 import harkeras.data.augment  # noqa: F401  registers the layers that a saved model may hold
 from harkeras.base.files import naming, partial_name, publish, resolve_target
 from harkeras.models.blocks import speed_up_groups
+from harkeras.models.movinet import is_stream_model
 from harkeras.recipe import Recipe
 
 # The model in the folder of a run.
@@ -209,6 +210,8 @@ def check_recipe(model: keras.Model, recipe: Recipe) -> None:
     """Raise ValueError if the classes of a recipe are not the model's, or its clips not what it takes."""
     check_classes(model, recipe.classes)
     shape, clip = model.input_shape, recipe.clip_shape
+    if is_stream_model(model):
+        shape = (None, None, *model.input["clip"].shape[2:])  # of chunks, which may have any length
     if isinstance(shape, list | dict):
         return  # of a model with several inputs, which no recipe tells
     image = recipe.streams != "pose" and recipe.frames == 1 and len(shape) == 4
@@ -222,8 +225,9 @@ def check_recipe(model: keras.Model, recipe: Recipe) -> None:
 
 def check_classes(model: keras.Model, classes: Sequence[str]) -> None:
     """Raise ValueError if the class names are not as many as the model's outputs."""
-    if model.output_shape[-1] != len(classes):
-        outputs = model.output_shape[-1]
+    shape = model.output["probabilities"].shape if is_stream_model(model) else model.output_shape
+    if shape[-1] != len(classes):
+        outputs = shape[-1]
         raise ValueError(
             f"classes must name the model's {outputs} outputs, got {len(classes)}: {list(classes)}"
         )
