@@ -90,9 +90,7 @@ class PictureLooker:
         images, seconds, anew = self._sampler.take()
         if anew:
             self._stream = self._make_stream()
-        windows = (
-            self._stream.push(np.stack(images), seconds, newest_only=not at_all) if images else []
-        )
+        windows = self._stream.push(np.stack(images), seconds, newest_only=not at_all) if images else []
         return self._decide(windows + self._stream.finish(max(end_seconds, frame.seconds)), frame)
 
     def _decide(self, windows: list[Window], frame: LiveFrame) -> list[Moment]:

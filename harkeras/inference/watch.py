@@ -26,7 +26,7 @@ from harkeras.inference.resolve import resolve_model
 from harkeras.inference.sinks import EventSink
 from harkeras.people.tracking import Person
 from harkeras.recipe import Interpolation, Streams
-from harkeras.video.drawing import class_color, draw_person
+from harkeras.video.drawing import class_color, draw_caption, draw_person
 from harkeras.video.live import LiveFrame, LiveVideo, SourceEvent
 from harkeras.video.reading import VideoInfo, iter_decoded
 
@@ -103,7 +103,8 @@ def watch(
         on_seconds: How long an action must hold to begin, see `EventRules`.
         off_seconds: How long it must be gone to end.
         seconds: How long to watch; until the source ends by default, which a camera never does.
-        per_person: Whether to follow each person in the picture, and watch everyone's actions.
+        per_person: Whether to follow each person in the picture, and watch everyone's actions; a model that
+            was trained on people is shown them in any case.
         real_time: With False, a file is looked at as fast as it goes, and nothing is left out.
         sinks: Where events go as well; whoever opened them closes them.
         on_state: Called after each look, in the thread that takes the events.
@@ -127,8 +128,8 @@ def watch(
 
     Raises:
         FileNotFoundError: If there is no such file or model.
-        ValueError: If `seconds` is not positive, `real_time` is False and the source no file, `actions` are no
-            classes, or another argument is out of its range or does not fit the model.
+        ValueError: If `seconds` is not positive, `real_time` is False and the source no file, `actions`
+            are no classes, or another argument is out of its range or does not fit the model.
         VideoError: If the source cannot be opened, or a file not decoded.
 
     Example:
@@ -161,7 +162,7 @@ def watch(
     rules = EventRules(
         classes=recipe.classes, on_seconds=on_seconds, off_seconds=off_seconds, actions=actions
     )
-    looker = (PeopleLooker if per_person else PictureLooker)(
+    looker = (PeopleLooker if per_person or recipe.subject == "person" else PictureLooker)(
         resolved.model, recipe, stride_seconds, settings
     )
     rules.gap_seconds = max(rules.gap_seconds, _GAP_WINDOWS * (recipe.clip_seconds + looker.stride_seconds))
@@ -257,7 +258,8 @@ class _Watcher:
         events = []
         for label, confidence, seconds, at, person in moments:
             events += self._rules.update(label, confidence, seconds, at, person)
-        return self._tell(events)
+        at = self._frame.time + timedelta(seconds=end - self._frame.seconds)
+        return self._tell(events + self._rules.finish(end, at))
 
     def _end_all(self) -> list[ActionEvent]:
         """End what is open, because the source is lost or nobody watches any longer."""
@@ -285,9 +287,26 @@ class _Watcher:
             frame, people = self._frame, tuple(self._looker.people)
             self._on_state(
                 WatchState(
-                    frame.seconds, frame.time, *self._shown, fps, lag_seconds, frame, people, dict(self._labels)
+                    frame.seconds,
+                    frame.time,
+                    *self._shown,
+                    fps,
+                    lag_seconds,
+                    frame,
+                    people,
+                    dict(self._labels),
                 )
             )
+
+
+def draw_state(state: WatchState, classes: Sequence[str]) -> np.ndarray:
+    """Draw what is seen on the newest frame: uint8 RGB (H, W, 3)."""
+    image = state.frame.image
+    draw_people(image, state.people, state.labels, classes)
+    if None in state.labels:
+        label, confidence = state.labels[None]
+        draw_caption(image, label, None if label == UNSURE else confidence, class_color(label, classes))
+    return image
 
 
 def draw_people(

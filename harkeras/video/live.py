@@ -48,9 +48,9 @@ class SourceEvent:
     """Something that happens to a source, told once.
 
     Attributes:
-        kind: "lost" when nothing comes any more, and "back" with the next frame; "gap" after a pause; "frozen"
-            when the picture stands still, and "moving" when it no longer does; "resized", "damaged" for what
-            cannot be decoded, "clock" when the time of day was set.
+        kind: "lost" when nothing comes any more, and "back" with the next frame; "gap" after a pause;
+            "frozen" when the picture stands still, and "moving" when it no longer does; "resized"; "damaged"
+            for what cannot be decoded; "clock" when the time of day was set.
         seconds: When, on the clock of the source.
         time: The same as time of day, with its time zone.
         message: What happened, in words.
