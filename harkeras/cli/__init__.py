@@ -1,4 +1,4 @@
-"""The command line: `harkeras demo | train | compare | evaluate | predict | bench | download | cut | models`.
+"""The command line: `harkeras demo | train | compare | evaluate | predict | watch | bench | download | cut | models`.
 
 Commands read their options, call the package and print. Heavy imports happen inside them, so that `--help`
 answers at once.
@@ -20,11 +20,12 @@ from harkeras.cli.prediction import predict
 from harkeras.cli.scoring import compare, evaluate, models
 from harkeras.cli.terminal import print_text
 from harkeras.cli.training import demo, train
+from harkeras.cli.watch import watch
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
-for command in (demo, train, compare, evaluate, predict, bench, download, cut, models):
+for command in (demo, train, compare, evaluate, predict, watch, bench, download, cut, models):
     app.command()(command)
 
 

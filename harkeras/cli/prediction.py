@@ -135,7 +135,7 @@ def predict(
     with quiet():
         from harkeras.inference.resolve import check_model_exists
         from harkeras.video.listing import is_several
-    model = model or _newest_model()
+    model = model or newest_model()
     check_model_exists(model)
     settings = {
         "clip_seconds": clip_seconds,
@@ -311,11 +311,12 @@ def _check_typed(
             raise ValueError(f"--{name.replace('_', '-')} has no meaning here: {reason}")
 
 
-def _newest_model() -> Path:
-    from harkeras.models.saving import newest_model
+def newest_model() -> Path:
+    """Return the newest run in saved_models, and say which it is."""
+    from harkeras.models import saving
 
     try:
-        model = newest_model("saved_models")
+        model = saving.newest_model("saved_models")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}: train one with 'harkeras train', or pass --model") from None
     print_text(f"model: {model}")

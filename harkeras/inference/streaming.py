@@ -66,7 +66,9 @@ class ActionStream:
         self.stride_seconds = stride_seconds
         self._buffer = WindowBuffer(recipe.frames, recipe.clip_seconds, stride_seconds)
 
-    def push(self, frames: np.ndarray, seconds: Sequence[float] | np.ndarray) -> list[Window]:
+    def push(
+        self, frames: np.ndarray, seconds: Sequence[float] | np.ndarray, *, newest_only: bool = False
+    ) -> list[Window]:
         """Take frames in, and return the windows that are complete.
 
         After an error, the stream is as it was before, and goes on with the next frames.
@@ -75,6 +77,8 @@ class ActionStream:
             frames: uint8 (B, H, W, C), in the size of the recipe; C is 3 for RGB, or as `FlowStack` gives
                 them. For models of joints, float32 (B, K, D).
             seconds: float (B,), when they appear, increasing.
+            newest_only: Compute the last one of the complete windows alone, for a live source that comes
+                faster than the model computes.
 
         Raises:
             ValueError: If the frames are of another size or type, or their times are no finite numbers, not
@@ -82,7 +86,12 @@ class ActionStream:
         """
         _check_frames(frames, self.recipe)
         times = self._buffer.check(seconds, len(frames))
-        return _answer([self], [self._buffer.push(frames, times)])[0]
+        complete = self._buffer.push(frames, times)
+        if newest_only:
+            complete = [
+                clips.part(max(len(clips.starts) - 1, 0), len(clips.starts)) for clips in complete[-1:]
+            ]
+        return _answer([self], [complete])[0]
 
     def finish(self, end_seconds: float) -> list[Window]:
         """Return the windows that are left when the video ends at `end_seconds`, and start anew.

@@ -10,7 +10,7 @@ import numpy as np
 from harkeras.people.main_person import read_person
 from harkeras.people.pose import PoseEstimator, PoseTracker
 from harkeras.recipe import ClipFormat
-from harkeras.video.frames import DecodedFrame, FrameView, ModelView
+from harkeras.video.frames import FrameView, ModelView, VideoFrame
 from harkeras.video.reading import read_view
 
 
@@ -86,7 +86,7 @@ class PoseView:
             needed[rows[0] : rows[-1] + 1] = True
         return needed
 
-    def read(self, frame: DecodedFrame, index: int, wanted: bool) -> np.ndarray | None:
+    def read(self, frame: VideoFrame, index: int, wanted: bool) -> np.ndarray | None:
         """Find the joints in the next frame; if it is wanted, return them: float32 (K, D)."""
         joints = self._tracker.update(frame.rgb(), frame.seconds)
         if len(joints) != self._format.joints:

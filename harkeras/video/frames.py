@@ -37,13 +37,30 @@ class DecodedFrame:
         return self._source.to_rgb(self._frame, height, width, interpolation)
 
 
+class VideoFrame(Protocol):
+    """A frame of a file or of a live source, converted when it is asked for."""
+
+    @property
+    def seconds(self) -> float:
+        """When it appears on the clock of its source."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels as displayed."""
+
+    def rgb(
+        self, height: int | None = None, width: int | None = None, *, interpolation: Interpolation = "area"
+    ) -> np.ndarray:
+        """Return uint8 RGB (H, W, 3) in the given size; as displayed by default."""
+
+
 class FrameView(Protocol):
     """What a model sees of frames that come one after another; some are only needed for others."""
 
     def frames_needed(self, wanted: np.ndarray) -> np.ndarray:
         """Mark the frames that `read` must be shown for the wanted ones: bool (N,) -> bool (N,)."""
 
-    def read(self, frame: DecodedFrame, index: int, wanted: bool) -> np.ndarray | None:
+    def read(self, frame: VideoFrame, index: int, wanted: bool) -> np.ndarray | None:
         """Take in frame number `index`; if it is wanted, return what the model sees."""
 
 
@@ -61,7 +78,7 @@ class ModelView:
         """Mark the frames that `read` must be shown for the wanted ones: bool (N,) -> bool (N,)."""
         return wanted if self._flow is None else self._flow.frames_needed(wanted)
 
-    def read(self, frame: DecodedFrame, index: int, wanted: bool) -> np.ndarray | None:
+    def read(self, frame: VideoFrame, index: int, wanted: bool) -> np.ndarray | None:
         """Take in frame number `index`; if it is wanted, return what the model sees: uint8 (H, W, C)."""
         if self._flow is not None:
             self._flow.push(frame.rgb(*flow_size(*frame.size)), index)
