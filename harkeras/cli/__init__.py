@@ -1,4 +1,4 @@
-"""The command line: `harkeras demo | train | compare | evaluate | predict | watch | bench | download | cut | models`.
+"""The command line: `harkeras demo | train | evaluate | predict | watch | ...`, and others; see `--help`.
 
 Commands read their options, call the package and print. Heavy imports happen inside them, so that `--help`
 answers at once.
