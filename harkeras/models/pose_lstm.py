@@ -98,7 +98,7 @@ def _keypoints_input(num_classes, input_shape):
     ):
         raise ValueError(
             "input_shape must be (frames, joints, 2 or 3), at least 2 frames and 2 joints, "
-            f"got {tuple(input_shape)}"
+            f"got {tuple(input_shape)}; joints are found in videos with streams='pose' (--streams pose)"
         )
     return keras.Input(input_shape, name="keypoints")
 
