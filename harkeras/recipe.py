@@ -113,10 +113,7 @@ class ClipFormat:
             if self.coordinates not in (2, 3):
                 raise ValueError(f"coordinates must be 2 or 3, got {self.coordinates}")
         elif (self.joints, self.coordinates) != (None, None):
-            raise ValueError(
-                f"joints and coordinates are for streams 'pose', got {self.joints} and {self.coordinates} "
-                f"for {self.streams!r}"
-            )
+            raise ValueError(f"joints and coordinates are for streams 'pose', got them for {self.streams!r}")
         for name in ("frames", "joints") if self.streams == "pose" else ("frames", "height", "width"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -129,10 +126,7 @@ class ClipFormat:
 
     @classmethod
     def from_shape(cls, shape: tuple[int, ...], **options) -> ClipFormat:
-        """Make the format of clips (T, H, W, C), whose C tells what they hold, or of joints (T, K, D).
-
-        See `read_channels`.
-        """
+        """Make the format of clips (T, H, W, C), see `read_channels`, or of joints (T, K, D)."""
         if len(shape) == 3:
             return cls(shape[0], streams="pose", joints=shape[1], coordinates=shape[2], **options)
         streams, flow_fields = read_channels(shape[3])

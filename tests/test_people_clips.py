@@ -126,7 +126,7 @@ class TestClipFormat:
         [
             ({"streams": "pose", "coordinates": 4}, "coordinates must be 2 or 3, got 4"),
             ({"streams": "pose", "joints": -1}, "joints must be at least 1, got -1"),
-            ({"joints": 17}, "joints and coordinates are for streams 'pose', got 17 and None for 'rgb'"),
+            ({"joints": 17}, "joints and coordinates are for streams 'pose', got them for 'rgb'"),
         ],
     )
     def test_what_it_refuses(self, options, message):
