@@ -10,12 +10,14 @@ from harkeras.data.loading import create_dataset
 from harkeras.evaluation.held_out import evaluate_on_folder
 from harkeras.evaluation.probing import early_recognition
 from harkeras.inference import predict_on_video, predict_single_action
+from harkeras.inference.people_prediction import predict_people
 from harkeras.models.saving import load_model
-from harkeras.people import PoseTracker, pose_extraction, read_clip
+from harkeras.people import PeopleTracker, PoseTracker, pose_extraction, read_clip
 from harkeras.people.clips import PoseView
 from harkeras.recipe import ClipFormat
 from harkeras.training.trainer import complete_shape
 from harkeras.video.reading import VideoInfo, frames_extraction, iter_frames
+from harkeras.video.writing import VideoWriter
 from harkeras.workflow import train_on_folder
 
 
@@ -185,6 +187,25 @@ class TestATrainedModel:
         changed = np.abs(plain[60:180].astype(int) - drawn[60:180]).max(axis=-1) > 90
         assert changed[figure].mean() > 0.02
         assert changed[~figure].mean() < 0.01
+
+    def test_each_of_two_people_has_joints(self, trained, clip, tmp_path):
+        """Side by side in one video; who comes late is not mixed up with who is there."""
+        pytest.importorskip("trackers", reason='pip install "harkeras[people]"')
+        with VideoWriter(tmp_path / "two.mp4", fps=25) as writer:
+            for frame in iter_frames(clip):
+                writer.write(np.hstack([frame.image, frame.image[:, ::-1]]))
+        boxes = [(20, 0, 300, 240, 0.9), (340, 0, 620, 240, 0.9)]
+        options = {"tracker": PeopleTracker(detector=lambda image: boxes, every=1), "estimator": find_figure}
+        people = predict_people(
+            tmp_path / "two.mp4", trained.path, tmp_path / "out.mp4", **options, progress=False
+        )
+        assert [person.number for person in people] == [1, 2]
+        for person, middle in zip(people, (160, 480), strict=True):
+            assert person.joints.shape == (len(person.boxes), 17, 3)
+            assert np.abs(person.joints[..., 0].mean() - middle) < 120
+        plain, drawn = (list(iter_frames(tmp_path / name))[5].image for name in ("two.mp4", "out.mp4"))
+        x, y, _ = people[0].joints[4, 8].round().astype(int)
+        assert np.abs(plain.astype(int) - drawn)[y - 1 : y + 2, x - 1 : x + 2].max() > 60
 
     def test_early_recognition(self, trained, sample_dir):
         clips = sorted(sample_dir.rglob("*.mp4"))[:2]

@@ -34,6 +34,7 @@ from harkeras.inference.people_stream import PeopleStream
 from harkeras.inference.resolve import resolve_model
 from harkeras.inference.whole_file import decide_whole
 from harkeras.people.pose import PoseEstimator
+from harkeras.people.skeleton import draw_skeleton
 from harkeras.people.tracking import PeopleTracker
 from harkeras.recipe import Recipe
 from harkeras.video.drawing import draw_person, person_color
@@ -50,11 +51,14 @@ class PersonPrediction:
         prediction: The actions, from where the person is first found to where last.
         boxes: float32 (F, 5), for each frame with this person its seconds, and left, top, right and bottom in
             pixels.
+        joints: float32 (F, K, 3), x and y in pixels and the score of each joint in these frames, for a model
+            of joints; else None.
     """
 
     number: int
     prediction: VideoPrediction
     boxes: np.ndarray
+    joints: np.ndarray | None = None
 
 
 def predict_people(
@@ -85,7 +89,8 @@ def predict_people(
         video: Path of the video.
         model: Path of a `.keras` file or of a run, one of `list_pretrained()`, or a model in memory.
         output: Where to write the video with a box around each person, the label and its probability at the
-            moment, as `.mp4`; nowhere by default. The sound is left out.
+            moment, and the skeleton that a model of joints has seen, as `.mp4`; nowhere by default. The sound
+            is left out.
         timeline: Where to write the actions of all people, as `.csv` or `.json`; nowhere by default.
         top: How many of the most probable classes the timeline lists with each segment.
         tracker: Who finds and follows people; a `PeopleTracker()` by default.
@@ -124,9 +129,14 @@ def predict_people(
     settings |= {"hysteresis": hysteresis, "min_seconds": min_seconds, "threshold": threshold}
     check_settings(**settings)
     with nullcontext() if output is None else VideoWriter(output, info.writing_fps) as writer:
-        windows, boxes = _slide(info, stream, progress)
+        windows, boxes, joints = _slide(info, stream, progress)
         people = [
-            PersonPrediction(number, _decide(windows[number], found, recipe, causal, settings), found)
+            PersonPrediction(
+                number,
+                _decide(windows[number], found, recipe, causal, settings),
+                found,
+                joints.get(number),
+            )
             for number, found in boxes.items()
             if number in windows  # who is there for one frame only has done nothing yet
         ]
@@ -147,9 +157,9 @@ def predict_people(
 
 def _slide(
     info: VideoInfo, stream: PeopleStream, progress: bool
-) -> tuple[dict[int, list[Window]], dict[int, np.ndarray]]:
-    """Return the windows of each person, and the boxes, in the order in which people appear."""
-    windows, boxes, seconds = defaultdict(list), defaultdict(list), 0.0
+) -> tuple[dict[int, list[Window]], dict[int, np.ndarray], dict[int, np.ndarray]]:
+    """Return the windows of each person, the boxes in the order in which people appear, and any joints."""
+    windows, boxes, joints, seconds = defaultdict(list), defaultdict(list), defaultdict(list), 0.0
     frames = one_ahead((frame.rgb(), frame.seconds) for frame in iter_decoded(info.path))
     for image, seconds in tqdm(
         frames, "Recognizing", info.frame_count, unit="frame", leave=None, disable=not progress
@@ -158,9 +168,12 @@ def _slide(
             windows[number].append(window)
         for person in stream.people:
             boxes[person.number].append((seconds, *person.box_px))
+        for number, found in stream.joints.items():
+            joints[number].append(found)
     for number, window in stream.finish(max(info.duration_seconds, seconds)):
         windows[number].append(window)
-    return windows, {number: np.array(boxes[number], np.float32) for number in sorted(boxes)}
+    in_order = {number: np.array(boxes[number], np.float32) for number in sorted(boxes)}
+    return windows, in_order, {number: np.stack(found) for number, found in joints.items()}
 
 
 def _decide(
@@ -177,13 +190,15 @@ def _decide(
 
 
 def _annotated(info: VideoInfo, people: list[PersonPrediction]) -> Iterator[tuple[np.ndarray, float]]:
-    """Decode a video again, and draw a box and a label on everybody in it."""
+    """Decode a video again, and draw a box, a label and any skeleton on everybody in it."""
     places = defaultdict(list)
     for person in people:
-        for seconds, *box in person.boxes.tolist():
-            places[seconds].append((person, box))
+        for row, (seconds, *box) in enumerate(person.boxes.tolist()):
+            places[seconds].append((person, box, row))
     for image, seconds in one_ahead((frame.rgb(), frame.seconds) for frame in iter_decoded(info.path)):
-        for person, box in places[float(np.float32(seconds))]:
+        for person, box, row in places[float(np.float32(seconds))]:
+            if person.joints is not None:
+                draw_skeleton(image, person.joints[row])
             label, share = person.prediction.label_at(seconds).label, None
             if label != UNSURE:
                 share = person.prediction.probability_at(label, seconds)

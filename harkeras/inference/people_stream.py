@@ -85,6 +85,12 @@ class PeopleStream:
             windows += [(person.number, window) for window in complete]
         return windows
 
+    @property
+    def joints(self) -> dict[int, np.ndarray]:
+        """The joints of each of the people by number, float32 (K, 3), for a model of joints; else empty."""
+        found = {person.number: self._followed[person.number].joints for person in self.people}
+        return {number: joints for number, joints in found.items() if joints is not None}
+
     def _follow(self, person: Person) -> _Followed:
         if person.number not in self._followed:
             stream = ActionStream(self._model, self.recipe, stride_seconds=self.stride_seconds)
@@ -109,13 +115,14 @@ class _Followed:
 
     def __init__(self, stream: ActionStream, recipe: Recipe, estimator: PoseEstimator | None):
         self.stream, self._recipe, self.seconds = stream, recipe, 0.0
-        self._smoother = BoxSmoother()
+        self._smoother, self.joints = BoxSmoother(), None
         self._pose = PoseTracker(estimator=estimator) if recipe.streams == "pose" else None
 
     def view(self, image: np.ndarray, person: Person, seconds: float) -> np.ndarray:
         """Return the crop uint8 (H, W, 3), or the joints float32 (K, D)."""
         self.seconds, recipe = seconds, self._recipe
         if self._pose is not None:
-            return self._pose.update(image, seconds, person.box_px)[:, : recipe.coordinates]
+            self.joints = self._pose.update(image, seconds, person.box_px)
+            return self.joints[:, : recipe.coordinates]
         box = self._smoother.update(person.box_px, seconds)
         return crop_person(image, box, recipe.height, recipe.width, interpolation=recipe.interpolation)
