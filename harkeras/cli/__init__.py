@@ -1,4 +1,4 @@
-"""The command line: `harkeras demo | train | compare | evaluate | predict | download | cut | models`.
+"""The command line: `harkeras demo | train | compare | evaluate | predict | bench | download | cut | models`.
 
 Commands read their options, call the package and print. Heavy imports happen inside them, so that `--help`
 answers at once.
@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from harkeras.cli.bench import bench
 from harkeras.cli.clips import cut, download
 from harkeras.cli.prediction import predict
 from harkeras.cli.scoring import compare, evaluate, models
@@ -23,7 +24,7 @@ from harkeras.cli.training import demo, train
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
-for command in (demo, train, compare, evaluate, predict, download, cut, models):
+for command in (demo, train, compare, evaluate, predict, bench, download, cut, models):
     app.command()(command)
 
 

@@ -12,6 +12,7 @@ from .probing import (
     plot_early_recognition,
     plot_grad_cam,
 )
+from .real_time import RealTimeReport, bench_model
 from .scores import Evaluation, evaluate
 
 __all__ = [
@@ -19,6 +20,8 @@ __all__ = [
     "CrossValidation",
     "Evaluation",
     "MotionReport",
+    "RealTimeReport",
+    "bench_model",
     "compare",
     "cross_validate",
     "early_recognition",
