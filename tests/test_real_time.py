@@ -32,12 +32,12 @@ def head_on_a_backbone():
         [
             keras.Input((40, 48, 3)),
             layers.Conv2D(8, 5, 4),
-            layers.Conv2D(900, 9),
+            layers.Conv2D(1300, 7),
             layers.GlobalMaxPooling2D(),
         ],
         name="encoder",
     )
-    model = join(encoder, create_head("mean_std_diff", 3, (4, 900)))
+    model = join(encoder, create_head("mean_std_diff", 3, (4, 1300)))
     model.recipe = Recipe(CLASSES, 4, 40, 48, 0.8)
     return model
 

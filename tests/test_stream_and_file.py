@@ -34,7 +34,13 @@ def find_points(image):
 
 def head_on_a_backbone():
     encoder = keras.Sequential(
-        [keras.Input((24, 26, 3)), layers.Conv2D(6, 5, 4), layers.GlobalMaxPooling2D()], name="encoder"
+        [
+            keras.Input((24, 26, 3)),
+            layers.Rescaling(1 / 255),
+            layers.Conv2D(6, 5, 4),
+            layers.GlobalMaxPooling2D(),
+        ],
+        name="encoder",
     )
     return join(encoder, create_head("mean_std_diff", 3, (4, 6)))
 
@@ -42,7 +48,8 @@ def head_on_a_backbone():
 def one_frame_per_clip():
     """A network of still images that was given clips of one frame."""
     clip = keras.Input((1, 24, 26, 3))
-    x = layers.GlobalAveragePooling2D()(layers.Conv2D(6, 5, 4)(layers.Reshape((24, 26, 3))(clip)))
+    x = layers.Conv2D(6, 5, 4)(layers.Reshape((24, 26, 3))(layers.Rescaling(1 / 255)(clip)))
+    x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(clip, layers.Dense(3, activation="softmax")(x))
 
 
@@ -75,7 +82,12 @@ def video(tmp_path_factory):
     return encode_video(tmp_path_factory.mktemp("video") / "clip.mp4", range(10, 130, 2))
 
 
-@pytest.fixture(scope="module", params=[*CASES, *OTHERS])
+# One of each way through the engine is quick; their relatives take it as well.
+QUICK = ("lrcn", "convlstm", "c3d", "two_stream", "pose_lstm", "video_transformer", *OTHERS)
+MODELS = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in (*CASES, *OTHERS)]
+
+
+@pytest.fixture(scope="module", params=MODELS)
 def watched(request, video):
     """A model, its recipe, what it is shown of each frame, and what is said of the file."""
     name = request.param
@@ -87,9 +99,13 @@ def watched(request, video):
     for index, frame in enumerate(iter_decoded(video)):
         images.append(view.read(frame, index, True))
         seconds.append(frame.seconds)
-    prediction = predict_on_video(
-        video, model, causal=True, stride_seconds=STRIDE_SECONDS, estimator=find_points, progress=False
-    )
+    options = {"causal": True, "stride_seconds": STRIDE_SECONDS, "estimator": find_points}
+    prediction = predict_on_video(video, model, **options, progress=False)
+    spread = np.ptp(prediction.probabilities, axis=0).max()
+    if spread < 0.01:  # random weights tell frames hardly apart: make the last layer say what it sees louder
+        kernel = [w for layer in model.layers[-3:] for w in layer.weights if w.path.endswith("kernel")][-1]
+        kernel.assign(kernel * (0.1 / spread))
+        prediction = predict_on_video(video, model, **options, progress=False)
     return model, recipe, np.stack(images), np.array(seconds), prediction
 
 
@@ -114,7 +130,7 @@ def test_stream_and_file_agree(watched, chunks, one_by_one):
     np.testing.assert_allclose(probabilities, prediction.probabilities, atol=1e-5)
     np.testing.assert_allclose(smoothed, prediction.smoothed, atol=1e-5)
     assert len(windows) == 7
-    assert np.ptp(probabilities, axis=0).max() > 1e-4  # what is compared does depend on the frames
+    assert np.ptp(probabilities, axis=0).max() > 1e-3  # what is compared does depend on the frames
 
 
 @pytest.mark.slow

@@ -216,11 +216,26 @@ def _rebuild(
     try:
         parts = split_per_frame(model)
         if parts is None:
-            return keras.models.clone_model(model, input_tensors=clip)
-        if encoder is None:
-            encoder = keras.models.clone_model(parts[0], input_tensors=keras.Input(clip_shape[1:]))
+            return keras.Model(clip, _copy(model, clip.shape)(clip), name=model.name)
+        encoder = _copy(parts[0], (None, *clip_shape[1:])) if encoder is None else encoder
         features = keras.layers.TimeDistributed(encoder)(clip)
-        head = keras.models.clone_model(parts[1], input_tensors=keras.Input(features.shape[1:]))
-        return keras.Model(clip, head(features), name=model.name)
+        return keras.Model(clip, _copy(parts[1], features.shape)(features), name=model.name)
     except (ValueError, TypeError):  # of a reshape to a fixed size, of a clip that its pools use up
         return None
+
+
+def _copy(model: keras.Model, shape: tuple[int | None, ...]) -> keras.Model:
+    """Build the layers of a model, and of the models in it, anew for inputs of another shape."""
+
+    def call(layer, *args, **options):
+        if isinstance(layer, keras.Model):
+            layer = _copy(layer, args[0].shape)
+        return layer(*args, **options)
+
+    def copy_layer(layer):
+        return layer if isinstance(layer, keras.Model) else layer.from_config(layer.get_config())
+
+    options = {"clone_function": copy_layer, "call_function": call}
+    if isinstance(model, keras.Sequential):
+        options = {}
+    return keras.models.clone_model(model, input_tensors=keras.Input(shape[1:]), **options)
