@@ -12,12 +12,9 @@ from harkeras.inference._sampling import FrameSampler
 from harkeras.inference.decisions import UNSURE, Decider, Window
 from harkeras.inference.people_stream import PeopleStream
 from harkeras.inference.streaming import ActionStream
-from harkeras.people.tracking import Person
+from harkeras.people.tracking import PeopleTracker, Person
 from harkeras.recipe import Recipe
 from harkeras.video.live import LiveFrame
-
-# Seen in a file: so many frames are computed together.
-_BLOCK_FRAMES = 32
 
 
 class Moment(NamedTuple):
@@ -71,11 +68,9 @@ class PictureLooker:
 
         Args:
             frame: The newest frame.
-            at_all: Look at all windows, some frames at a time. Otherwise at the newest one alone, which then
-                stands for those that have passed since the last look.
+            at_all: Look at all windows. Otherwise at the newest one alone, which then stands for those that
+                have passed since the last look.
         """
-        if at_all and self._sampler.waiting < _BLOCK_FRAMES:
-            return []
         images, seconds, anew = self._sampler.take()
         if anew:
             self._stream = self._make_stream()
@@ -113,10 +108,15 @@ class PeopleLooker:
     samples_quickly = True
 
     def __init__(
-        self, model: keras.Model, recipe: Recipe, stride_seconds: float | None, settings: dict[str, Any]
+        self,
+        model: keras.Model,
+        recipe: Recipe,
+        stride_seconds: float | None,
+        settings: dict[str, Any],
+        tracker: PeopleTracker | None = None,
     ):
         """Compile the model, and compute once what is computed later."""
-        self._stream = PeopleStream(model, recipe, stride_seconds=stride_seconds)
+        self._stream = PeopleStream(model, recipe, tracker=tracker, stride_seconds=stride_seconds)
         self.stride_seconds = self._stream.stride_seconds
         self._make_decider = lambda: Decider(recipe.classes, self.stride_seconds, **settings)
         self._deciders: dict[int, Decider] = {}

@@ -75,7 +75,7 @@ class FrameSampler:
             # A window that ends at this moment ends before a frame that appears just then.
             ends = np.array([self._clip])
             begins |= held is not None and self._is_between(
-                ends, held.seconds + _TOLERANCE_SECONDS, now + 2 * ROUNDING_SECONDS
+                ends, held.seconds + 2 * ROUNDING_SECONDS, now + 2 * ROUNDING_SECONDS
             )
         self._held, self._is_read = frame, begins
         if begins:

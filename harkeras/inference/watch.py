@@ -24,7 +24,7 @@ from harkeras.inference.decisions import UNSURE, check_settings
 from harkeras.inference.events import ActionEvent, EventRules
 from harkeras.inference.resolve import resolve_model
 from harkeras.inference.sinks import EventSink
-from harkeras.people.tracking import Person
+from harkeras.people.tracking import PeopleTracker, Person
 from harkeras.recipe import Interpolation, Streams
 from harkeras.video.drawing import class_color, draw_caption, draw_person
 from harkeras.video.live import LiveFrame, LiveVideo, SourceEvent
@@ -73,6 +73,7 @@ def watch(
     off_seconds: float = 1.0,
     seconds: float | None = None,
     per_person: bool = False,
+    tracker: PeopleTracker | None = None,
     real_time: bool = True,
     sinks: Sequence[EventSink] = (),
     on_state: Callable[[WatchState], None] | None = None,
@@ -105,6 +106,7 @@ def watch(
         seconds: How long to watch; until the source ends by default, which a camera never does.
         per_person: Whether to follow each person in the picture, and watch everyone's actions; a model that
             was trained on people is shown them in any case.
+        tracker: Who finds and follows people; a `PeopleTracker()` by default.
         real_time: With False, a file is looked at as fast as it goes, and nothing is left out.
         sinks: Where events go as well; whoever opened them closes them.
         on_state: Called after each look, in the thread that takes the events.
@@ -131,6 +133,7 @@ def watch(
         ValueError: If `seconds` is not positive, `real_time` is False and the source no file, `actions`
             are no classes, or another argument is out of its range or does not fit the model.
         VideoError: If the source cannot be opened, or a file not decoded.
+        ImportError: If people are followed and the package `trackers` is not installed.
 
     Example:
         >>> for event in watch(0, "saved_models/run", actions=["Falling"]):
@@ -162,9 +165,9 @@ def watch(
     rules = EventRules(
         classes=recipe.classes, on_seconds=on_seconds, off_seconds=off_seconds, actions=actions
     )
-    looker = (PeopleLooker if per_person or recipe.subject == "person" else PictureLooker)(
-        resolved.model, recipe, stride_seconds, settings
-    )
+    made_of: tuple[Any, ...] = (resolved.model, recipe, stride_seconds, settings)
+    people = per_person or recipe.subject == "person"
+    looker = PeopleLooker(*made_of, tracker) if people else PictureLooker(*made_of)
     rules.gap_seconds = max(rules.gap_seconds, _GAP_WINDOWS * (recipe.clip_seconds + looker.stride_seconds))
     watcher = _Watcher(looker, rules, sinks, on_state)
     if real_time:
