@@ -34,9 +34,10 @@ from harkeras.base.keras_state import require_tensorflow
 from harkeras.base.text import list_lines
 from harkeras.base.workers import in_order
 from harkeras.models.backbones import find_backbone, find_imagenet_weights, image_backbone
+from harkeras.people.clips import read_clip
 from harkeras.recipe import ClipFormat, Subject
 from harkeras.video.flow import LIMIT_PX
-from harkeras.video.reading import VideoError, read_clip
+from harkeras.video.reading import VideoError
 
 # The parts of a frame's features, in this order. "flow" is there where a frame has channels for it.
 PARTS = ("middle", "last", "flow")
