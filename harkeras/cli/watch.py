@@ -174,6 +174,9 @@ def _open_sinks(
 @contextmanager
 def _stopping(stop: threading.Event) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the loop, and a second one of them the program."""
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
 
     def on_signal(number: int, _frame: Any) -> None:
         stop.set()
