@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -90,7 +90,7 @@ def watch(
     streams: Streams | None = None,
     interpolation: Interpolation | None = None,
     input_shape: tuple[int, int, int, int] | None = None,
-) -> Iterator[ActionEvent | SourceEvent]:
+) -> Generator[ActionEvent | SourceEvent, None, None]:
     """Watch a source, and yield what happens, while it happens.
 
     Frames are sampled by their times as in training, whatever the rate of the camera. A source that goes away
@@ -165,14 +165,12 @@ def watch(
     rules = EventRules(
         classes=recipe.classes, on_seconds=on_seconds, off_seconds=off_seconds, actions=actions
     )
-    made_of: tuple[Any, ...] = (resolved.model, recipe, stride_seconds, settings)
+    made_of = (resolved.model, recipe, stride_seconds, settings)
     people = per_person or recipe.subject == "person"
     looker = PeopleLooker(*made_of, tracker) if people else PictureLooker(*made_of)
     rules.gap_seconds = max(rules.gap_seconds, _GAP_WINDOWS * (recipe.clip_seconds + looker.stride_seconds))
     watcher = _Watcher(looker, rules, sinks, on_state)
-    if real_time:
-        return watcher.watch(source, seconds, stop or threading.Event())
-    return watcher.read(source, seconds, stop or threading.Event())
+    return (watcher.watch if real_time else watcher.read)(source, seconds, stop or threading.Event())
 
 
 class _Watcher:
@@ -192,7 +190,7 @@ class _Watcher:
 
     def watch(
         self, source: int | str | os.PathLike, seconds: float | None, stop: threading.Event
-    ) -> Iterator[ActionEvent | SourceEvent]:
+    ) -> Generator[ActionEvent | SourceEvent, None, None]:
         """Look at the newest frames of a live source."""
         looker = self._looker
         each_frame = looker.sample if looker.samples_quickly else None
@@ -219,7 +217,7 @@ class _Watcher:
 
     def read(
         self, source: int | str | os.PathLike, seconds: float | None, stop: threading.Event
-    ) -> Iterator[ActionEvent | SourceEvent]:
+    ) -> Generator[ActionEvent | SourceEvent, None, None]:
         """Look at all of a file, as fast as it goes."""
         info = VideoInfo.read(str(source))
         end = min(math.inf if seconds is None else seconds, info.duration_seconds)
