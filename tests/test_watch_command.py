@@ -1,6 +1,5 @@
 """`harkeras watch`, as a user types it."""
 
-import importlib
 import json
 import signal
 import subprocess
@@ -14,6 +13,7 @@ import pytest
 from keras import layers
 
 from harkeras import cli
+from harkeras.cli import watching
 from harkeras.models.saving import save_model
 from harkeras.recipe import Recipe
 from harkeras.video.reading import VideoInfo, iter_frames
@@ -121,8 +121,7 @@ def test_what_cannot_be_is_one_line(run, model, video, monkeypatch):
 
 def test_a_window_shows_the_picture_and_q_ends_it(run, model, video, monkeypatch):
     shown = []
-    module = importlib.import_module("harkeras.cli.watch")
-    monkeypatch.setattr(module, "_has_screen", lambda: True)
+    monkeypatch.setattr(watching, "_has_screen", lambda: True)
     monkeypatch.setattr(cv2, "namedWindow", lambda *_: None)
     monkeypatch.setattr(cv2, "imshow", lambda _name, image: shown.append(image))
     monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0)

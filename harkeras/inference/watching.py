@@ -26,7 +26,7 @@ from harkeras.inference.resolve import resolve_model
 from harkeras.inference.sinks import EventSink
 from harkeras.people.tracking import PeopleTracker, Person
 from harkeras.recipe import Interpolation, Streams
-from harkeras.video.drawing import class_color, draw_caption, draw_person
+from harkeras.video.drawing import class_color, draw_caption, draw_person, person_color
 from harkeras.video.live import LiveFrame, LiveVideo, SourceEvent
 from harkeras.video.reading import VideoInfo, iter_decoded
 
@@ -273,7 +273,7 @@ class _Watcher:
         if not showing:
             return
         image, (label, confidence) = frame.image, self._labels.get(None, (None, 0.0))
-        draw_people(image, self._looker.people, self._labels, self._rules.classes)
+        draw_people(image, self._looker.people, self._labels)
         for sink in showing:
             sink.on_frame(image, frame.seconds, label, confidence)
 
@@ -303,7 +303,7 @@ class _Watcher:
 def draw_state(state: WatchState, classes: Sequence[str]) -> np.ndarray:
     """Draw what is seen on the newest frame: uint8 RGB (H, W, 3)."""
     image = state.frame.image
-    draw_people(image, state.people, state.labels, classes)
+    draw_people(image, state.people, state.labels)
     if None in state.labels:
         label, confidence = state.labels[None]
         draw_caption(image, label, None if label == UNSURE else confidence, class_color(label, classes))
@@ -311,13 +311,10 @@ def draw_state(state: WatchState, classes: Sequence[str]) -> np.ndarray:
 
 
 def draw_people(
-    image: np.ndarray,
-    people: Sequence[Person],
-    labels: Mapping[int | None, tuple[str, float]],
-    classes: Sequence[str],
+    image: np.ndarray, people: Sequence[Person], labels: Mapping[int | None, tuple[str, float]]
 ) -> None:
     """Draw a box around each person, with the label that holds, on uint8 RGB (H, W, 3), in place."""
-    for person in people:
-        label, confidence = labels.get(person.number, (UNSURE, None))
-        color = class_color(label, classes)
-        draw_person(image, person.box_px, label, confidence, color)
+    for number, box, _ in people:
+        label, confidence = labels.get(number, (UNSURE, 0.0))
+        share = None if label == UNSURE else confidence
+        draw_person(image, box, f"{number} {label}", share, person_color(number))

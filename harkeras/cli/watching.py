@@ -33,7 +33,7 @@ from harkeras.cli.terminal import print_text, quiet
 if TYPE_CHECKING:
     from harkeras.inference.events import ActionEvent
     from harkeras.inference.sinks import EventSink
-    from harkeras.inference.watch import WatchState
+    from harkeras.inference.watching import WatchState
 
 # A line that is rewritten in place cannot be read if it changes more often; a log should not grow faster.
 _REWRITE_SECONDS, _LOG_SECONDS = 0.2, 10.0
@@ -136,7 +136,7 @@ def _watch(
     """Print what happens, until it ends or is stopped."""
     with quiet():
         from harkeras.inference.resolve import load_named, resolve_model
-        from harkeras.inference.watch import watch as watch_source
+        from harkeras.inference.watching import watch as watch_source
         from harkeras.video.live import SourceEvent
     loaded = load_named(model or newest_model())
     classes = resolve_model(loaded, **foreign).recipe.classes
@@ -288,7 +288,7 @@ class _Window(_Terminal):
         """Show a state, and return whether to go on: not after q, Esc, or when the window was closed."""
         import cv2
 
-        from harkeras.inference.watch import draw_state
+        from harkeras.inference.watching import draw_state
 
         cv2.imshow(_WINDOW_NAME, draw_state(state, self._classes)[..., ::-1])
         key = cv2.waitKey(1) & 0xFF
