@@ -8,7 +8,7 @@ from harkeras.video.reading import VideoInfo, frames_extraction
     ("video", "message"),
     [
         ("rtsp://user:pw@192.168.0.2:554/live", r"a stream: .*'ffmpeg -i rtsp://user.*/live -t 60 -c copy"),
-        ("rtmp://host/app", "a stream: this version reads files"),
+        ("rtmp://host/app", "a stream: this version reads files, and 'harkeras watch' looks at what is live"),
         ("udp://239.0.0.1:1234", "a stream"),
         ("https://host/live/index.m3u8?token=1", r"a stream: .*index\.m3u8\?token=1 -t 60"),
         (

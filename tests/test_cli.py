@@ -12,7 +12,7 @@ import pytest
 from harkeras import cli, create_sample_video, list_models
 from harkeras.video import VideoInfo
 
-COMMANDS = ("demo", "train", "evaluate", "predict", "download", "cut", "compare", "models")
+COMMANDS = ("demo", "train", "evaluate", "predict", "watch", "download", "cut", "compare", "models")
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from mjpeg import Camera
+from rtsp import RtspCamera
 
 from harkeras.video import live as live_module
 from harkeras.video._connections import name_source
@@ -202,3 +203,15 @@ def test_no_thread_is_left():
         thread = live._thread
     thread.join(10)
     assert thread not in threading.enumerate()
+
+
+def test_an_rtsp_camera(index_of):
+    with RtspCamera() as camera, LiveVideo(camera.url) as live:
+        behind = []
+        for _ in range(8):
+            frame = live.newest(15)
+            behind.append(camera.sent - index_of(frame.image))
+            time.sleep(0.2)
+        assert np.median(behind[2:]) <= 2
+        assert frame.size == (96, 128)
+        assert not live.events()

@@ -20,7 +20,7 @@ from harkeras.cli.prediction import predict
 from harkeras.cli.scoring import compare, evaluate, models
 from harkeras.cli.terminal import print_text
 from harkeras.cli.training import demo, train
-from harkeras.cli.watch import watch
+from harkeras.cli.watching import watch
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False

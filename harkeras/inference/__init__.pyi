@@ -8,6 +8,7 @@ from .people_stream import PeopleStream
 from .prediction import ActionPrediction, predict_image, predict_on_video, predict_single_action
 from .sinks import EventSink, JsonLinesSink, WebhookSink
 from .streaming import ActionStream, push_together
+from .watching import WatchState, watch
 
 __all__ = [
     "ActionEvent",
@@ -23,6 +24,7 @@ __all__ = [
     "Segment",
     "VideoPrediction",
     "VideoResult",
+    "WatchState",
     "WebhookSink",
     "predict_image",
     "predict_on_video",
@@ -30,4 +32,5 @@ __all__ = [
     "predict_people",
     "predict_single_action",
     "push_together",
+    "watch",
 ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_RECORD = "this version reads files: record a part of it, such as"
+_RECORD = "this version reads files, and 'harkeras watch' looks at what is live: record a part of it, such as"
 
 
 def is_playlist(url: str) -> bool:

@@ -43,6 +43,9 @@ def _now() -> datetime:
     return datetime.now().astimezone()
 
 
+SourceEventKind = Literal["lost", "back", "gap", "frozen", "moving", "resized", "damaged", "clock"]
+
+
 @dataclass(frozen=True)
 class SourceEvent:
     """Something that happens to a source, told once.
@@ -56,7 +59,7 @@ class SourceEvent:
         message: What happened, in words.
     """
 
-    kind: Literal["lost", "back", "gap", "frozen", "moving", "resized", "damaged", "clock"]
+    kind: SourceEventKind
     seconds: float
     time: datetime
     message: str
@@ -160,7 +163,7 @@ class LiveVideo:
         self._thread.start()
         return self
 
-    def __exit__(self, *_error) -> None:
+    def __exit__(self, *_error: object) -> None:
         """Let go of the source; a source that is silent at this moment is left to its time-out."""
         self._stopped.set()
         self._thread.join(1.0)
@@ -313,7 +316,7 @@ class LiveVideo:
             self._tell("damaged", f"{self.name} sends what cannot be decoded ({reason})")
         self._damaged_at = now
 
-    def _tell(self, kind, message: str, frame: LiveFrame | None = None) -> None:
+    def _tell(self, kind: SourceEventKind, message: str, frame: LiveFrame | None = None) -> None:
         moment = (self.elapsed_seconds(), self._now()) if frame is None else (frame.seconds, frame.time)
         with self._changed:
             self._events.append(SourceEvent(kind, *moment, message))

@@ -18,7 +18,7 @@ from harkeras.inference.events import ActionEvent
 from harkeras.inference.prediction import predict_on_video
 from harkeras.inference.sinks import JsonLinesSink, WebhookSink
 from harkeras.inference.streaming import ActionStream
-from harkeras.inference.watch import draw_state, watch
+from harkeras.inference.watching import draw_state, watch
 from harkeras.recipe import Recipe
 from harkeras.video import live as live_module
 from harkeras.video.decoding import VideoError

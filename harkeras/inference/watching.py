@@ -11,7 +11,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -26,7 +26,7 @@ from harkeras.inference.resolve import resolve_model
 from harkeras.inference.sinks import EventSink
 from harkeras.people.tracking import PeopleTracker, Person
 from harkeras.recipe import Interpolation, Streams
-from harkeras.video.drawing import class_color, draw_caption, draw_person
+from harkeras.video.drawing import class_color, draw_caption, draw_person, person_color
 from harkeras.video.live import LiveFrame, LiveVideo, SourceEvent
 from harkeras.video.reading import VideoInfo, iter_decoded
 
@@ -90,7 +90,7 @@ def watch(
     streams: Streams | None = None,
     interpolation: Interpolation | None = None,
     input_shape: tuple[int, int, int, int] | None = None,
-) -> Iterator[ActionEvent | SourceEvent]:
+) -> Generator[ActionEvent | SourceEvent, None, None]:
     """Watch a source, and yield what happens, while it happens.
 
     Frames are sampled by their times as in training, whatever the rate of the camera. A source that goes away
@@ -165,14 +165,12 @@ def watch(
     rules = EventRules(
         classes=recipe.classes, on_seconds=on_seconds, off_seconds=off_seconds, actions=actions
     )
-    made_of: tuple[Any, ...] = (resolved.model, recipe, stride_seconds, settings)
+    made_of = (resolved.model, recipe, stride_seconds, settings)
     people = per_person or recipe.subject == "person"
     looker = PeopleLooker(*made_of, tracker) if people else PictureLooker(*made_of)
     rules.gap_seconds = max(rules.gap_seconds, _GAP_WINDOWS * (recipe.clip_seconds + looker.stride_seconds))
     watcher = _Watcher(looker, rules, sinks, on_state)
-    if real_time:
-        return watcher.watch(source, seconds, stop or threading.Event())
-    return watcher.read(source, seconds, stop or threading.Event())
+    return (watcher.watch if real_time else watcher.read)(source, seconds, stop or threading.Event())
 
 
 class _Watcher:
@@ -192,7 +190,7 @@ class _Watcher:
 
     def watch(
         self, source: int | str | os.PathLike, seconds: float | None, stop: threading.Event
-    ) -> Iterator[ActionEvent | SourceEvent]:
+    ) -> Generator[ActionEvent | SourceEvent, None, None]:
         """Look at the newest frames of a live source."""
         looker = self._looker
         each_frame = looker.sample if looker.samples_quickly else None
@@ -219,7 +217,7 @@ class _Watcher:
 
     def read(
         self, source: int | str | os.PathLike, seconds: float | None, stop: threading.Event
-    ) -> Iterator[ActionEvent | SourceEvent]:
+    ) -> Generator[ActionEvent | SourceEvent, None, None]:
         """Look at all of a file, as fast as it goes."""
         info = VideoInfo.read(str(source))
         end = min(math.inf if seconds is None else seconds, info.duration_seconds)
@@ -275,7 +273,7 @@ class _Watcher:
         if not showing:
             return
         image, (label, confidence) = frame.image, self._labels.get(None, (None, 0.0))
-        draw_people(image, self._looker.people, self._labels, self._rules.classes)
+        draw_people(image, self._looker.people, self._labels)
         for sink in showing:
             sink.on_frame(image, frame.seconds, label, confidence)
 
@@ -305,7 +303,7 @@ class _Watcher:
 def draw_state(state: WatchState, classes: Sequence[str]) -> np.ndarray:
     """Draw what is seen on the newest frame: uint8 RGB (H, W, 3)."""
     image = state.frame.image
-    draw_people(image, state.people, state.labels, classes)
+    draw_people(image, state.people, state.labels)
     if None in state.labels:
         label, confidence = state.labels[None]
         draw_caption(image, label, None if label == UNSURE else confidence, class_color(label, classes))
@@ -313,13 +311,10 @@ def draw_state(state: WatchState, classes: Sequence[str]) -> np.ndarray:
 
 
 def draw_people(
-    image: np.ndarray,
-    people: Sequence[Person],
-    labels: Mapping[int | None, tuple[str, float]],
-    classes: Sequence[str],
+    image: np.ndarray, people: Sequence[Person], labels: Mapping[int | None, tuple[str, float]]
 ) -> None:
     """Draw a box around each person, with the label that holds, on uint8 RGB (H, W, 3), in place."""
-    for person in people:
-        label, confidence = labels.get(person.number, (UNSURE, None))
-        color = class_color(label, classes)
-        draw_person(image, person.box_px, label, confidence, color)
+    for number, box, _ in people:
+        label, confidence = labels.get(number, (UNSURE, 0.0))
+        share = None if label == UNSURE else confidence
+        draw_person(image, box, f"{number} {label}", share, person_color(number))

@@ -33,11 +33,39 @@ from harkeras.cli.terminal import print_text, quiet
 if TYPE_CHECKING:
     from harkeras.inference.events import ActionEvent
     from harkeras.inference.sinks import EventSink
-    from harkeras.inference.watch import WatchState
+    from harkeras.inference.watching import WatchState
 
 # A line that is rewritten in place cannot be read if it changes more often; a log should not grow faster.
 _REWRITE_SECONDS, _LOG_SECONDS = 0.2, 10.0
 _WINDOW_NAME = "harkeras watch: q ends it"
+
+
+Actions = Annotated[str | None, typer.Option(help="Watch for these actions only, separated by commas.")]
+OnSeconds = Annotated[float, typer.Option(help="An action begins when it has held for so long.")]
+OffSeconds = Annotated[float, typer.Option(help="It ends when it has been gone for so long.")]
+Seconds = Annotated[
+    float | None, typer.Option(help="Watch for so long; else until the source ends, or Ctrl-C.")
+]
+PerPerson = Annotated[
+    bool, typer.Option("--per-person", help="Follow each person, and watch everyone's actions.")
+]
+Events = Annotated[Path | None, typer.Option(help="Append each event to this file, as a line of JSON.")]
+Webhook = Annotated[str | None, typer.Option(help="POST each event to this address, http:// or https://.")]
+Mqtt = Annotated[
+    str | None,
+    typer.Option(
+        help="Publish to this MQTT broker, where Home Assistant finds it: mqtt://USER:PASSWORD@HOST/PREFIX."
+    ),
+]
+Record = Annotated[Path | None, typer.Option(help="Keep a video clip of each event in this folder.")]
+Window = Annotated[
+    bool | None,
+    typer.Option(
+        "--window/--no-window",
+        help="Show the picture in a window, or a line in the terminal; by default as there is a screen.",
+    ),
+]
+SmoothingSeconds = Annotated[float, typer.Option(help="Average over this time; 0 for none.")]
 
 
 def watch(
@@ -46,41 +74,18 @@ def watch(
         typer.Argument(help="Number of a camera, the address of a stream (rtsp://, http://), or a file."),
     ],
     model: Model = None,
-    actions: Annotated[
-        str | None, typer.Option(help="Watch for these actions only, separated by commas.")
-    ] = None,
-    on_seconds: Annotated[float, typer.Option(help="An action begins when it has held for so long.")] = 1.0,
-    off_seconds: Annotated[float, typer.Option(help="It ends when it has been gone for so long.")] = 1.0,
-    seconds: Annotated[
-        float | None, typer.Option(help="Watch for so long; else until the source ends, or Ctrl-C.")
-    ] = None,
-    per_person: Annotated[
-        bool, typer.Option("--per-person", help="Follow each person, and watch everyone's actions.")
-    ] = False,
-    events: Annotated[
-        Path | None, typer.Option(help="Append each event to this file, as a line of JSON.")
-    ] = None,
-    webhook: Annotated[
-        str | None, typer.Option(help="POST each event to this address, http:// or https://.")
-    ] = None,
-    mqtt: Annotated[
-        str | None,
-        typer.Option(
-            help="Publish to this MQTT broker, where Home Assistant finds it: mqtt://USER:PASSWORD@HOST/PREFIX."
-        ),
-    ] = None,
-    record: Annotated[
-        Path | None, typer.Option(help="Keep a video clip of each event in this folder.")
-    ] = None,
-    window: Annotated[
-        bool | None,
-        typer.Option(
-            "--window/--no-window",
-            help="Show the picture in a window, or a line in the terminal; by default as there is a screen.",
-        ),
-    ] = None,
+    actions: Actions = None,
+    on_seconds: OnSeconds = 1.0,
+    off_seconds: OffSeconds = 1.0,
+    seconds: Seconds = None,
+    per_person: PerPerson = False,
+    events: Events = None,
+    webhook: Webhook = None,
+    mqtt: Mqtt = None,
+    record: Record = None,
+    window: Window = None,
     stride_seconds: StrideSeconds = None,
-    smoothing_seconds: Annotated[float, typer.Option(help="Average over this time; 0 for none.")] = 0.5,
+    smoothing_seconds: SmoothingSeconds = 0.5,
     hysteresis: Hysteresis = 0.1,
     min_seconds: Annotated[float, typer.Option(help="Time that a label must last; 0 for none.")] = 0.5,
     threshold: Annotated[float, typer.Option(help="Below this probability: unsure; 0 for never.")] = 0.5,
@@ -96,11 +101,18 @@ def watch(
 
     A file is played at its own speed. A camera that goes away is waited for. Ctrl-C ends it.
     """
-    with quiet():
-        from harkeras.inference.resolve import load_named, resolve_model
-        from harkeras.inference.watch import watch as watch_source
-        from harkeras.video.live import SourceEvent
-    loaded = load_named(model or newest_model())
+    settings = {
+        "actions": options.read_names(actions),
+        "on_seconds": on_seconds,
+        "off_seconds": off_seconds,
+        "seconds": seconds,
+        "per_person": per_person,
+        "stride_seconds": stride_seconds,
+        "smoothing_seconds": smoothing_seconds,
+        "hysteresis": hysteresis,
+        "min_seconds": min_seconds,
+        "threshold": threshold,
+    }
     foreign = {
         "clip_seconds": clip_seconds,
         "classes": options.read_names(classes),
@@ -110,33 +122,46 @@ def watch(
         "interpolation": interpolation,
         "input_shape": options.read_shape(input_shape),
     }
-    names = resolve_model(loaded, **foreign).recipe.classes
-    watched = options.read_names(actions)
-    stop, screen = threading.Event(), _open_screen(window, names)
+    _watch(source, model, (events, record, webhook, mqtt), window, settings, foreign)
+
+
+def _watch(
+    source: str,
+    model: Path | None,
+    targets: tuple[Path | None, Path | None, str | None, str | None],
+    window: bool | None,
+    settings: dict[str, Any],
+    foreign: dict[str, Any],
+) -> None:
+    """Print what happens, until it ends or is stopped."""
+    with quiet():
+        from harkeras.inference.resolve import load_named, resolve_model
+        from harkeras.inference.watching import watch as watch_source
+        from harkeras.video.live import SourceEvent
+    loaded = load_named(model or newest_model())
+    classes = resolve_model(loaded, **foreign).recipe.classes
+    stop, screen = threading.Event(), _open_screen(window, classes)
     sinks: list[EventSink] = []
+
+    def show(state: WatchState) -> None:
+        if not screen.show(state):
+            stop.set()
+
     found = watch_source(
         source,
         loaded,
-        actions=watched,
-        on_seconds=on_seconds,
-        off_seconds=off_seconds,
-        seconds=seconds,
-        per_person=per_person,
         sinks=sinks,
-        on_state=lambda state: screen.show(state) or stop.set(),
+        on_state=show,
         stop=stop,
-        stride_seconds=stride_seconds,
-        smoothing_seconds=smoothing_seconds,
-        hysteresis=hysteresis,
-        min_seconds=min_seconds,
-        threshold=threshold,
+        **settings,
         **foreign,
     )
     with ExitStack() as exits:
         exits.enter_context(_stopping(stop))
         exits.callback(screen.close)
-        for sink in _open_sinks(names, watched, screen.say, events, webhook, mqtt, record):
+        for sink in _open_sinks(classes, settings["actions"], screen.say, *targets):
             sinks.append(exits.enter_context(sink))
+        exits.callback(found.close)  # before the sinks: they are told what ends
         for event in found:
             if isinstance(event, SourceEvent):
                 screen.say(event.message)
@@ -149,9 +174,9 @@ def _open_sinks(
     actions: list[str] | None,
     say: Callable[[str], None],
     events: Path | None,
+    record: Path | None,
     webhook: str | None,
     mqtt: str | None,
-    record: Path | None,
 ) -> Iterator[EventSink]:
     if events is not None:
         from harkeras.inference.sinks import JsonLinesSink
@@ -174,10 +199,13 @@ def _open_sinks(
 @contextmanager
 def _stopping(stop: threading.Event) -> Iterator[None]:
     """Let Ctrl-C and SIGTERM end the loop, and a second one of them the program."""
+    if threading.current_thread() is not threading.main_thread():  # others get no signals
+        yield
+        return
 
     def on_signal(number: int, _frame: Any) -> None:
         stop.set()
-        signal.signal(number, before[number])
+        signal.signal(number, before[signal.Signals(number)])
 
     before = {number: signal.signal(number, on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -260,7 +288,7 @@ class _Window(_Terminal):
         """Show a state, and return whether to go on: not after q, Esc, or when the window was closed."""
         import cv2
 
-        from harkeras.inference.watch import draw_state
+        from harkeras.inference.watching import draw_state
 
         cv2.imshow(_WINDOW_NAME, draw_state(state, self._classes)[..., ::-1])
         key = cv2.waitKey(1) & 0xFF
