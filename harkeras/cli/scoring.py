@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from harkeras.cli import options
 from harkeras.cli.terminal import print_files, print_text, quiet
+
+if TYPE_CHECKING:
+    from harkeras.evaluation.recording_scores import RecordingsEvaluation
 
 Models = Annotated[
     str,
@@ -89,27 +93,91 @@ def evaluate(
     model: Annotated[Path, typer.Argument(help="The folder of a run, or a .keras file.")],
     data_dir: Annotated[
         Path | None,
-        typer.Argument(help="Folder with one folder of clips per class; of a run, where they were."),
+        typer.Argument(
+            help="Folder with one folder of clips per class; of a run, where they were. With --recordings, "
+            "the folder with the videos; that of the table by default."
+        ),
     ] = None,
     clips: Annotated[
         Literal["recorded", "held-out", "all"] | None,
         typer.Option(
             help="'recorded', for a run: those that it was tested on; 'held-out', for a file: those that the "
             "model was not trained on, nor their sources, as its file says; 'all': every clip of a folder "
-            "that is new to it."
+            "that is new to it. With --recordings: 'held-out' or 'all'."
         ),
     ] = None,
     classes: options.Classes = None,
     cache: options.Cache = None,
     workers: options.Workers = None,
+    recordings: Annotated[
+        Path | None,
+        typer.Option(
+            help="Table of time ranges, as for cut: score the model on these whole recordings, as a live "
+            "stream: events found, false alarms per hour, delay, segments."
+        ),
+    ] = None,
+    file_format: Annotated[
+        Literal["auto", "csv", "kinetics", "gmdcsa", "vott", "activitynet", "label_studio", "cvat"],
+        typer.Option("--format", help="What the table of recordings is; 'auto' looks at its content."),
+    ] = "auto",
+    actions: Annotated[
+        str | None,
+        typer.Option(help="With --recordings: actions that are watched for, with commas; all by default."),
+    ] = None,
+    on_seconds: Annotated[
+        float | None, typer.Option(help="With --recordings: how long an action must hold to begin; 1.")
+    ] = None,
+    off_seconds: Annotated[
+        float | None, typer.Option(help="With --recordings: how long it must be gone to end; 1.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="With --recordings: a .json file for the scores.")
+    ] = None,
 ) -> None:
-    """Score a saved model on clips it has not seen."""
+    """Score a saved model on clips it has not seen, or on whole recordings."""
     with quiet():
         from harkeras.evaluation.held_out import evaluate_on_folder
-    evaluation = evaluate_on_folder(
-        model, data_dir, clips=clips, classes=options.read_names(classes), cache=cache, workers=workers
-    )
+    of_clips = {"classes": options.read_names(classes), "cache": cache, "workers": workers}
+    times = {"on_seconds": on_seconds, "off_seconds": off_seconds}
+    of_recordings = {"actions": options.read_names(actions), **times}
+    if recordings is None:
+        _refuse(of_recordings | {"output": output}, "only mean something with --recordings")
+        evaluation = evaluate_on_folder(model, data_dir, clips=clips, **of_clips)
+    else:
+        _refuse(of_clips, "mean nothing with --recordings")
+        settings = {name: value for name, value in of_recordings.items() if value is not None}
+        settings["recordings"] = clips or "held-out"
+        evaluation = _evaluate_recordings(model, recordings, data_dir, file_format, output, settings)
     print_text(f"\n{evaluation}")
+
+
+def _refuse(values: dict[str, Any], why: str) -> None:
+    """Raise ValueError for options that would do nothing."""
+    if names := [f"--{name.replace('_', '-')}" for name, value in values.items() if value is not None]:
+        raise ValueError(f"{', '.join(names)} {why}")
+
+
+def _evaluate_recordings(
+    model: Path,
+    table: Path,
+    videos: Path | None,
+    file_format: Any,
+    output: Path | None,
+    settings: dict[str, Any],
+) -> RecordingsEvaluation:
+    with quiet():
+        from harkeras.base.files import check_target, write_text
+        from harkeras.data.annotations import read_annotations
+        from harkeras.evaluation.recordings import evaluate_recordings
+    if output is not None:
+        check_target(output, "output", inputs=[model, table])
+        if output.suffix.lower() != ".json":
+            raise ValueError(f"output must end in .json, got {output}")
+    annotations = read_annotations(table, videos, format=file_format)
+    evaluation = evaluate_recordings(model, annotations, **settings)
+    if output is not None:
+        write_text(output, json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False) + "\n")
+    return evaluation
 
 
 def models() -> None:

@@ -44,6 +44,24 @@ def class_of(label: str) -> str:
     return f"{name}_" if re.fullmatch(r"con|prn|aux|nul|com\d|lpt\d", name, re.IGNORECASE) else name
 
 
+def read_clip_videos(folder: Path) -> dict[str, str]:
+    """Return the path, or URL, of the video that each clip of a folder was cut from; empty for other folders.
+
+    Clips are named by their place, class/name without suffix.
+
+    Raises:
+        ValueError: If `clips.csv` is no list of clips that harkeras wrote.
+    """
+    file = folder / INDEX_NAME
+    if not file.is_file():
+        return {}
+    try:
+        rows = _from_csv(file.read_text(encoding="utf-8-sig"), header=True)
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{file} is no list of clips that harkeras wrote") from error
+    return {row.clip.removesuffix(".mp4"): row.video for row in rows}
+
+
 def _claim(label_of: dict[str, str], label: str) -> None:
     """Note whose folder a class is; raise ValueError if it is another label's, on a disk where A is a."""
     other = label_of.setdefault(class_of(label).casefold(), label)

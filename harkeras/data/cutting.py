@@ -23,13 +23,15 @@ from tqdm import tqdm
 
 from harkeras.base.text import list_lines, printable
 from harkeras.data._annotation_files import Annotation, shown, to_label
-from harkeras.data._clip_index import ClipIndex
+from harkeras.data._clip_index import ClipIndex, class_of, read_clip_videos
 from harkeras.data.rest import list_rest
 from harkeras.video.decoding import Source
 from harkeras.video.frame_times import ROUNDING_SECONDS
 from harkeras.video.reading import Frame, VideoError, VideoInfo
 from harkeras.video.writing import write_frames
 from harkeras.video.youtube import DownloadError, download_youtube_videos, is_url
+
+__all__ = ["class_of", "cut_clips", "read_clip_videos"]
 
 # Quality of the clips, for the next encoder or a network to look at: losses are not to be seen.
 _CRF = 18

@@ -13,6 +13,8 @@ from .probing import (
     plot_grad_cam,
 )
 from .real_time import RealTimeReport, bench_model
+from .recording_scores import RecordingsEvaluation
+from .recordings import evaluate_recordings
 from .scores import Evaluation, evaluate
 
 __all__ = [
@@ -21,12 +23,14 @@ __all__ = [
     "Evaluation",
     "MotionReport",
     "RealTimeReport",
+    "RecordingsEvaluation",
     "bench_model",
     "compare",
     "cross_validate",
     "early_recognition",
     "evaluate",
     "evaluate_on_folder",
+    "evaluate_recordings",
     "grad_cam",
     "markdown_table",
     "motion_report",
