@@ -123,7 +123,7 @@ def train_on_folder(
     _logger.info("%s", folder)
     how = {"split": split, "split_dir": split_dir, "test_size": test_size, "seed": seed}
     split_clips(folder.video_paths, folder.labels, folder.sources, **how)  # it may refuse the folder
-    trainer, notes = _with_weights(trainer, len(folder.classes), output_dir, cache, input_shape)
+    trainer, notes = _with_weights(trainer, len(folder.classes), output_dir, cache, settings)
     shortcuts = class_shortcuts(folder, workers=workers)
     for note in shortcuts:
         _logger.warning("%s", note)
@@ -154,7 +154,7 @@ def train_on_folder(
 
 
 def _with_weights(
-    trainer: Trainer, num_classes: int, output_dir: str | os.PathLike, cache, input_shape
+    trainer: Trainer, num_classes: int, output_dir: str | os.PathLike, cache, settings: dict[str, Any]
 ) -> tuple[Trainer, list[str]]:
     """Return the trainer, or what it names instead where its weights cannot be had, and what to say of it."""
     notes = []
@@ -169,7 +169,7 @@ def _with_weights(
             stacklevel=3,
         )
         notes = [f"{trainer.name} had no pretrained weights, so {trainer.fallback} was trained from scratch"]
-        trainer = create_trainer(trainer.fallback, input_shape=input_shape)
+        trainer = create_trainer(trainer.fallback, **settings)
         parameters = trainer.check(num_classes)
     # The optimizer's two moments are saved with the weights.
     check_target(Path(output_dir) / "model.keras", "output_dir", size=12 * parameters)

@@ -185,5 +185,6 @@ def _files_of(trained: TrainedModel) -> dict[str, Path]:
     """Name the most important files that training wrote."""
     names = {"the model": trained.path, "its report": trained.report}
     pictures = {"curves": "accuracy.png", "confusions": "confusion.png", "mistakes": "mistakes.png"}
+    pictures |= {"people": "people.png"}
     names |= {name: trained.folder / file for name, file in pictures.items()}
     return {name: path for name, path in names.items() if path.exists()} | {"all of the run": trained.folder}

@@ -22,7 +22,7 @@ from harkeras.data.presentation import Presentation, Presented
 from harkeras.data.sources import find_sources, given_sources
 from harkeras.people.clips import read_clip
 from harkeras.people.pose import PoseEstimator, ensure_estimator
-from harkeras.recipe import ClipFormat, FlowMethod, Streams
+from harkeras.recipe import ClipFormat, FlowMethod, Streams, Subject
 from harkeras.video.reading import VideoError, VideoInfo
 
 
@@ -163,6 +163,7 @@ class ClipDataset(Presented, Batches):
         streams: "rgb", "gray", "flow", "rgb+flow" or "pose", see `harkeras.create_dataset`.
         flow_fields: Fields of flow per frame.
         flow_method: "dis", "farneback" or "tvl1".
+        subject: "frame" for whole frames, or "person" for a square around the largest person of each clip.
         estimator: What finds 17 joints in an image, for "pose"; MoveNet by default.
         clip_seconds: Length of a clip: in training, a random part of the video of this length is taken, in
             testing the middle one. By default a clip spans the whole video.
@@ -196,6 +197,7 @@ class ClipDataset(Presented, Batches):
         streams: Streams = "rgb",
         flow_fields: int = 10,
         flow_method: FlowMethod = "dis",
+        subject: Subject = "frame",
         estimator: PoseEstimator | None = None,
         clip_seconds: float | None = None,
         clips_per_video: int = 1,
@@ -205,7 +207,9 @@ class ClipDataset(Presented, Batches):
         strict: bool = False,
     ):
         """Remember what to read; nothing is decoded yet."""
-        self.clip_format = ClipFormat(frames, height, width, streams, flow_fields, flow_method)
+        self.clip_format = ClipFormat(
+            frames, height, width, streams, flow_fields, flow_method, subject=subject
+        )
         counts = {"batch_size": batch_size, "clips_per_video": clips_per_video, "workers": workers}
         for name, value in counts.items():
             if value is not None and value < 1:

@@ -3,6 +3,7 @@ from .comparison import Contestant, compare, markdown_table
 from .cross_validation import CrossValidation, cross_validate
 from .held_out import evaluate_on_folder
 from .mistakes import plot_mistakes
+from .people_sheet import plot_people
 from .plots import plot_confusion_matrix, plot_metric
 from .probing import (
     MotionReport,
@@ -40,4 +41,5 @@ __all__ = [
     "plot_grad_cam",
     "plot_metric",
     "plot_mistakes",
+    "plot_people",
 ]

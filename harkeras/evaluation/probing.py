@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import keras
@@ -19,6 +20,7 @@ from harkeras.data.datasets import Dataset
 from harkeras.evaluation._reordering import ORDERS, reorder
 from harkeras.evaluation.scores import name_clips
 from harkeras.people.clips import read_clip
+from harkeras.people.main_person import NobodyError
 from harkeras.recipe import read_channels
 from harkeras.training.scoring import prepare_clips, unpack_clips
 from harkeras.video.flow import flow_to_rgb, from_uint8
@@ -123,8 +125,12 @@ def early_recognition(
     for row, path in enumerate(tqdm(video_paths, "Reading parts of clips", unit="clip")):
         duration = VideoInfo.read(path).duration_seconds
         ends = [None if share == 1 else share * duration for share in shares]
-        parts = [read_clip(path, recipe.clip_format, end_seconds=end) for end in ends]
-        hits[row] = name_clips(model, np.stack(parts))[1] == labels[row]
+        parts = {}
+        for column, end in enumerate(ends):
+            with suppress(NobodyError):  # so early, nothing is recognized
+                parts[column] = read_clip(path, recipe.clip_format, end_seconds=end)
+        if parts:
+            hits[row, list(parts)] = name_clips(model, np.stack([*parts.values()]))[1] == labels[row]
     return shares, hits.mean(axis=0)
 
 

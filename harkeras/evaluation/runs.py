@@ -7,7 +7,7 @@
 | `report.json` | the same as plain numbers and text, and the test clips with digests of their content |
 | `clips.csv` | each clip: its class, source and side of the split, and, of test clips, what it was named |
 | `epochs.csv` | the curves of the training, where it had epochs |
-| `*.png` | the curves, the confusion matrix, the worst mistakes, and what else the training can show |
+| `*.png` | the curves, the confusion matrix, the worst mistakes, and what else there is to show |
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder
 from harkeras.data.leakage import leakage_report
 from harkeras.evaluation.mistakes import list_mistakes, plot_mistakes
+from harkeras.evaluation.people_sheet import plot_people
 from harkeras.evaluation.plots import plot_confusion_matrix, plot_metric
 from harkeras.evaluation.scores import Evaluation
 from harkeras.models.registry import count_parameters
@@ -232,6 +233,8 @@ class RunReport:
         mistakes = plot_mistakes(evaluation, paths, names=[printable(self._place(path)) for path in paths])
         if mistakes is not None:
             yield "mistakes", mistakes
+        if self.dataset.subject == "person":
+            yield "people", plot_people(self.dataset)
 
     def _place(self, path: Path) -> str:
         return path.relative_to(self.folder.data_dir).as_posix()

@@ -26,13 +26,14 @@ from harkeras.inference.resolve import resolve_model
 from harkeras.inference.streaming import ActionStream
 from harkeras.inference.whole_file import decide_whole
 from harkeras.people.clips import read_clip
+from harkeras.people.main_person import NobodyError
 from harkeras.people.pose import PoseEstimator
 from harkeras.recipe import Interpolation, Recipe, Streams
 from harkeras.video.drawing import Caption, check_caption
 from harkeras.video.flow import to_gray
 from harkeras.video.frame_times import check_range
 from harkeras.video.images import read_image, resize_image
-from harkeras.video.reading import VideoError, VideoInfo
+from harkeras.video.reading import VideoInfo
 from harkeras.video.writing import VideoWriter
 
 # A video that is longer than so many windows is seen in several.
@@ -127,10 +128,10 @@ def _average_people(info: VideoInfo, model: keras.Model, recipe: Recipe, starts:
         span = {"start_seconds": start, "end_seconds": start + recipe.clip_seconds}
         try:
             clips.append(read_clip(info.path, recipe.clip_format, **span))
-        except VideoError as error:
+        except NobodyError as error:
             nobody = error
     if not clips:
-        raise VideoError(f"{info.path}: nobody was found in it") from nobody
+        raise NobodyError(f"{info.path}: nobody was found in it") from nobody
     return ActionStream(model, recipe).classify(np.stack(clips)).mean(axis=0)
 
 

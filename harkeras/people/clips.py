@@ -52,7 +52,13 @@ def create_view(
     estimator: PoseEstimator | None = None,
     seen: list[tuple[float, np.ndarray]] | None = None,
 ) -> FrameView:
-    """Return what a model sees of frames, one after another; the arguments are those of `PoseView`."""
+    """Return what a model sees of frames, one after another; the arguments are those of `PoseView`.
+
+    Raises:
+        ValueError: If it sees people, each of whom has a view of their own.
+    """
+    if clip_format.subject == "person":
+        raise ValueError("clip_format must be of whole frames or of joints here, got subject 'person'")
     if clip_format.streams == "pose":
         return PoseView(clip_format, estimator, seen)
     return ModelView(clip_format)

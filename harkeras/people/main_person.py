@@ -15,6 +15,10 @@ from harkeras.video.frames import DecodedFrame
 from harkeras.video.reading import read_view
 
 
+class NobodyError(VideoError):
+    """A video in which nobody is found. The message names the file."""
+
+
 def read_person(
     video: str | os.PathLike,
     clip_format: ClipFormat,
@@ -22,7 +26,25 @@ def read_person(
     start_seconds: float | None = None,
     end_seconds: float | None = None,
 ) -> np.ndarray:
-    """Read the largest person of a video, or of a range of it: a square that goes along.
+    """Read the largest person of a video, or of a range of it: a square that goes along, see `follow_person`.
+
+    Returns:
+        uint8 RGB (T, H, W, 3).
+    """
+    span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
+    images, boxes = follow_person(video, clip_format.frames, **span)
+    size, how = (clip_format.height, clip_format.width), {"interpolation": clip_format.interpolation}
+    return np.stack([crop_person(*each, *size, **how) for each in zip(images, boxes, strict=True)])
+
+
+def follow_person(
+    video: str | os.PathLike,
+    frames: int,
+    *,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
+) -> tuple[list[np.ndarray], list[Box]]:
+    """Follow the largest person of a video, or of a range of it, and return frames spread evenly over it.
 
     People are followed through all frames between the first and the last that are wanted. The largest is who
     covers most pixels, over all of them. In frames in which this person is not found, the square stands where
@@ -30,17 +52,19 @@ def read_person(
 
     Args:
         video: Path of the video file.
-        clip_format: Number and size of the frames.
+        frames: Number of frames T.
         start_seconds: Start of the range; the first frame by default.
         end_seconds: End of the range, not included; the end of the video by default.
 
     Returns:
-        uint8 RGB (T, H, W, 3).
+        T frames, uint8 RGB (H, W, 3), as displayed, and the smoothed square around the person in each: left,
+        top, right and bottom in pixels.
 
     Raises:
         ValueError: If the range is empty or outside the video.
         FileNotFoundError: If there is no such file.
-        VideoError: If the file holds no video that can be decoded, or nobody is found in it.
+        NobodyError: If nobody is found in it, a kind of `VideoError`.
+        VideoError: If the file holds no video that can be decoded.
         ImportError: If the package `trackers` is not installed.
         OSError: If the file of YOLOX-nano cannot be had.
     """
@@ -50,15 +74,12 @@ def read_person(
         views.append(_PeopleView())  # the last one is the one that counts
         return views[-1]
 
-    span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
-    rows = read_view(video, clip_format.frames, make_view, **span)
+    rows = read_view(video, frames, make_view, start_seconds=start_seconds, end_seconds=end_seconds).tolist()
     view = views[-1]
     boxes = follow_largest(view.people, view.seconds)
     if boxes is None:
-        raise VideoError(f"{video}: nobody was found in it")
-    how = {"interpolation": clip_format.interpolation}
-    size = clip_format.height, clip_format.width
-    return np.stack([crop_person(view.images[row], boxes[row], *size, **how) for row in rows.tolist()])
+        raise NobodyError(f"{video}: nobody was found in it")
+    return [view.images[row] for row in rows], [boxes[row] for row in rows]
 
 
 class _PeopleView:
