@@ -114,11 +114,7 @@ def train_on_folder(
     settings = {name: value for name, value in settings.items() if value is not None}
     trainer = create_trainer(model, model_options, **settings)
     folder = read_folder(data_dir, classes, group_by=group_by, copies=True)
-    if len(folder.classes) < 2:
-        raise ValueError(
-            f"{data_dir} must hold clips of at least two classes, got only {folder.classes[0]!r}; to find "
-            "one action, add a class of clips in which it does not happen"
-        )
+    _check_classes(folder)
     check_target(Path(output_dir) / "model.keras", "output_dir")
     _logger.info("%s", folder)
     how = {"split": split, "split_dir": split_dir, "test_size": test_size, "seed": seed}
@@ -151,6 +147,14 @@ def train_on_folder(
     if training.get("resume") is not None and not trained.interrupted:  # only now: the model is on the disk
         Path(training["resume"]).unlink(missing_ok=True)
     return TrainedModel(network, run / MODEL_FILE, evaluation, trained.history, run, report)
+
+
+def _check_classes(folder: ClipFolder) -> None:
+    if len(folder.classes) < 2:
+        raise ValueError(
+            f"{folder.data_dir} must hold clips of at least two classes, got only {folder.classes[0]!r}; to "
+            "find one action, add a class of clips in which it does not happen"
+        )
 
 
 def _with_weights(

@@ -102,7 +102,7 @@ class TestReadClip:
             follow_person(empty_clip, 4)
 
     def test_people_have_no_common_view(self):
-        with pytest.raises(ValueError, match="must be of whole frames or of joints here, got .*'person'"):
+        with pytest.raises(ValueError, match=r"must be of whole frames or of joints here, got .*'person'"):
             create_view(PERSON)
 
     @pytest.mark.parametrize(

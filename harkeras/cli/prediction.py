@@ -132,11 +132,7 @@ def predict(
         "threshold": threshold,
     }
     _check_typed(context, single, per_person, output, over_time)
-    with quiet():
-        from harkeras.inference.resolve import check_model_exists
-        from harkeras.video.listing import is_several
-    model = model or newest_model()
-    check_model_exists(model)
+    model = _find_model(model)
     settings = {
         "clip_seconds": clip_seconds,
         "classes": options.read_names(classes),
@@ -147,9 +143,7 @@ def predict(
         "input_shape": options.read_shape(input_shape),
     } | ({} if single else {"caption": caption, **over_time})
     per_person = per_person or (not single and _looks_at_people(model))
-    if len(videos) > 1 or is_several(videos[0]):
-        if per_person:
-            raise ValueError("per-person is for one video at a time, got several")
+    if _are_several(videos, per_person):
         files = (output, timeline, table)
         _predict_several(videos, model, *files, top=top, single=single, download_dir=download_dir, **settings)
     else:
@@ -157,6 +151,23 @@ def predict(
         if per_person:
             return _predict_people(video, model, output, timeline, table, top=top, **settings)
         _predict_one(video, model, output, timeline, table, top=top, single=single, **settings)
+
+
+def _find_model(model: Path | None) -> Path:
+    with quiet():
+        from harkeras.inference.resolve import check_model_exists
+    model = model or newest_model()
+    check_model_exists(model)
+    return model
+
+
+def _are_several(videos: list[str], per_person: bool) -> bool:
+    from harkeras.video.listing import is_several
+
+    several = len(videos) > 1 or is_several(videos[0])
+    if several and per_person:
+        raise ValueError("per-person is for one video at a time, got several")
+    return several
 
 
 def _predict_one(

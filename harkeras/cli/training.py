@@ -82,16 +82,16 @@ def demo(
         from harkeras.inference.prediction import predict_on_video
         from harkeras.workflow import train_on_folder
     # Many people and places, one clip of each action: what is new in a second clip is little.
-    clips = create_sample_dataset(output_dir / "clips", groups=80, clips_per_group=1, seed=seed)
+    clips = create_sample_dataset(output_dir / "clips", groups=120, clips_per_group=1, seed=seed)
     trained = train_on_folder(
         clips,
         "lrcn",
         output_dir=output_dir / "model",
         batch_size=8,
-        epochs=80,
+        epochs=60,
         patience=20,
         # In the long video the camera goes along with the person, and there are borders between actions.
-        augment=Augmentation([*default_augmentation().filters, Pan()], "all"),
+        augment=Augmentation([*default_augmentation().filters, Pan((-0.6, 0.6))], "all"),
         joins=0.5,
         seed=seed,
     )
@@ -176,6 +176,10 @@ def train(
             joins=joins,
         ),
     )
+    _print_trained(trained)
+
+
+def _print_trained(trained: TrainedModel) -> None:
     print_text(f"\n{trained.evaluation}")
     print_files(_files_of(trained))
     print_text(f"Next: harkeras predict VIDEO --model {trained.folder} --output actions.mp4")

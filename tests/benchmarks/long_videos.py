@@ -42,8 +42,8 @@ from harkeras.data.augment import Augmentation, Pan, default_augmentation
 
 ROOT = Path(__file__).resolve().parents[2]
 SEED, SHAPE = 27, (20, 64, 64, 3)
-FEW, MANY = {"groups": 40, "clips_per_group": 2}, {"groups": 80, "clips_per_group": 1}
-LONG = {"epochs": 80, "patience": 20}
+FEW, MANY = {"groups": 40, "clips_per_group": 2}, {"groups": 120, "clips_per_group": 1}
+LONG, WIDE = {"epochs": 80, "patience": 20}, {"epochs": 60, "patience": 20}
 # The clips that each learns from, how long, and how they are shown.
 TRAININGS = {
     "plain": (FEW, {"epochs": 40}, {}),
@@ -51,8 +51,8 @@ TRAININGS = {
     "joined": (FEW, LONG, {"augment": default_augmentation(), "joins": 0.5}),
     "demo": (
         MANY,
-        LONG,
-        {"augment": Augmentation([*default_augmentation().filters, Pan()], "all"), "joins": 0.5},
+        WIDE,
+        {"augment": Augmentation([*default_augmentation().filters, Pan((-0.6, 0.6))], "all"), "joins": 0.5},
     ),
 }
 
