@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -247,6 +248,10 @@ def test_ranges_must_be_of_the_model(model, record, tmp_path):
     with pytest.raises(FileNotFoundError, match="no model file at"):
         evaluate_recordings(tmp_path / "none.keras", [Annotation(video, 0, 1, "Falling")])
     plain = keras.Model(model.inputs, model.outputs)
+    plain.recipe = replace(model.recipe, subject="person")
+    with pytest.raises(ValueError, match="model must look at whole pictures, or at joints"):
+        evaluate_recordings(plain, [Annotation(video, 0, 1, "Falling")])
+    plain.recipe = None
     with pytest.raises(ValueError, match="classes are missing"):
         evaluate_recordings(plain, [Annotation(video, 0, 1, "Falling")])
 

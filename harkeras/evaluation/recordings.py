@@ -84,12 +84,14 @@ def evaluate_recordings(
 
     Raises:
         FileNotFoundError: If there is no such model.
-        ValueError: If the model has no recipe, an argument is out of its range, no range bears a class of the
-            model, or no recording is left to score.
+        ValueError: If the model has no recipe or looks at one person at a time, an argument is out of its
+            range, no range bears a class of the model, or no recording is left to score.
     """
     if recordings not in ("held-out", "all"):
         raise ValueError(f"recordings must be 'held-out' or 'all', got {recordings!r}")
     network, recipe, _ = resolve_model(model)
+    if recipe.subject == "person":
+        raise ValueError("model must look at whole pictures, or at joints, got one of a person at a time")
     truth, strangers = _read_truth(annotations, recipe.classes)
     if actions is None:
         actions = _labeled(truth, strangers, recipe.classes)
