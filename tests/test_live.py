@@ -184,7 +184,7 @@ def test_a_camera_by_its_number(monkeypatch):
         frame = live.newest(5)
         assert frame.image[0, 0, 2] == 255
         assert frame.rgb(24, 32).shape == (24, 32, 3)
-        assert watch_until(live, "lost")[0].message.startswith("0 is lost (camera 0 sends nothing)")
+        assert watch_until(live, "lost")[0].message.startswith("camera 0 is lost (it sends nothing)")
     with pytest.raises(VideoError, match="camera 3: there is no such camera"):
         LiveVideo("/dev/video3").__enter__()
 

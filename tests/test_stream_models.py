@@ -66,6 +66,18 @@ def test_windows_are_those_of_the_causal_model(causal, model, chunk, count):
     assert_alike(run_through(model, images, seconds, chunk), expected)
 
 
+def test_what_is_left_out_is_forgotten(model):
+    images, seconds = frames_of(60), np.arange(60) / 25
+    every = run_through(model, images, seconds, 60, stride_seconds=0.1)
+    stream = ActionStream(model, RECIPE, stride_seconds=0.1)
+    windows = stream.push(images[:40], seconds[:40], newest_only=True)
+    windows += stream.push(images[40:], seconds[40:], newest_only=True)
+    assert len(stream._buffer._memory) <= 11  # those that have begun
+    ends = [window.end_seconds for window in windows]
+    assert_alike(windows, [window for window in every if window.end_seconds in ends])
+    assert len(windows) == 2
+
+
 def test_a_model_of_single_frames(causal):
     images, seconds = frames_of(40), np.arange(40) / 25
     expected = run_through(causal, images, seconds, 40)

@@ -319,6 +319,18 @@ class TestPush:
         last = windows[-1].probabilities.reshape(5, 12, 12, 3)
         np.testing.assert_array_equal(last, images[[77, 82, 87, 92, 97]])
 
+    @pytest.mark.parametrize("per_frame", [True, False], ids=["split", "whole"])
+    def test_the_newest_window_alone(self, per_frame):
+        model, recipe = pixels_model(per_frame=per_frame)
+        images, seconds = noise(90, 12, 12, 3), np.arange(90) / 25
+        every = stream_all(ActionStream(model, recipe, stride_seconds=0.1), images, seconds, 3.6)
+        stream, newest = ActionStream(model, recipe, stride_seconds=0.1), []
+        for i in range(0, 90, 15):
+            newest += stream.push(images[i : i + 15], seconds[i : i + 15], newest_only=True)
+        assert len(newest) == 5
+        expected = [[w for w in every if w.end_seconds <= seconds[i] + 1e-6][-1] for i in range(29, 90, 15)]
+        assert_same_windows(newest, expected, tolerance=0)
+
     def test_a_window_comes_as_soon_as_its_end_is_reached(self):
         stream = ActionStream(*pixels_model())
         images = noise(27, 12, 12, 3)

@@ -49,6 +49,13 @@ class Clips(NamedTuple):
         starts, rows = self.starts[first:stop], self.rows[first:stop]
         return self._replace(starts=starts, rows=rows, number=self.number + first)
 
+    def newest(self) -> Clips:
+        """Return the last of the windows, and forget what is kept of the others."""
+        last = max(len(self.starts) - 1, 0)
+        for number in range(self.number, self.number + last):
+            self.memory.pop(number, None)
+        return self.part(last, last + 1)
+
 
 def in_groups(clips: Iterable[Clips], windows: int) -> Iterator[list[Clips]]:
     """Cut and join windows, in order, into groups of at most so many."""

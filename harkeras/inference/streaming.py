@@ -88,9 +88,7 @@ class ActionStream:
         times = self._buffer.check(seconds, len(frames))
         complete = self._buffer.push(frames, times)
         if newest_only:
-            complete = [
-                clips.part(max(len(clips.starts) - 1, 0), len(clips.starts)) for clips in complete[-1:]
-            ]
+            complete = [clips.newest() for clips in complete[-1:]]
         return _answer([self], [complete])[0]
 
     def finish(self, end_seconds: float) -> list[Window]:

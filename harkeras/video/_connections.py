@@ -78,6 +78,8 @@ def connect(source: int | str | os.PathLike) -> Connection:
 def name_source(source: int | str | os.PathLike) -> str:
     """Return how a source is called in a message: an address without what may be a password."""
     text = str(source)
+    if (camera := _CAMERA.fullmatch(text)) and not Path(text).is_file():
+        return f"camera {camera[1]}"
     return re.sub(r"(?<=://)[^/@]*@", "", text) if _ADDRESS.match(text) else text
 
 
@@ -115,17 +117,16 @@ class _Camera:
     end_seconds, own_clock = None, False
 
     def __init__(self, number: int):
-        self._name = f"camera {number}"
         self._capture = cv2.VideoCapture(number)
         if not self._capture.isOpened():
-            raise VideoError(f"{self._name}: there is no such camera, or another program uses it")
+            raise VideoError(f"camera {number}: there is no such camera, or another program uses it")
         self._capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
 
     def pictures(self, tell_damage: Callable[[str], None]) -> Iterator[tuple[float, Picture, bytes]]:
         while True:
             there, image = self._capture.read()
             if not there:
-                raise OSError(f"{self._name} sends nothing")
+                raise OSError("it sends nothing")
             yield 0.0, _CameraPicture(image), image.ravel()[::97].tobytes()
 
     def close(self) -> None:
