@@ -3,10 +3,10 @@
     python tests/benchmarks/long_videos.py [--seeds 100 109] [--work-dir DIR] [--model FILE ...]
 
 `create_sample_video` renders one video per seed: one person, at one place that no training clip shows, walks,
-sits down, stands up, runs and falls. Four LRCNs name its actions, each trained on the same number of rendered
+sits down, stands up, runs and falls. Four LRCNs name its actions, each trained on rendered
 clips: on the clips as they are; changed at random (`augment`), for twice as long; changed and joined
 (`joins`), so that they begin or end in another action; and as `harkeras demo` does it: so again, on clips of
-twice as many people and places, in which the picture drifts (`Pan`). Each decides twice, on the same
+three times as many people and places, in which the picture drifts (`Pan`). Each decides twice, on the same
 probabilities: as a live stream does (`causal`), and on the whole file. What each makes of single clips of
 unseen sources is said, too.
 
