@@ -14,7 +14,7 @@ from harkeras.evaluation import evaluate_on_folder, plot_people
 from harkeras.evaluation.probing import early_recognition
 from harkeras.inference import predict_on_video, predict_single_action
 from harkeras.models.saving import load_model
-from harkeras.people import crop_person, read_clip
+from harkeras.people import crop_person, detect_people, read_clip
 from harkeras.people.clips import create_view
 from harkeras.people.main_person import NobodyError, follow_largest, follow_person
 from harkeras.people.tracking import Person
@@ -45,12 +45,11 @@ def figures(monkeypatch):
     _find_figures(monkeypatch)
 
 
-def _find_figures(patch):
-    detect = harkeras.people.tracking.detect_people
+def _find_figures(patch, detector=find_figure):
     patch.setattr(
         harkeras.people.tracking,
         "detect_people",
-        lambda image, *, threshold, detector: detect(image, threshold=threshold, detector=find_figure),
+        lambda image, **options: detect_people(image, **options | {"detector": detector}),
     )
 
 
@@ -82,6 +81,17 @@ class TestFollowLargest:
 
 
 class TestReadClip:
+    def test_who_lies_on_the_floor_is_taken_where_nobody_stands(self, clip, monkeypatch):
+        expected = read_clip(clip, PERSON)
+
+        def hardly(image):
+            boxes = find_figure(image)
+            boxes[:, 4] = 0.2
+            return boxes
+
+        _find_figures(monkeypatch, hardly)
+        assert np.array_equal(read_clip(clip, PERSON), expected)
+
     def test_a_square_that_goes_along(self, clip):
         read = read_clip(clip, PERSON)
         assert (read.shape, read.dtype) == ((6, 64, 64, 3), np.uint8)
@@ -203,9 +213,9 @@ class TestATrainedModel:
 
     def test_the_picture_of_who_was_taken(self, sample_dir, empty_clip):
         dataset = create_dataset(sample_dir, frames=2, subject="person")
-        assert len(plot_people(dataset, most=5).axes) == 5
+        assert len(plot_people(dataset, 2, most=5).axes) == 5
         with pytest.raises(ValueError, match="most must be at least 1, got 0"):
-            plot_people(dataset, most=0)
+            plot_people(dataset, 2, most=0)
 
 
 @pytest.mark.slow

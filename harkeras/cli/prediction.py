@@ -307,15 +307,15 @@ def _check_typed(
 ) -> None:
     """Raise ValueError if an option was typed that would do nothing."""
     without_meaning = {} if output else {"caption": "it is for the video that --output writes"}
+    if single:
+        reason = "--single names one action: it writes neither --output nor --timeline, and decides nothing"
+        names = ("output", "timeline", "caption", *over_time)
+        without_meaning = dict.fromkeys(names, f"{reason} over time")
     if per_person:
         reason = (
             "with --per-person the label stands beside each person, and there is no row for a whole video"
         )
         without_meaning = dict.fromkeys(("caption", "table", "single", "streams"), reason)
-    if single:
-        reason = "--single names one action: it writes neither --output nor --timeline, and decides nothing"
-        names = ("output", "timeline", "caption", *over_time)
-        without_meaning = dict.fromkeys(names, f"{reason} over time")
     for name, reason in without_meaning.items():
         source = context.get_parameter_source(name)
         if source is not None and source.name != "DEFAULT":

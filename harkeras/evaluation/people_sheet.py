@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,11 +23,12 @@ _COLOR = "#ffd92f"
 
 
 @styled
-def plot_people(dataset: Dataset, *, most: int = 36, workers: int | None = None) -> Figure:
+def plot_people(dataset: Dataset, frames: int, *, most: int = 36, workers: int | None = None) -> Figure:
     """Draw the middle of clips, spread evenly over all, and the square that a model of people sees of it.
 
     Args:
         dataset: Clips of files, read with subject "person".
+        frames: Number of frames T that the model sees of a clip.
         most: Number of clips to draw.
         workers: Threads that look for people; one per core by default.
 
@@ -47,7 +49,7 @@ def plot_people(dataset: Dataset, *, most: int = 36, workers: int | None = None)
     figure.subplots(*grid, squeeze=False)
     for axes in figure.axes:
         axes.axis("off")
-    middles = in_order_with_bar(_read_middle, paths, "Drawing who was taken", workers)
+    middles = in_order_with_bar(partial(_read_middle, frames), paths, "Drawing who was taken", workers)
     for middle, row, path, axes in zip(middles, rows, paths, figure.axes, strict=False):
         title = f"{dataset.classes[dataset.labels[row]]}\n{path.name}"
         axes.set_title(title, fontsize=6, loc="left", parse_math=False)
@@ -62,13 +64,14 @@ def plot_people(dataset: Dataset, *, most: int = 36, workers: int | None = None)
     return figure
 
 
-def _read_middle(path: Path) -> tuple[np.ndarray, Box] | str:
+def _read_middle(frames: int, path: Path) -> tuple[np.ndarray, Box] | str:
     """Return the middle frame of a clip, made small, and the square in it; or why there is none."""
     try:
-        images, boxes = follow_person(path, 3)
+        images, boxes = follow_person(path, frames)
     except (VideoError, OSError) as error:  # since it was read
         return str(error)
-    height, width = images[1].shape[:2]
+    image, box = images[frames // 2], boxes[frames // 2]
+    height, width = image.shape[:2]
     scale = _FRAME_HEIGHT / height
-    image = resize_image(images[1], _FRAME_HEIGHT, max(round(scale * width), 1))
-    return image, tuple(scale * side for side in boxes[1])
+    image = resize_image(image, _FRAME_HEIGHT, max(round(scale * width), 1))
+    return image, tuple(scale * side for side in box)

@@ -234,7 +234,7 @@ class RunReport:
         if mistakes is not None:
             yield "mistakes", mistakes
         if self.dataset.subject == "person":
-            yield "people", plot_people(self.dataset)
+            yield "people", plot_people(self.dataset, self.training.model.recipe.frames)
 
     def _place(self, path: Path) -> str:
         return path.relative_to(self.folder.data_dir).as_posix()

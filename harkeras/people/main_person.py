@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from functools import partial
 
 import numpy as np
 
 from harkeras.people.crops import BoxSmoother, crop_person
-from harkeras.people.tracking import Box, PeopleTracker, Person
+from harkeras.people.tracking import BEGIN_SCORE, KEEP_SCORE, Box, PeopleTracker, Person
 from harkeras.recipe import ClipFormat
 from harkeras.video.decoding import VideoError
 from harkeras.video.frames import DecodedFrame
@@ -48,7 +49,8 @@ def follow_person(
 
     People are followed through all frames between the first and the last that are wanted. The largest is who
     covers most pixels, over all of them. In frames in which this person is not found, the square stands where
-    it was before, or will be first.
+    it was before, or will be first. Where nobody is surely a person, whoever may be one is taken: who lies on
+    the floor is followed in a stream since before the fall, of which a clip may show nothing.
 
     Args:
         video: Path of the video file.
@@ -70,24 +72,26 @@ def follow_person(
     """
     views: list[_PeopleView] = []
 
-    def make_view() -> _PeopleView:
-        views.append(_PeopleView())  # the last one is the one that counts
+    def make_view(begin_score: float) -> _PeopleView:
+        views.append(_PeopleView(begin_score))  # the last one is the one that counts
         return views[-1]
 
-    rows = read_view(video, frames, make_view, start_seconds=start_seconds, end_seconds=end_seconds).tolist()
-    view = views[-1]
-    boxes = follow_largest(view.people, view.seconds)
-    if boxes is None:
-        raise NobodyError(f"{video}: nobody was found in it")
-    return [view.images[row] for row in rows], [boxes[row] for row in rows]
+    span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
+    for begin_score in (BEGIN_SCORE, KEEP_SCORE):
+        rows = read_view(video, frames, partial(make_view, begin_score), **span).tolist()
+        view = views[-1]
+        boxes = follow_largest(view.people, view.seconds)
+        if boxes is not None:
+            return [view.images[row] for row in rows], [boxes[row] for row in rows]
+    raise NobodyError(f"{video}: nobody was found in it")
 
 
 class _PeopleView:
     """Follows people through frames, and keeps those that are wanted; what it returns is their number."""
 
-    def __init__(self) -> None:
+    def __init__(self, begin_score: float):
         """Start with no frame."""
-        self._tracker = PeopleTracker()
+        self._tracker = PeopleTracker(begin_score=begin_score)
         self.images: dict[int, np.ndarray] = {}
         self.people: list[list[Person]] = []
         self.seconds: list[float] = []

@@ -1,0 +1,218 @@
+"""The actions of each person: a stream, a video in which two do different things and cross, and its files."""
+
+import csv
+import json
+import sys
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import harkeras.people.tracking
+from harkeras import cli
+from harkeras.inference import ActionStream, PeopleStream, predict_people
+from harkeras.models.saving import save_model
+from harkeras.people import PeopleTracker, crop_person
+from harkeras.people.crops import BoxSmoother
+from harkeras.recipe import Recipe
+from harkeras.video.reading import iter_frames
+from harkeras.video.writing import write_frames
+
+pytest.importorskip("trackers", reason='needs pip install "harkeras[people]"')
+
+HEIGHT, WIDTH, FPS, COUNT = 120, 240, 25, 100
+RECIPE = Recipe(("Blinking", "Steady"), 8, 32, 32, 0.8, subject="person")
+
+
+def walk(count=COUNT):
+    """Frames in which a red person, who blinks, and a green one, who does not, walk past each other."""
+    for i in range(count):
+        image = np.full((HEIGHT, WIDTH, 3), 60, np.uint8)
+        for (left, top, right, bottom), color in zip(places(i), ((0, 200, 0), (250, 0, 0)), strict=True):
+            image[top:bottom, left:right] = color if color[1] or i // 3 % 2 else (100, 0, 0)
+        yield i / FPS, image
+
+
+def places(i):
+    """The boxes of the green and the red person in a frame."""
+    return (210 - 2 * i, 30, 230 - 2 * i, 80), (10 + 2 * i, 35, 30 + 2 * i, 85)
+
+
+class Finder:
+    """A detector that knows where people are; who is behind another is not found."""
+
+    def __init__(self, hides=True, until=COUNT):
+        self.hides, self.until, self.calls = hides, until, 0
+
+    def __call__(self, image):
+        (green, red), self.calls = places(self.calls), self.calls + 1
+        boxes = [] if self.hides and abs(green[0] - red[0]) < 12 else [[*green, 0.8]]
+        return [*boxes, [*red, 0.9]] if self.calls <= self.until else []
+
+
+def follow(**options):
+    return PeopleTracker(detector=Finder(**options), every=1)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A model that sees whether the brightest spot of a clip changes; its classes are in RECIPE."""
+    clips = keras.Input((8, 32, 32, 3))
+    brightest = ops.max(clips, axis=(2, 3, 4))  # (B, 8)
+    blinking = ops.sigmoid((ops.std(brightest, axis=1, keepdims=True) - 30) / 5)
+    network = keras.Model(clips, ops.concatenate([blinking, 1 - blinking], axis=-1))
+    network.recipe = RECIPE
+    return network
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    path = tmp_path_factory.mktemp("walk") / "walk.mp4"
+    write_frames(path, walk(), FPS, crf=1)
+    return path
+
+
+class TestPeopleStream:
+    def test_each_goes_through_windows_of_their_own(self, model):
+        stream = PeopleStream(model, RECIPE, tracker=follow(until=40))
+        alone, smoother = ActionStream(model, RECIPE, stride_seconds=stream.stride_seconds), BoxSmoother()
+        expected, windows, sizes = [], {}, []
+        tracker = follow(until=40)
+        for seconds, image in walk():
+            people = tracker.update(image, seconds)
+            for number, window in stream.push(image, seconds):
+                windows.setdefault(number, []).append(window)
+            assert stream.people == people
+            sizes.append(len(stream._followed))
+            for person in people[:1]:
+                crop = crop_person(image, smoother.update(person.box_px, seconds), 32, 32)
+                expected += alone.push(crop[None], [seconds])
+                last = seconds
+        expected += alone.finish(last)
+        assert sorted(windows) == [1, 2]
+        assert sizes[20] == 2
+        assert sizes[-1] == 0  # who is gone is forgotten
+        assert len(windows[1]) == len(expected)
+        for ours, window in zip(windows[1], expected, strict=True):
+            assert ours.end_seconds == window.end_seconds
+            np.testing.assert_allclose(ours.probabilities, window.probabilities, atol=1e-5)
+
+    def test_the_end_finishes_everybody(self, model):
+        stream = PeopleStream(model, RECIPE, tracker=follow())
+        for seconds, image in walk(10):
+            assert stream.push(image, seconds) == []
+        assert [number for number, _ in stream.finish(0.4)] == [1, 2]
+        assert stream.people == []
+
+    def test_flow(self, model):
+        flow = Recipe(("a", "b"), 8, 32, 32, 0.8, streams="flow", flow_fields=1)
+        with pytest.raises(
+            ValueError, match="recipe must be of streams 'rgb' or 'pose' for people, got 'flow'"
+        ):
+            PeopleStream(model, flow)
+
+
+class TestTwoPeopleWhoCross:
+    @pytest.mark.parametrize("causal", [False, True])
+    def test_each_keeps_the_right_label(self, model, video, causal):
+        people = predict_people(video, model, tracker=follow(), causal=causal, progress=False)
+        assert [person.number for person in people] == [1, 2]
+        for person in people:
+            starts_at = person.boxes[0, 1]
+            right = "Blinking" if starts_at < WIDTH / 2 else "Steady"
+            assert {person.prediction.label_at(seconds).label for seconds in (1.0, 1.3, 3.0, 3.6)} == {right}
+            assert person.boxes.shape == (COUNT - 1, 5)  # somebody is who was seen twice
+            assert abs(person.boxes[-1, 1] - starts_at) > 150  # on the other side in the end
+
+    def test_video_and_tables(self, model, video, tmp_path):
+        where = {"timeline": tmp_path / "people.csv", "top": 1, "progress": False}
+        people = predict_people(video, model, tmp_path / "out.mp4", tracker=follow(), **where)
+        rows = list(csv.reader(where["timeline"].read_text().splitlines()))
+        assert rows[0][:5] == ["person", "start_seconds", "end_seconds", "label", "confidence"]
+        assert {row[0] for row in rows[1:]} == {"1", "2"}
+        assert len(rows) - 1 == sum(len(person.prediction.segments) for person in people)
+        plain, drawn = (
+            [frame.image for frame in iter_frames(path)] for path in (video, tmp_path / "out.mp4")
+        )
+        assert len(drawn) == COUNT
+        for person in people:
+            left, top, right, bottom = person.boxes[74, 1:].round().astype(int)
+            changed = np.abs(drawn[75].astype(int) - plain[75]).sum(axis=-1)
+            assert changed[top + 10 : bottom - 10, [left, right]].mean() > 40  # the sides of the box
+            assert changed[top + 10 : bottom - 10, left + 4 : right - 4].mean() < 25  # not what is inside
+
+    def test_json(self, model, video, tmp_path):
+        path = tmp_path / "people.json"
+        predict_people(video, model, timeline=path, tracker=follow(), top=2, progress=False)
+        rows = json.loads(path.read_text())
+        assert {row["person"] for row in rows} == {1, 2}
+        assert len(rows[0]["top"]) == 2
+
+    def test_nobody(self, model, video):
+        tracker = PeopleTracker(detector=lambda image: [])
+        assert predict_people(video, model, tracker=tracker, progress=False) == []
+
+
+class TestCommandLine:
+    @pytest.fixture
+    def run(self, model, monkeypatch, tmp_path, capsys):
+        monkeypatch.setattr(harkeras.people.tracking, "detect_people", _detect_by_color)
+        network = keras.models.clone_model(model)
+        network.recipe = model.recipe
+        path = save_model(network, tmp_path / "people.keras")
+        whole = keras.models.clone_model(model)
+        whole.recipe = replace(model.recipe, subject="frame")
+        paths = {"person": path, "frame": save_model(whole, tmp_path / "frames.keras")}
+
+        def run(*words, subject="person"):
+            command = ["harkeras", "predict", *map(str, words), "--model", str(paths[subject])]
+            monkeypatch.setattr(sys, "argv", command)
+            with pytest.raises(SystemExit) as end:
+                cli.main()
+            printed = capsys.readouterr()
+            return end.value.code, printed.out, printed.err
+
+        return run
+
+    def test_a_model_of_people_is_known_by_its_recipe(self, run, video):
+        code, out, _ = run(video)
+        assert code == 0
+        assert "person 1" in out
+        assert "person 2" in out
+        assert "Blinking" in out
+        assert "Steady" in out
+
+    def test_any_model_with_the_option(self, run, video):
+        code, out, _ = run(video, "--per-person", subject="frame")
+        assert code == 0
+        assert "person 2" in out
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (["--per-person", "--single"], "single has no meaning here"),
+            (["--per-person", "--table", "x.csv"], "table has no meaning here"),
+            (["--table", "x.csv"], "table has no rows for a model that looks at people"),
+        ],
+    )
+    def test_what_means_nothing(self, run, video, words, message):
+        code, _, err = run(video, *words)
+        assert code == 2
+        assert message in err
+
+    def test_several_videos(self, run, video):
+        code, _, err = run(video, video)
+        assert code == 2
+        assert "per-person is for one video at a time" in err
+
+
+def _detect_by_color(image, *, threshold, detector):
+    boxes = []
+    for channel, other in ((0, 1), (1, 0)):
+        color = (image[..., channel] > 85) & (image[..., other] < 30)
+        rows, columns = np.nonzero(color)
+        if len(rows) > 300:
+            boxes.append([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1, 0.9])
+    return np.array(boxes, np.float32).reshape(-1, 5)
