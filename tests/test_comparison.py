@@ -363,7 +363,7 @@ class TestCompare:
                 {"flow_method": "lk", "input_shape": (4, 64, 64, 2)},
                 "flow_method must be one of 'dis', 'farneback', 'tvl1', got 'lk'",
             ),
-            ({"input_shape": (64, 64, 3)}, r"input_shape must be \(frames, height, width, channels\), got"),
+            ({"input_shape": (64, 64, 3)}, r"input_shape must be \(frames, height, width, channels\), or"),
             ({"group_by": r"^[^/]+"}, "group_by must tell apart at least two sources of a class"),
         ],
     )

@@ -20,6 +20,7 @@ from harkeras.video.flow import (
     plot_flow,
     to_uint8,
 )
+from harkeras.video.frames import ModelView
 from harkeras.video.reading import VideoError, VideoInfo, flow_extraction, frames_extraction, read_clip
 from harkeras.video.writing import VideoWriter
 
@@ -255,7 +256,7 @@ class TestPipeline:
         stream = ActionStream(model, recipe)
         info = VideoInfo.read(video)
         bar = type("Bar", (), {"update": lambda self: None})()
-        blocks = list(blocks_of(info, stream, bar, 0.0, info.duration_seconds))
+        blocks = list(blocks_of(info, stream, ModelView(recipe.clip_format), bar, 0.0, info.duration_seconds))
         images = np.concatenate([np.stack(images) for images, _ in blocks])
         seconds = [moment for _, times in blocks for moment in times]
         every = flow_extraction(video, 12, 48, 56, streams="rgb+flow", fields=2)

@@ -156,10 +156,11 @@ class NetworkTrainer:
                 raise ValueError(describe_unknown(model, [*list_models(), *PRETRAINED, "auto"]))
             check_model_options(model, self.options)
         self.input_shape = (20, 64, 64, 3) if input_shape is None else tuple(input_shape)
-        if len(self.input_shape) not in (3, 4):
+        # Of joints, there are as many as MoveNet finds.
+        if len(self.input_shape) not in (3, 4) or (len(self.input_shape) == 3 and self.input_shape[1] != 17):
             raise ValueError(
-                "input_shape must be (frames, height, width, channels), or (frames, joints, 3) of joints, "
-                f"got {input_shape}"
+                "input_shape must be (frames, height, width, channels), or (frames, 17, 3) of joints, got "
+                f"{input_shape}"
             )
         self.clip_format = ClipFormat.from_shape(
             self.input_shape, flow_method=flow_method or "dis", subject=subject
