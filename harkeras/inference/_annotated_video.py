@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -30,10 +30,20 @@ def write_annotated(
 ) -> None:
     """Write a video with its labels, and with skeletons if there are joints, to an open file.
 
-    They come at the times of the timeline. The first frame stands from 0 on, even if sound begins before the
-    pictures. Frames that the file cannot tell apart are moved apart.
+    They come at the times of the timeline, see `write_drawn`.
     """
-    frames, earliest = annotated_frames(info, prediction, caption, joints), None
+    write_drawn(annotated_frames(info, prediction, caption, joints), info, writer, progress=progress)
+
+
+def write_drawn(
+    frames: Iterable[tuple[np.ndarray, float]], info: VideoInfo, writer: VideoWriter, *, progress: bool
+) -> None:
+    """Write the frames of a video, drawn on, to an open file.
+
+    The first frame stands from 0 on, even if sound begins before the pictures. Frames that the file cannot
+    tell apart are moved apart.
+    """
+    earliest = None
     for image, seconds in tqdm(
         frames, "Writing", info.frame_count, unit="frame", leave=None, disable=not progress
     ):

@@ -20,19 +20,14 @@ from tqdm.auto import tqdm
 from harkeras.base.files import write_text
 from harkeras.base.text import to_cell
 from harkeras.base.workers import one_ahead
-from harkeras.inference._timeline import (
-    VideoPrediction,
-    check_outputs,
-    check_top,
-    decide,
-    top_cells,
-    top_columns,
-)
+from harkeras.inference._annotated_video import write_drawn
+from harkeras.inference._assumptions import warn_of_assumptions
+from harkeras.inference._file_decisions import decide_file, file_settings
+from harkeras.inference._timeline import VideoPrediction, check_outputs, check_top, top_cells, top_columns
 from harkeras.inference._video_windows import read_info
-from harkeras.inference.decisions import MAX_MEMORY_SECONDS, UNSURE, Decider, Window, check_settings
+from harkeras.inference.decisions import UNSURE, Window
 from harkeras.inference.people_stream import PeopleStream
 from harkeras.inference.resolve import resolve_model
-from harkeras.inference.whole_file import decide_whole
 from harkeras.people.pose import PoseEstimator
 from harkeras.people.skeleton import draw_skeleton
 from harkeras.people.tracking import PeopleTracker
@@ -123,11 +118,10 @@ def predict_people(
     stream = PeopleStream(
         resolved.model, recipe, tracker=tracker, estimator=estimator, stride_seconds=stride_seconds
     )
-    if smoothing_seconds is None:
-        smoothing_seconds = 0.5 if causal else min(recipe.clip_seconds, MAX_MEMORY_SECONDS)
-    settings = {"stride_seconds": stream.stride_seconds, "smoothing_seconds": smoothing_seconds}
-    settings |= {"hysteresis": hysteresis, "min_seconds": min_seconds, "threshold": threshold}
-    check_settings(**settings)
+    settings = {"stride_seconds": stream.stride_seconds, "hysteresis": hysteresis}
+    settings |= {"min_seconds": min_seconds, "threshold": threshold}
+    settings = file_settings(recipe, smoothing_seconds, causal=causal, **settings)
+    warn_of_assumptions(info, resolved)
     with nullcontext() if output is None else VideoWriter(output, info.writing_fps) as writer:
         windows, boxes, joints = _slide(info, stream, progress)
         people = [
@@ -143,15 +137,7 @@ def predict_people(
         if timeline is not None:
             write_people_timeline(people, timeline, top=top)
         if writer is not None:
-            for image, seconds in tqdm(
-                _annotated(info, people),
-                "Writing",
-                info.frame_count,
-                unit="frame",
-                leave=None,
-                disable=not progress,
-            ):
-                writer.write(image, seconds)
+            write_drawn(_annotated(info, people), info, writer, progress=progress)
     return people
 
 
@@ -181,10 +167,7 @@ def _decide(
 ) -> VideoPrediction:
     """Decide on the windows of one person, whose time goes from the first box to the last window or box."""
     end = max(float(boxes[-1, 0]), windows[-1].end_seconds)
-    if causal:
-        prediction = decide(Decider(recipe.classes, **settings, thresholds=recipe.thresholds), windows, end)
-    else:
-        prediction = decide_whole(windows, recipe, end, **settings)
+    prediction = decide_file(windows, recipe, end, causal=causal, **settings)
     first, *others = prediction.segments
     return replace(prediction, segments=[first._replace(start_seconds=float(boxes[0, 0])), *others])
 

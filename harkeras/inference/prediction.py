@@ -13,18 +13,12 @@ import numpy as np
 
 from harkeras.inference._annotated_video import write_annotated
 from harkeras.inference._assumptions import warn_of_assumptions, warn_of_pixels
-from harkeras.inference._timeline import (
-    VideoPrediction,
-    check_outputs,
-    check_top,
-    decide,
-    write_timeline,
-)
+from harkeras.inference._file_decisions import decide_file, file_settings
+from harkeras.inference._timeline import VideoPrediction, check_outputs, check_top, write_timeline
 from harkeras.inference._video_windows import read_info, slide
-from harkeras.inference.decisions import MAX_MEMORY_SECONDS, Decider, Window, check_settings, name_classes
+from harkeras.inference.decisions import name_classes
 from harkeras.inference.resolve import resolve_model
 from harkeras.inference.streaming import ActionStream
-from harkeras.inference.whole_file import decide_whole
 from harkeras.people.clips import read_clip
 from harkeras.people.main_person import NobodyError
 from harkeras.people.pose import PoseEstimator
@@ -291,30 +285,18 @@ def predict_on_video(
     if recipe.subject == "person":
         raise ValueError("model looks at one person at a time: call predict_people, or pass --per-person")
     stream = ActionStream(resolved.model, recipe, stride_seconds=stride_seconds)
-    if smoothing_seconds is None:
-        smoothing_seconds = 0.5 if causal else min(recipe.clip_seconds, MAX_MEMORY_SECONDS)
-    settings = {"stride_seconds": stream.stride_seconds, "smoothing_seconds": smoothing_seconds}
-    settings |= {"hysteresis": hysteresis, "min_seconds": min_seconds, "threshold": threshold}
-    check_settings(**settings)
+    settings = {"stride_seconds": stream.stride_seconds, "hysteresis": hysteresis}
+    settings |= {"min_seconds": min_seconds, "threshold": threshold}
+    settings = file_settings(recipe, smoothing_seconds, causal=causal, **settings)
     warn_of_assumptions(info, resolved)
     # Opened before the work, so that a path that cannot be written is known at once.
     with writer:
         start, end = float(info.frame_seconds[0]), info.duration_seconds
         joints: list | None = None if output is None else []
         windows = slide(info, stream, start, end, estimator=estimator, joints=joints, progress=progress)
-        prediction = _decide(windows, recipe, end, causal=causal, **settings)
+        prediction = decide_file(windows, recipe, end, causal=causal, **settings)
         if timeline is not None:
             write_timeline(prediction, timeline, top=top)
         if output is not None:
             write_annotated(info, prediction, writer, caption=caption, joints=joints, progress=progress)
     return prediction
-
-
-def _decide(
-    windows: list[Window], recipe: Recipe, end_seconds: float, *, causal: bool, **settings: float
-) -> VideoPrediction:
-    """Decide all moments of a video, together or one after the other."""
-    if causal:
-        decider = Decider(recipe.classes, **settings, thresholds=recipe.thresholds)
-        return decide(decider, windows, end_seconds)
-    return decide_whole(windows, recipe, end_seconds, **settings)

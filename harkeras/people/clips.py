@@ -10,7 +10,7 @@ import numpy as np
 from harkeras.people.main_person import read_person
 from harkeras.people.pose import PoseEstimator, PoseTracker
 from harkeras.recipe import ClipFormat
-from harkeras.video.frames import FrameView, ModelView, VideoFrame
+from harkeras.video.frames import FrameView, ModelView, VideoFrame, mark_through
 from harkeras.video.reading import read_view
 
 
@@ -87,10 +87,7 @@ class PoseView:
 
     def frames_needed(self, wanted: np.ndarray) -> np.ndarray:
         """Mark all frames from the first wanted one to the last: bool (N,) -> bool (N,)."""
-        rows, needed = np.flatnonzero(wanted), np.zeros_like(wanted)
-        if len(rows):
-            needed[rows[0] : rows[-1] + 1] = True
-        return needed
+        return mark_through(wanted)
 
     def read(self, frame: VideoFrame, index: int, wanted: bool) -> np.ndarray | None:
         """Find the joints in the next frame; if it is wanted, return them: float32 (K, D)."""

@@ -12,7 +12,7 @@ from harkeras.people.crops import BoxSmoother, crop_person
 from harkeras.people.tracking import BEGIN_SCORE, KEEP_SCORE, Box, PeopleTracker, Person
 from harkeras.recipe import ClipFormat
 from harkeras.video.decoding import VideoError
-from harkeras.video.frames import DecodedFrame
+from harkeras.video.frames import DecodedFrame, mark_through
 from harkeras.video.reading import read_view
 
 
@@ -98,10 +98,7 @@ class _PeopleView:
 
     def frames_needed(self, wanted: np.ndarray) -> np.ndarray:
         """Mark all frames from the first wanted one to the last: bool (N,) -> bool (N,)."""
-        rows, needed = np.flatnonzero(wanted), np.zeros_like(wanted)
-        if len(rows):
-            needed[rows[0] : rows[-1] + 1] = True
-        return needed
+        return mark_through(wanted)
 
     def read(self, frame: DecodedFrame, index: int, wanted: bool) -> np.ndarray | None:
         """Look at the next frame; if it is wanted, keep it and return its number: int ()."""

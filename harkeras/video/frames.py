@@ -64,6 +64,14 @@ class FrameView(Protocol):
         """Take in frame number `index`; if it is wanted, return what the model sees."""
 
 
+def mark_through(wanted: np.ndarray) -> np.ndarray:
+    """Mark all frames from the first wanted one to the last: bool (N,) -> bool (N,)."""
+    rows, needed = np.flatnonzero(wanted), np.zeros_like(wanted)
+    if len(rows):
+        needed[rows[0] : rows[-1] + 1] = True
+    return needed
+
+
 class ModelView:
     """What a model sees of frames, as a format of clips says: RGB, gray, optical flow, or RGB and flow."""
 
