@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from dataclasses import replace
+from fractions import Fraction
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ from harkeras.models.saving import save_model
 from harkeras.people import PeopleTracker, crop_person
 from harkeras.people.crops import BoxSmoother
 from harkeras.recipe import Recipe
-from harkeras.video.reading import iter_frames
+from harkeras.video.reading import VideoInfo, iter_frames
 from harkeras.video.writing import write_frames
 
 pytest.importorskip("trackers", reason='needs pip install "harkeras[people]"')
@@ -99,6 +100,20 @@ class TestPeopleStream:
             assert ours.end_seconds == window.end_seconds
             np.testing.assert_allclose(ours.probabilities, window.probabilities, atol=1e-5)
 
+    def test_the_newest_window_of_each_alone(self, model):
+        """Looked at every tenth frame: the last window stands for all that have passed."""
+        every, newest = (
+            PeopleStream(model, RECIPE, tracker=follow(hides=False), stride_seconds=1 / FPS) for _ in range(2)
+        )
+        for seconds, image in list(walk(80))[::10]:
+            expected, last = every.push(image, seconds), newest.push(image, seconds, newest_only=True)
+            assert [number for number, _ in last] == sorted({number for number, _ in expected})
+            for number, window in last:
+                same = [each for owner, each in expected if owner == number][-1]
+                assert window.end_seconds == same.end_seconds
+                np.testing.assert_allclose(window.probabilities, same.probabilities, atol=1e-5)
+        assert len(expected) > 2 * len(last) > 0
+
     def test_the_end_finishes_everybody(self, model):
         stream = PeopleStream(model, RECIPE, tracker=follow())
         for seconds, image in walk(10):
@@ -142,6 +157,14 @@ class TestTwoPeopleWhoCross:
             changed = np.abs(drawn[75].astype(int) - plain[75]).sum(axis=-1)
             assert changed[top + 10 : bottom - 10, [left, right]].mean() > 40  # the sides of the box
             assert changed[top + 10 : bottom - 10, left + 4 : right - 4].mean() < 25  # not what is inside
+
+    def test_pictures_that_begin_after_the_sound(self, model, make_video, tmp_path):
+        """Times hold in the copy, whose first frame stands from 0 on."""
+        ticks = [25 + i for i in range(60)]
+        late = make_video("late.mp4", ticks=ticks, time_base=Fraction(1, 25), audio_seconds=3)
+        predict_people(late, model, tmp_path / "out.mp4", tracker=follow(), progress=False)
+        before, after = VideoInfo.read(late), VideoInfo.read(tmp_path / "out.mp4")
+        np.testing.assert_allclose(after.frame_seconds[1:], before.frame_seconds[1:], atol=0.002)
 
     def test_json(self, model, video, tmp_path):
         path = tmp_path / "people.json"

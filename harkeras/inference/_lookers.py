@@ -120,6 +120,7 @@ class PeopleLooker:
         self.stride_seconds = self._stream.stride_seconds
         self._make_decider = lambda: Decider(recipe.classes, self.stride_seconds, **settings)
         self._deciders: dict[int, Decider] = {}
+        self._last: dict[int, Window] = {}
         self.people: list[Person] = []
         self.gone: list[int] = []
         warm_up(ActionStream(model, recipe, stride_seconds=stride_seconds))
@@ -129,12 +130,14 @@ class PeopleLooker:
 
     def look(self, frame: LiveFrame, *, at_all: bool = False) -> list[Moment]:
         """Return what is to say since the last look."""
-        moments = self._decide(self._stream.push(frame.image, frame.seconds), frame)
+        windows = self._stream.push(frame.image, frame.seconds, newest_only=not at_all)
+        moments = self._decide(windows, frame)
         self.people = self._stream.people
         here = {person.number for person in self.people}
         self.gone = [number for number in self._deciders if number not in here]
         for number in self.gone:
             del self._deciders[number]
+            self._last.pop(number, None)
         return moments
 
     def finish(self, frame: LiveFrame, end_seconds: float, *, at_all: bool = False) -> list[Moment]:
@@ -142,10 +145,13 @@ class PeopleLooker:
         return self._decide(self._stream.finish(max(end_seconds, frame.seconds)), frame)
 
     def _decide(self, windows: list[tuple[int, Window]], frame: LiveFrame) -> list[Moment]:
-        return [
-            _make_moment(self._deciders.setdefault(number, self._make_decider()), window, frame, number)
-            for number, window in windows
-        ]
+        moments = []
+        for number, window in windows:
+            decider = self._deciders.setdefault(number, self._make_decider())
+            for each in _fill(self._last.get(number), window, self.stride_seconds):
+                moments.append(_make_moment(decider, each, frame, number))
+            self._last[number] = window
+        return moments
 
 
 def warm_up(stream: ActionStream) -> None:

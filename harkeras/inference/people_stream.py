@@ -60,12 +60,15 @@ class PeopleStream:
         self._followed: dict[int, _Followed] = {}
         self.people: list[Person] = []
 
-    def push(self, image: np.ndarray, seconds: float) -> list[tuple[int, Window]]:
+    def push(
+        self, image: np.ndarray, seconds: float, *, newest_only: bool = False
+    ) -> list[tuple[int, Window]]:
         """Take the next frame in, and return the windows that are complete, with the person's number.
 
         Args:
             image: uint8 RGB (H, W, 3), in full size.
             seconds: When it appears.
+            newest_only: Compute the last complete window of each person alone, see `ActionStream.push`.
 
         Raises:
             ValueError: If the image is no uint8 RGB, or the detector gives something else than boxes.
@@ -80,7 +83,9 @@ class PeopleStream:
             return windows
         streams = [self._followed[person.number].stream for person in self.people]
         for person, complete in zip(
-            self.people, push_together(streams, np.stack(views), seconds), strict=True
+            self.people,
+            push_together(streams, np.stack(views), seconds, newest_only=newest_only),
+            strict=True,
         ):
             windows += [(person.number, window) for window in complete]
         return windows

@@ -123,7 +123,9 @@ class ActionStream:
         return self._buffer.frames_needed(frame_seconds, end_seconds)
 
 
-def push_together(streams: Sequence[ActionStream], frames: np.ndarray, seconds: float) -> list[list[Window]]:
+def push_together(
+    streams: Sequence[ActionStream], frames: np.ndarray, seconds: float, *, newest_only: bool = False
+) -> list[list[Window]]:
     """Push one frame into each of several streams of one model, such as those of the people in a picture.
 
     All that has to be computed is computed together, which costs less than one stream after the other, and
@@ -134,6 +136,7 @@ def push_together(streams: Sequence[ActionStream], frames: np.ndarray, seconds: 
         streams: S streams, whose recipes show the same kind of frames.
         frames: uint8 (S, H, W, C), or float32 (S, K, D) for models of joints: one frame for each stream.
         seconds: When they appear.
+        newest_only: Compute the last complete window of each stream alone, see `ActionStream.push`.
 
     Returns:
         The windows of each stream that are complete.
@@ -152,7 +155,10 @@ def push_together(streams: Sequence[ActionStream], frames: np.ndarray, seconds: 
         _check_frames(frames, stream.recipe)
     times = [stream._buffer.check([seconds], 1) for stream in streams]  # all, before any takes its frame in
     rows = zip(streams, frames[:, None], times, strict=True)
-    return _answer(streams, [stream._buffer.push(frame, time) for stream, frame, time in rows])
+    complete = [stream._buffer.push(frame, time) for stream, frame, time in rows]
+    if newest_only:
+        complete = [[clips.newest() for clips in several[-1:]] for several in complete]
+    return _answer(streams, complete)
 
 
 def _compile(model: keras.Model, recipe: Recipe) -> ClipModel | ChunkModel:
