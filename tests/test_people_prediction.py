@@ -217,7 +217,9 @@ class TestCommandLine:
         [
             (["--per-person", "--single"], "single has no meaning here"),
             (["--per-person", "--table", "x.csv"], "table has no meaning here"),
-            (["--table", "x.csv"], "table has no rows for a model that looks at people"),
+            (["--table", "x.csv"], "table has no meaning here"),
+            (["--caption", "top-right"], "caption has no meaning here"),
+            (["--streams", "rgb"], "streams has no meaning here"),
         ],
     )
     def test_what_means_nothing(self, run, video, words, message):

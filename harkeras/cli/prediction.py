@@ -133,6 +133,9 @@ def predict(
     }
     _check_typed(context, single, per_person, output, over_time)
     model = _find_model(model)
+    if not (single or per_person) and _looks_at_people(model):
+        per_person = True
+        _check_typed(context, single, per_person, output, over_time)
     settings = {
         "clip_seconds": clip_seconds,
         "classes": options.read_names(classes),
@@ -142,15 +145,13 @@ def predict(
         "interpolation": interpolation,
         "input_shape": options.read_shape(input_shape),
     } | ({} if single else {"caption": caption, **over_time})
-    per_person = per_person or (not single and _looks_at_people(model))
     if _are_several(videos, per_person):
-        files = (output, timeline, table)
-        _predict_several(videos, model, *files, top=top, single=single, download_dir=download_dir, **settings)
-    else:
-        video = _local_file(videos[0], download_dir)
-        if per_person:
-            return _predict_people(video, model, output, timeline, table, top=top, **settings)
-        _predict_one(video, model, output, timeline, table, top=top, single=single, **settings)
+        common = {"top": top, "single": single, "download_dir": download_dir}
+        return _predict_several(videos, model, output, timeline, table, **common, **settings)
+    video = _local_file(videos[0], download_dir)
+    if per_person:
+        return _predict_people(video, model, output, timeline, top=top, **settings)
+    _predict_one(video, model, output, timeline, table, top=top, single=single, **settings)
 
 
 def _find_model(model: Path | None) -> Path:
@@ -220,18 +221,15 @@ def _predict_people(
     model: Path,
     output: Path | None,
     timeline: Path | None,
-    table: Path | None,
     *,
     top: int,
-    caption: str,
-    streams: str | None,
     **settings: Any,
 ) -> None:
     """Print the actions of each person of a video."""
     from harkeras.inference.people_prediction import predict_people
 
-    if table is not None:
-        raise ValueError("table has no rows for a model that looks at people: use --timeline")
+    for name in ("caption", "streams"):  # which `_check_typed` has refused
+        settings.pop(name)
     people = predict_people(video, model, output, timeline=timeline, top=top, **settings)
     if not people:
         print_text("nobody was found")
@@ -312,9 +310,7 @@ def _check_typed(
         names = ("output", "timeline", "caption", *over_time)
         without_meaning = dict.fromkeys(names, f"{reason} over time")
     if per_person:
-        reason = (
-            "with --per-person the label stands beside each person, and there is no row for a whole video"
-        )
+        reason = "for each person the label stands beside each person, and there is no row for a whole video"
         without_meaning = dict.fromkeys(("caption", "table", "single", "streams"), reason)
     for name, reason in without_meaning.items():
         source = context.get_parameter_source(name)
