@@ -224,6 +224,12 @@ def _describe(event: ActionEvent) -> str:
     )
 
 
+def _name(label: str, confidence: float) -> str:
+    from harkeras.inference.decisions import UNSURE
+
+    return label if label == UNSURE else f"{label} {confidence:.0%}"
+
+
 class _Terminal:
     """A line that says what is seen, rewritten in place, or now and then where that cannot be."""
 
@@ -236,9 +242,9 @@ class _Terminal:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + (_REWRITE_SECONDS if self._in_place else _LOG_SECONDS)
-            seen = f"{state.label} {state.confidence:.0%}"
+            seen = _name(state.label, state.confidence)
             if state.people:
-                labels = (f"{number}: {label} {share:.0%}" for number, (label, share) in state.labels.items())
+                labels = (f"{number}: {_name(*each)}" for number, each in state.labels.items())
                 seen = ", ".join(labels) or f"{len(state.people)} people"
             line = f"{seen}  {state.fps:.1f} frames/s  {1000 * state.lag_seconds:.0f} ms behind"
             self._write(line)

@@ -77,14 +77,20 @@ def annotated_frames(
     strip = TimelineStrip(info.height, info.width, ends, labels, colors)
     # Decoded in a thread, drawn on in this one: OpenCV 5 reads its font anew in each thread.
     for image, seconds in one_ahead((frame.rgb(), frame.seconds) for frame in iter_decoded(info.path)):
-        label, probability = prediction.label_at(seconds).label, None
-        if label != UNSURE:
-            probability = prediction.probability_at(label, seconds - seconds % _READABLE_SECONDS)
+        label, probability = caption_at(prediction, seconds)
         if seconds in joints_at:
             draw_skeleton(image, joints_at[seconds])
         draw_caption(image, label, probability, colors[label], corner=caption, margin_px=strip.covered_px)
         strip.draw(image, seconds)
         yield image, seconds
+
+
+def caption_at(prediction: VideoPrediction, seconds: float) -> tuple[str, float | None]:
+    """Return the label at a moment and its probability, which "unsure" has none of."""
+    label = prediction.label_at(seconds).label
+    if label == UNSURE:
+        return label, None
+    return label, prediction.probability_at(label, seconds - seconds % _READABLE_SECONDS)
 
 
 def label_colors(prediction: VideoPrediction) -> dict[str, Color]:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from harkeras.inference._sampling import FrameSampler
-from harkeras.inference.decisions import UNSURE, Decider, Window
+from harkeras.inference.decisions import Decider, Window
 from harkeras.inference.people_stream import PeopleStream
 from harkeras.inference.streaming import ActionStream
 from harkeras.people.tracking import PeopleTracker, Person
@@ -175,7 +175,5 @@ def _fill(last: Window | None, window: Window, stride_seconds: float) -> list[Wi
 
 def _make_moment(decider: Decider, window: Window, frame: LiveFrame, person: int | None) -> Moment:
     label = decider.update(window)
-    smoothed = decider.smoothed
-    confidence = smoothed.max() if label == UNSURE else smoothed[decider.classes.index(label)]
     time = frame.time - timedelta(seconds=frame.seconds - window.end_seconds)
-    return Moment(label, float(confidence), window.end_seconds, time, person)
+    return Moment(label, decider.confidence, window.end_seconds, time, person)

@@ -64,6 +64,9 @@ class Decider:
     after each `update`. Where windows do not follow one another, because the stream had a gap or its clock
     was set, everything starts anew.
 
+    A label holds while the next one is waited for, for up to `min_seconds` after its own probability has
+    gone. If none has won by then, because several take turns, it is "unsure" from where it was lost.
+
     Args:
         classes: Names of the classes.
         stride_seconds: Time between windows, at least 0.001.
@@ -78,6 +81,7 @@ class Decider:
         label: The label that holds; None before the first window.
         since: Number of the window, from 0, from which on it counts. It may lie in the past: a label that has
             just won counts from its beginning, and what was noted of windows from there on is overruled.
+        confidence: The probability now of the label that `update` has returned; of "unsure", the highest.
         smoothed: float (classes,), the averaged probabilities of the last window.
         middle_seconds: The middle of what they are averaged over.
 
@@ -110,8 +114,7 @@ class Decider:
 
     def _start_anew(self) -> None:
         self._recent.clear()
-        self._first = self._count  # number of the first window that follows no other
-        self._candidate, self._waited = None, 0
+        self._candidate, self._waited, self._doubted = None, 0, 0
         self._agreed, self._settled = 0, False
         self.label: str | None = None
         self.since = self._count
@@ -137,16 +140,34 @@ class Decider:
         self._waited = self._waited + 1 if best == self._candidate else 1
         self._candidate = best
         if self.label is None or best == self.label:
-            self.label = best
+            self.label, self._doubted = best, 0
             self._agreed += 1
             self._settled |= self._agreed >= self._patience
-        elif self._waited >= self._patience:
-            begin = self._count - (self._waited - 1)
-            if begin - self._first < self._patience:  # what came before was itself too short: a first guess
-                begin = self._first
-            self.label, self.since, self._settled = best, begin, True
+        else:
+            self._doubted = self._doubted + 1 if self._is_lost(self.label) else 0
+            if self._waited >= self._patience:
+                self._change(best, self._waited)
+            elif self._doubted >= self._patience:
+                self._change(UNSURE, self._doubted)
         self._count += 1
-        return self.label if self._settled else UNSURE
+        shown = self.label if self._settled else UNSURE
+        row = slice(None) if shown == UNSURE else self.classes.index(shown)
+        self.confidence = float(self.smoothed[row].max())
+        return shown
+
+    def _change(self, label: str, windows: int) -> None:
+        """Let a label hold, which counts from where it began to be named, so many windows ago."""
+        begin = self._count - (windows - 1)
+        if begin - self.since < self._patience:  # what came before was itself too short: a guess
+            begin = self.since
+        self.label, self.since, self._settled, self._doubted = label, begin, True, 0
+
+    def _is_lost(self, label: str) -> bool:
+        """Say whether a label is less probable than one that holds must be."""
+        if label not in self.classes:
+            return False
+        row = self.classes.index(label)
+        return self.smoothed[row] < (self._tuned[row] or self.threshold - self.hysteresis)
 
     def _best(self, smoothed: np.ndarray) -> str:
         best, held = int(name_classes(smoothed, self._tuned)), self.label
@@ -154,7 +175,7 @@ class Decider:
             row = self.classes.index(held)
             if not self._tuned[best] and not self._tuned[row]:  # hysteresis would shift a tuned threshold
                 leads = smoothed[best] >= smoothed[row] + self.hysteresis
-                if not leads and smoothed[row] >= self.threshold - self.hysteresis:
+                if not leads and not self._is_lost(held):
                     return held
         return self.classes[best] if smoothed[best] >= (self._tuned[best] or self.threshold) else UNSURE
 

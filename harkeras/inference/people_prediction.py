@@ -20,12 +20,12 @@ from tqdm.auto import tqdm
 from harkeras.base.files import write_text
 from harkeras.base.text import to_cell
 from harkeras.base.workers import one_ahead
-from harkeras.inference._annotated_video import write_drawn
+from harkeras.inference._annotated_video import caption_at, write_drawn
 from harkeras.inference._assumptions import warn_of_assumptions
 from harkeras.inference._file_decisions import decide_file, file_settings
 from harkeras.inference._timeline import VideoPrediction, check_outputs, check_top, top_cells, top_columns
 from harkeras.inference._video_windows import read_info
-from harkeras.inference.decisions import UNSURE, Window
+from harkeras.inference.decisions import Window
 from harkeras.inference.people_stream import PeopleStream
 from harkeras.inference.resolve import resolve_model
 from harkeras.people.pose import PoseEstimator
@@ -182,9 +182,7 @@ def _annotated(info: VideoInfo, people: list[PersonPrediction]) -> Iterator[tupl
         for person, box, row in places[float(np.float32(seconds))]:
             if person.joints is not None:
                 draw_skeleton(image, person.joints[row])
-            label, share = person.prediction.label_at(seconds).label, None
-            if label != UNSURE:
-                share = person.prediction.probability_at(label, seconds)
+            label, share = caption_at(person.prediction, seconds)
             draw_person(image, box, f"{person.number} {label}", share, person_color(person.number))
         yield image, seconds
 

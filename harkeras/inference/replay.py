@@ -9,7 +9,7 @@ import numpy as np
 
 from harkeras.inference._timeline import Segment, decide
 from harkeras.inference._video_windows import read_info, slide
-from harkeras.inference.decisions import UNSURE, Decider
+from harkeras.inference.decisions import Decider
 from harkeras.inference.streaming import ActionStream
 from harkeras.inference.whole_file import decide_whole
 
@@ -66,7 +66,7 @@ def replay(
         options = {"threshold": threshold, "thresholds": recipe.thresholds}
         decider = Decider(recipe.classes, stride, **options)
         moments = [
-            Moment(window.end_seconds, decider.update(window), _confidence(decider)) for window in windows
+            Moment(window.end_seconds, decider.update(window), decider.confidence) for window in windows
         ]
         return Replay(moments, decide(Decider(recipe.classes, stride, **options), windows, end).segments, end)
     options = {"stride_seconds": stride, "smoothing_seconds": recipe.clip_seconds, "threshold": threshold}
@@ -77,10 +77,3 @@ def replay(
         for seconds in np.arange(start, until, stride)
     ]
     return Replay(moments, segments, end)
-
-
-def _confidence(decider: Decider) -> float:
-    """Return the probability of the label that a decider shows, or the highest where it is unsure."""
-    if decider.label in (UNSURE, None):
-        return float(decider.smoothed.max())
-    return float(decider.smoothed[decider.classes.index(decider.label)])
