@@ -150,6 +150,22 @@ class TestPeopleTracker:
             people = tracker.update(image, i / FPS)
         assert [person.number for person in people] == [1]
 
+    @pytest.mark.parametrize("every", [1, 3])
+    def test_who_is_found_again_where_nobody_was_expected_keeps_the_number(self, every):
+        tracker, people = PeopleTracker(detector=find_by_color, every=every), []
+        for i in range(90):  # red walks, falls, and is found again after a second; green stands behind
+            places = {"green": (215, 60)} | ({"red": (20 + 4 * min(i, 22), 60)} if not 22 < i < 48 else {})
+            people = tracker.update(draw(places), i / FPS)
+            if i >= 2 * every:
+                assert [person.number for person in people] == [1, 2]
+        assert center(people[0])[0] == pytest.approx(108, abs=1)
+
+    def test_who_comes_elsewhere_is_somebody_else(self):
+        tracker = PeopleTracker(detector=find_by_color, every=1)
+        for i in range(40):
+            people = tracker.update(draw({"red": (40, 60)} if i < 20 else {"green": (200, 60)}), i / FPS)
+        assert [person.number for person in people] == [1, 2]
+
     def test_who_is_hardly_seen_keeps_the_number_and_begins_nobody(self):
         tracker = PeopleTracker(detector=find_by_color, every=1)
         for i in range(20):

@@ -3,7 +3,8 @@
 ByteTrack (Zhang et al., "ByteTrack: Multi-Object Tracking by Associating Every Detection Box", ECCV 2022), as
 the package `trackers` has it (extra `people`): a Kalman filter says where each person will be, sure boxes are
 given to the nearest of these places, and then those that are not sure to whoever is left. A new person begins
-with a sure box. Whoever is not found for a while (behind another one, on the floor) keeps the number.
+with a sure box. Whoever is not found for a while (behind another one, on the floor) keeps the number; so does
+who is then found where nobody was expected, but where the last box was.
 
 Detection is what costs, so that it is done in every third frame or so; between two of them a box goes on as
 it has been going.
@@ -29,6 +30,7 @@ BEGIN_SCORE, KEEP_SCORE = 0.4, 0.1
 _LOST_SECONDS = 2.0  # so long is a person who is not found waited for
 _LONGEST_STEP_SECONDS = 2.0  # after a longer pause, or when the clock goes back, everybody is new
 _LEAST_OVERLAP = 0.1  # of a box and the place where a person is expected
+_SAME_PLACE = 0.2  # share of the smaller box: who stood lies over no more of that place
 
 
 class Person(NamedTuple):
@@ -83,7 +85,7 @@ class PeopleTracker:
                 raise ValueError(f"{name} must lie in 0 to 1, got {value}")
         self._detector, self._every = detector, every
         self._begin_score, self._keep_score = begin_score, keep_score
-        self._taken = 0  # numbers given before the last start
+        self._given = 0  # numbers, so far
         self._start_anew()
 
     def _start_anew(self) -> None:
@@ -118,13 +120,12 @@ class PeopleTracker:
             OSError: If there is no detector, and the file of YOLOX-nano cannot be had.
         """
         if self._frames and not 0 < seconds - self._seconds <= _LONGEST_STEP_SECONDS:
-            self._taken += max((track.number for track in self._people.values()), default=0)
             self._start_anew()
         if self._frames % self._every == 0:
             self._detect(image, seconds)
         self._frames, self._seconds = self._frames + 1, seconds
         height, width = image.shape[:2]
-        people = (track.at(seconds, self._taken) for _, track in sorted(self._people.items()))
+        people = sorted(motion.at(seconds) for motion in self._people.values())
         return [person for person in people if _touches(person.box_px, height, width)]
 
     def _detect(self, image: np.ndarray, seconds: float) -> None:
@@ -137,17 +138,32 @@ class PeopleTracker:
         scores = (
             dict(zip(found.tracker_id.tolist(), found.confidence.tolist(), strict=True)) if len(found) else {}
         )
+        resting = {each: motion for each, motion in self._people.items() if each not in scores}
         people = {}
-        for track in self._tracker.tracks:
-            number = int(track.tracker_id)
-            if number < 0:  # seen once; the next detection makes it somebody
+        for track in list(self._tracker.tracks):
+            each = int(track.tracker_id)
+            if each < 0:  # seen once; the next detection makes it somebody
                 continue
-            if number in scores:
-                box, before = track.get_state_bbox(), self._people.get(number)
-                people[number] = _Motion(number + 1, box, scores[number], seconds, before)
-            else:  # not found: expected where the last box was, and no longer on the way
-                people[number] = self._people[number].rest()
-        self._people = people
+            if each in scores:
+                box, before = track.get_state_bbox(), self._people.get(each)
+                if before is None:
+                    before = self._take_over(box, resting)
+                if before is None:
+                    self._given += 1
+                number = self._given if before is None else before.number
+                people[each] = _Motion(number, box, scores[each], seconds, before)
+        # Not found: expected where the last box was, and no longer on the way.
+        alive = {int(track.tracker_id) for track in self._tracker.tracks}
+        self._people = people | {each: motion.rest() for each, motion in resting.items() if each in alive}
+
+    def _take_over(self, box: np.ndarray, resting: dict[int, _Motion]) -> _Motion | None:
+        """Return who of those who rest is found here again, whose own track then ends; None if nobody."""
+        shares = {each: _overlap(box, motion.box) for each, motion in resting.items()}
+        nearest = max(shares, key=shares.get, default=None)
+        if nearest is None or shares[nearest] < _SAME_PLACE:
+            return None
+        self._tracker.tracks = [track for track in self._tracker.tracks if track.tracker_id != nearest]
+        return resting.pop(nearest)
 
 
 class _Motion:
@@ -163,10 +179,17 @@ class _Motion:
         """Return the person where the box was at the last detection, and stays."""
         return _Motion(self.number, self.box, self.score, self.seconds, None)
 
-    def at(self, seconds: float, taken: int) -> Person:
+    def at(self, seconds: float) -> Person:
         """Return the person at a moment after the last detection."""
         box = self.box + self.speed * (seconds - self.seconds)
-        return Person(taken + self.number, tuple(box.tolist()), self.score)
+        return Person(self.number, tuple(box.tolist()), self.score)
+
+
+def _overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the share of the smaller of two boxes that lies in the larger one."""
+    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
+    smaller = min(float(np.prod(box[2:] - box[:2])) for box in (one, other))
+    return float(np.prod(np.maximum(sides, 0))) / max(smaller, 1e-9)
 
 
 def _touches(box: Box, height: int, width: int) -> bool:
