@@ -14,15 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harkeras import Annotation, read_annotations
-from harkeras.data._annotation_files import (
-    COLUMNS,
-    AnnotationFile,
-    VideoFolder,
-    find_format,
-    to_label,
-    to_seconds,
-)
+from harkeras.data._annotation_files import COLUMNS, AnnotationFile, find_format, to_label, to_seconds
 from harkeras.data._clip_index import ClipIndex, class_of
+from harkeras.data._video_folder import VideoFolder
 from harkeras.video import VideoInfo
 
 
@@ -111,6 +105,139 @@ CVAT = """<?xml version="1.0" encoding="utf-8"?>
     <box frame="0" outside="0"></box>
   </track>
 </annotations>
+"""
+
+
+def boris_event(seconds, label, subject="", modifiers=""):
+    return [seconds, subject, label, modifiers, "", "NA"]
+
+
+def boris_observation(events, *media, offset=0.0, **lengths):
+    return {
+        "file": {"1": list(media), "2": ["/home/me/other_camera.mp4"], "3": []},
+        "type": "MEDIA",
+        "date": "2016-12-01T23:01:31",
+        "description": "",
+        "time offset": offset,
+        "events": events,
+        "independent_variables": {"a": "12"},
+        "close_behaviors_between_videos": False,
+        "media_info": {"length": {f"{name}.mp4": length for name, length in lengths.items()}, "fps": {}},
+    }
+
+
+BORIS = {
+    "time_format": "hh:mm:ss",
+    "project_name": "test",
+    "project_format_version": "7.0",
+    "subjects_conf": {"0": {"key": "1", "name": "Ann", "description": ""}},
+    "behaviors_conf": {
+        "0": {"type": "State event", "key": "w", "code": "walk", "modifiers": ""},
+        "1": {"type": "Point event", "key": "b", "code": "blink", "modifiers": ""},
+    },
+    "observations": {
+        "one": boris_observation(
+            [
+                boris_event(11.5, "walk", "Ann", "slowly"),
+                boris_event(12, "walk", "Ann", "quickly"),
+                boris_event(12.5, "blink", "Ann"),
+                boris_event(13, "walk", "Ann", "slowly"),
+                boris_event(14, "walk", "Ann", "quickly"),
+                boris_event(15, "walk"),
+            ],
+            "/home/me/videos/a.mp4",
+            offset=10.0,
+        ),
+        "two": boris_observation(
+            [boris_event(second, "walk") for second in (1, 2, 5, 6, 9, 12)],
+            "a.mp4",
+            "b.mp4",
+            a=4.0,
+            b=6.0,
+        ),
+        "live": {"file": [], "type": "LIVE", "events": [boris_event(1, "walk")]},
+        "odd": {"file": {"1": ["a.mp4"]}, "events": [["x"], boris_event("soon", "walk")]},
+        "none": 5,
+    },
+}
+BORIS_WALK = [boris_event(1, "walk"), boris_event(2, "walk")]
+BORIS_OLD = (
+    "Observation id\tObservation date\tDescription\tMedia file\tTotal length\tFPS\tSubject\tBehavior\t"
+    "Behavioral category\tModifiers\tBehavior type\tStart (s)\tStop (s)\tDuration (s)\tComment start\t"
+    "Comment stop\n"
+    "one\t2016-12-01 23:01:31\t\ta.mp4\t9.960\t25.0\tNo focal "
+    "subject\twalk\t\t\tSTATE\t1.800\t8.125\t6.325\t\t\none\t2016-12-01 "
+    "23:01:31\t\ta.mp4\t9.960\t25.0\tAnn\tblink\t\t\tPOINT\t2.825\t2.825\tNA\t\t\ntwo\t2016-12-01 "
+    "23:01:31\t\ta.mp4\t9.960\t25.0\tAnn\twalk\t\t\tSTATE\t1.000\t2.000\t1.000\t\t\ntwo\t2016-12-01 "
+    "23:01:31\t\tb.mp4\t9.960\t25.0\tAnn\twalk\t\t\tSTATE\t7.000\t8.000\t1.000\t\t\n"
+)
+BORIS_AGGREGATED = (
+    "Observation id,Observation date,Description,Observation type,Source,Time offset (s),Coding duration,"
+    "Media duration (s),FPS (frame/s),Subject,Observation duration by subject by observation,Behavior,"
+    "Behavioral category,Modifier #1,Behavior type,Start (s),Stop (s),Duration (s),Media file name,"
+    "Image index start,Image index stop,Image file path start,Image file path stop,Comment start,Comment "
+    "stop\none,2024-01-01 10:00:00,,Media file,player #1:a.mp4;b.mp4|player "
+    "#2:c.mp4,0.0,9.0,4.000;6.000|10.000,25.000;25.000|25.000,Ann,9.0,walk,Not "
+    "defined,,STATE,5.000,6.500,1.500,b.mp4,125,162,NA,NA,,\n"
+)
+BORIS_TABULAR = (
+    "Observation id,Observation date,Description,Observation duration,Observation type,Source,Time offset "
+    "(s),Media duration (s),FPS,Subject,Behavior,Behavioral category,Modifier #1,Behavior type,Time,Media "
+    "file name,Image index,Image file path,Comment\n"
+    "one,2024-01-01 10:00:00,,9.0,Media file(s),player "
+    "#1:a.mp4,1.0,10.000,25.000,Ann,walk,,,START,2.000,a.mp4,25,NA,\n"
+    "one,2024-01-01 10:00:00,,9.0,Media file(s),player #1:a.mp4,1.0,10.000,25.000,No focal "
+    "subject,walk,,,START,2.500,a.mp4,37,NA,\n"
+    "one,2024-01-01 10:00:00,,9.0,Media file(s),player "
+    "#1:a.mp4,1.0,10.000,25.000,Ann,walk,,,STOP,3.000,a.mp4,50,NA,\n"
+    "one,2024-01-01 10:00:00,,9.0,Media file(s),player "
+    "#1:a.mp4,1.0,10.000,25.000,Ann,blink,,,POINT,3.100,a.mp4,52,NA,\n"
+)
+
+ELAN = """<?xml version="1.0" encoding="UTF-8"?>
+<ANNOTATION_DOCUMENT AUTHOR="" DATE="2024-01-01T00:00:00+01:00" FORMAT="3.0" VERSION="3.0"
+    xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"
+    xsi:noNamespaceSchemaLocation="http://www.mpi.nl/tools/elan/EAFv3.0.xsd">
+    <HEADER MEDIA_FILE="" TIME_UNITS="milliseconds">
+        <MEDIA_DESCRIPTOR MEDIA_URL="file:///C:/me/sound.wav" MIME_TYPE="audio/x-wav"/>
+        <MEDIA_DESCRIPTOR MEDIA_URL="file:///C:/me/my%20videos/a.mp4"
+            MIME_TYPE="video/mp4" TIME_ORIGIN="500"/>
+        <PROPERTY NAME="lastUsedAnnotationId">5</PROPERTY>
+    </HEADER>
+    <TIME_ORDER>
+        <TIME_SLOT TIME_SLOT_ID="ts1" TIME_VALUE="1000"/>
+        <TIME_SLOT TIME_SLOT_ID="ts2" TIME_VALUE="2500"/>
+        <TIME_SLOT TIME_SLOT_ID="ts3"/>
+        <TIME_SLOT TIME_SLOT_ID="ts4" TIME_VALUE="4000"/>
+    </TIME_ORDER>
+    <TIER LINGUISTIC_TYPE_REF="default-lt" PARTICIPANT="Ann" TIER_ID="Ann-actions">
+        <ANNOTATION>
+            <ALIGNABLE_ANNOTATION ANNOTATION_ID="a1" TIME_SLOT_REF1="ts1" TIME_SLOT_REF2="ts2">
+                <ANNOTATION_VALUE>walk</ANNOTATION_VALUE>
+            </ALIGNABLE_ANNOTATION>
+        </ANNOTATION>
+        <ANNOTATION>
+            <ALIGNABLE_ANNOTATION ANNOTATION_ID="a2" TIME_SLOT_REF1="ts2" TIME_SLOT_REF2="ts3">
+                <ANNOTATION_VALUE>walk</ANNOTATION_VALUE>
+            </ALIGNABLE_ANNOTATION>
+        </ANNOTATION>
+    </TIER>
+    <TIER LINGUISTIC_TYPE_REF="default-lt" TIER_ID="falling">
+        <ANNOTATION>
+            <ALIGNABLE_ANNOTATION ANNOTATION_ID="a3" TIME_SLOT_REF1="ts2" TIME_SLOT_REF2="ts4">
+                <ANNOTATION_VALUE/>
+            </ALIGNABLE_ANNOTATION>
+        </ANNOTATION>
+    </TIER>
+    <TIER LINGUISTIC_TYPE_REF="gloss" PARENT_REF="Ann-actions" TIER_ID="gloss">
+        <ANNOTATION>
+            <REF_ANNOTATION ANNOTATION_ID="a4" ANNOTATION_REF="a1">
+                <ANNOTATION_VALUE>to the door</ANNOTATION_VALUE>
+            </REF_ANNOTATION>
+        </ANNOTATION>
+    </TIER>
+    <LINGUISTIC_TYPE GRAPHIC_REFERENCES="false" LINGUISTIC_TYPE_ID="default-lt" TIME_ALIGNABLE="true"/>
+</ANNOTATION_DOCUMENT>
 """
 
 
@@ -264,6 +391,78 @@ class TestExports:
         seconds = VideoInfo.read(video).frame_seconds
         assert ranges[0][1:3] == (seconds[0], seconds[10])
 
+    def test_a_project_of_boris(self, write):
+        path = write(BORIS, "project.boris")
+        ranges, lines = read(path)
+        assert ranges == [
+            ("a.mp4", 1.5, 3, "walk"),  # it began before the quick one
+            ("a.mp4", 2, 4, "walk"),
+            ("a.mp4", 1, 2, "walk"),
+            ("b.mp4", 1, 2, "walk"),
+        ]
+        assert [line.removeprefix("project.boris ") for line in lines] == [
+            "live: it was observed without a video",
+            "odd event 1: not an event with its time, subject and behavior: not enough values to unpack "
+            "(expected 4, got 1)",
+            "odd event 2: not an event with its time, subject and behavior: time must be a number of "
+            "seconds, got 'soon'",
+            "none: not an observation of videos with its events",
+            "one event 6: walk begins at 15 s and never ends",
+            "one: blink: 1 point events, which have no duration",
+            "two event 5: walk lies in no one of its videos alone",
+        ]
+        with pytest.warns(UserWarning, match="could not be read"):
+            assert read_annotations(path)[0].person == "Ann"
+
+    def test_tables_of_boris(self, write):
+        ranges, lines = read(write(BORIS_OLD, "old.tsv"))
+        assert ranges == [("a.mp4", 1.8, 8.125, "walk")]
+        assert [line.removeprefix("old.tsv ") for line in lines] == [
+            "one: blink: 1 point events, which have no duration",
+            "two: times count through several videos; export the project instead",
+        ]
+        assert read(write(BORIS_AGGREGATED)) == ([("b.mp4", 1, 2.5, "walk")], [])
+        ranges, lines = read(write(BORIS_TABULAR))
+        assert ranges == [("a.mp4", 1, 2, "walk")]
+        assert "walk begins at 2.5 s and never ends" in lines[0]
+
+    def test_elan(self, write):
+        path = write(ELAN, "session.eaf")
+        ranges, lines = read(path)
+        assert ranges == [("a.mp4", 1.5, 3, "walk"), ("a.mp4", 3, 4.5, "falling")]
+        assert [line.removeprefix("session.eaf tier ") for line in lines] == [
+            "Ann-actions a2: the time must be a number of seconds, got 'None'",
+            "gloss: its annotations refer to others, and have no times",
+        ]
+        with pytest.warns(UserWarning, match="could not be read"):
+            assert [item.person for item in read_annotations(path)] == ["Ann", ""]
+
+    @pytest.mark.parametrize(
+        "address",
+        [
+            "file:///C:/me/my%20videos/a.mp4",
+            "C:\\me\\a.mp4",
+            "/home/me/a.mp4",
+            "./sub/a.mp4",
+            "../sub/a.mp4",
+            "sub/a.mp4",
+            "a.mp4",
+        ],
+    )
+    def test_a_video_is_found_wherever_it_lay_when_it_was_linked(self, make_video, tmp_path, address):
+        make_video("a.mp4", range(2))
+        assert VideoFolder(tmp_path, search=False).find_linked(address) == tmp_path / "a.mp4"
+        (tmp_path / "sub").mkdir()
+        near = make_video("sub/a.mp4", range(2))
+        found = VideoFolder(tmp_path, search=False).find_linked(address)
+        assert found == (near if "sub" in address else tmp_path / "a.mp4")
+
+    def test_a_link_to_the_web_stays_and_one_to_nothing_is_refused(self, tmp_path):
+        folder = VideoFolder(tmp_path, search=False)
+        assert folder.find_linked("https://x.org/a.mp4") == "https://x.org/a.mp4"
+        with pytest.raises(ValueError, match="the name of the video is empty"):
+            folder.find_linked("file:///")
+
     @pytest.mark.parametrize(
         "name", ["../outside.mp4", "{tmp}/outside.mp4", "sub/../../outside.mp4", "..%2foutside.mp4"]
     )
@@ -279,6 +478,8 @@ class TestExports:
             "vott.json": {"assets": marks},
             "vott.csv": f"image,label\n{name}#t=0,falling\n{name}#t=1,dummy\n",
             "cvat.xml": CVAT.format(start=0, step="", source=name),
+            "boris.boris": {**BORIS, "observations": {"one": boris_observation(BORIS_WALK, name)}},
+            "elan.eaf": ELAN.replace("file:///C:/me/my%20videos/a.mp4", name),
             "activitynet.json": {"database": {name: {"annotations": [{"segment": [0, 1], "label": "a"}]}}},
         }
         for file, content in files.items():
@@ -293,8 +494,8 @@ class TestExports:
             assert not annotations or all(
                 Path(item.video).resolve().is_relative_to(tmp_path / "project") for item in annotations
             )
-            assert lines or name == "..%2foutside.mp4"
-            if "%" not in name:
+            assert lines or name == "..%2foutside.mp4" or file == "boris.boris"
+            if "%" not in name and file not in ("boris.boris", "elan.eaf"):  # they take the last part alone
                 assert "outside" in lines[0]
 
     def test_content_decides_and_not_the_suffix(self, write, tmp_path):
@@ -319,7 +520,14 @@ class TestExports:
             ([[1, 2]], "this list in JSON is of no known tool"),
             ("[" * 100_000, "it is nested too deeply|Expecting value"),
             ('{"assets": ', "Expecting value"),
-            ("<ANNOTATION_DOCUMENT/>", "XML that begins with <ANNOTATION_DOCUMENT> is of no known tool"),
+            ("<kml/>", "XML that begins with <kml> is of no known tool"),
+            ("<ANNOTATION_DOCUMENT/>", "it links no video; link it in ELAN"),
+            (ELAN.replace("milliseconds", "PAL-frames"), "its times must be milliseconds"),
+            ({"observations": {}}, "it is no project of BORIS with its behaviors"),
+            (
+                "Behavior,Behavior type,Media file name\n",
+                r"the columns must have time, or start \(s\) and stop",
+            ),
             ("<annotations><track", "it is no whole XML"),
             (
                 "<annotations><image/></annotations>",
@@ -384,6 +592,7 @@ EXPORTED = st.sampled_from(
     [
         VOTT,
         ACTIVITYNET,
+        BORIS,
         [label_studio("/data/a.mp4", on_timeline(1, 5, "Falling"), on_sound(0.5, 1, "Walking"))],
         [{"video": "a.mp4", "start": 1, "end": 2.5, "label": "Falling"}],
     ]
@@ -450,9 +659,13 @@ class TestWhateverIsInAFile:
         self.read(path, json.dumps([label_studio(None, on_timeline(1, 5, "Falling"))]).encode())
 
     @settings(max_examples=50, deadline=None)
-    @given(start=st.integers(0, 1500), length=st.integers(0, 40), new=CELLS)
-    def test_xml(self, path, start, length, new):
-        text = CVAT.format(source="a.mp4", start=0, step="step=2")
+    @given(
+        text=st.sampled_from([CVAT.format(source="a.mp4", start=0, step="step=2"), ELAN]),
+        start=st.integers(0, 2500),
+        length=st.integers(0, 40),
+        new=CELLS,
+    )
+    def test_xml(self, path, text, start, length, new):
         self.read(path, (text[:start] + new + text[start + length :]).encode())
 
     @settings(max_examples=50, deadline=None)

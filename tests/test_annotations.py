@@ -257,7 +257,9 @@ def test_refuses_files_that_are_no_annotations(write, tmp_path):
         read_annotations(write("who,when\n"))
     with pytest.raises(ValueError, match=r"columns must be label, youtube_id, .* \(kinetics\); got label"):
         read_annotations(write("label\n"), format="kinetics")
-    with pytest.raises(ValueError, match="format must be auto or one of activitynet, csv, cvat, gmdcsa, kin"):
+    with pytest.raises(
+        ValueError, match="format must be auto or one of activitynet, boris, csv, cvat, elan, gm"
+    ):
         read_annotations(write("label\n"), format="xml")
     with pytest.raises(
         ValueError, match=r"old\.json: JSON with the keys frames is of no known tool; read are a"

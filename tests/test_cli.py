@@ -12,7 +12,18 @@ import pytest
 from harkeras import cli, create_sample_video, list_models
 from harkeras.video import VideoInfo
 
-COMMANDS = ("demo", "train", "evaluate", "predict", "watch", "download", "cut", "compare", "models")
+COMMANDS = (
+    "demo",
+    "train",
+    "evaluate",
+    "predict",
+    "watch",
+    "download",
+    "cut",
+    "convert-labels",
+    "compare",
+    "models",
+)
 
 
 @pytest.fixture
@@ -123,6 +134,21 @@ def test_cut_counts_clips_and_lists_problems(run, tmp_path, monkeypatch):
     status, _, err = run("cut", "ranges.csv", "nothing", "--videos", "clips")
     assert status == 2
     assert "error: no clip could be cut with ranges.csv" in err
+
+
+@pytest.mark.filterwarnings("always")
+def test_convert_labels_turns_one_tool_into_another(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = "video,start_seconds,end_seconds,label,person\na.mp4,0.5,1.5,Falling,Ann\na.mp4,1,-,Falling,Ann\n"
+    Path("ranges.csv").write_text(rows)
+    status, out, err = run("convert-labels", "ranges.csv", "project.boris")
+    assert (status, out) == (0, "project.boris\n")
+    assert "ranges.csv row 3: end_seconds must be a number of seconds, got '-'" in err
+    status, out, err = run("convert-labels", "project.boris", "export.json", "--to", "vott")
+    assert (status, out) == (0, "export.json\n")
+    assert "the persons of 1 ranges, for which vott has no place" in err
+    assert run("convert-labels", "export.json", "back.csv")[0] == 0
+    assert Path("back.csv").read_text().splitlines()[1] == "a.mp4,0.5,1.5,Falling,"
 
 
 def test_predict_single_names_one_action(run, model, sample_dir):

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from harkeras.cli.bench import bench
-from harkeras.cli.clips import cut, download
+from harkeras.cli.clips import convert_labels, cut, download
 from harkeras.cli.prediction import predict
 from harkeras.cli.scoring import compare, evaluate, models
 from harkeras.cli.terminal import print_text
@@ -25,7 +25,7 @@ from harkeras.cli.watching import watch
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
-for command in (demo, train, compare, evaluate, predict, watch, bench, download, cut, models):
+for command in (demo, train, compare, evaluate, predict, watch, bench, download, cut, convert_labels, models):
     app.command()(command)
 
 

@@ -1,4 +1,4 @@
-"""`harkeras download` and `harkeras cut`: where clips come from."""
+"""`harkeras download`, `cut` and `convert-labels`: where clips and the ranges they are cut by come from."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from harkeras.cli.options import LabelFormat
 from harkeras.cli.terminal import print_text
 
 
@@ -44,8 +45,7 @@ def cut(
         Path | None, typer.Option(help="Folder with the videos; the one of the annotations by default.")
     ] = None,
     file_format: Annotated[
-        Literal["auto", "csv", "kinetics", "gmdcsa", "vott", "activitynet", "label_studio", "cvat"],
-        typer.Option("--format", help="What the annotations are; 'auto' looks at their content."),
+        LabelFormat, typer.Option("--format", help="What the annotations are; 'auto' looks at their content.")
     ] = "auto",
     end_tag: Annotated[str, typer.Option(help="For VoTT: the tag that closes a range.")] = "dummy",
     fps: Annotated[
@@ -100,3 +100,38 @@ def cut(
     classes = Counter(clip.parent.name for clip in clips)
     print_text("\n".join(f"{count:6d} {name}" for name, count in sorted(classes.items())))
     print_text(f"{len(clips)} clips in {output_dir}. Next: harkeras train {output_dir}")
+
+
+def convert_labels(
+    annotations: Annotated[Path, typer.Argument(help="Time ranges: CSV, or what a labeling tool exported.")],
+    output: Annotated[Path, typer.Argument(help="File to write: .csv, .boris, .eaf, .xml (CVAT) or .json.")],
+    videos: Annotated[
+        Path | None, typer.Option(help="Folder with the videos; the one of the annotations by default.")
+    ] = None,
+    file_format: Annotated[
+        LabelFormat,
+        typer.Option("--format", help="What the annotations are; 'auto' looks at their content."),
+    ] = "auto",
+    to: Annotated[
+        Literal["auto", "csv", "kinetics", "vott", "activitynet", "label_studio", "cvat", "boris", "elan"],
+        typer.Option(help="What to write; 'auto' knows it by the suffix, but for .json."),
+    ] = "auto",
+    end_tag: Annotated[str, typer.Option(help="For VoTT: the tag that closes a range.")] = "dummy",
+    fps: Annotated[
+        float | None,
+        typer.Option(help="For Label Studio and CVAT: the rate that their frame numbers count at."),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row.")] = False,
+) -> None:
+    """Turn the time ranges of one labeling tool into those of another.
+
+    What cannot be read, or what the other has no place for, is listed. CVAT and ELAN get one file per video.
+    """
+    from harkeras.data.annotation_writers import write_annotations
+    from harkeras.data.annotations import read_annotations
+
+    ranges = read_annotations(
+        annotations, videos, format=file_format, end_tag=end_tag, fps=fps, strict=strict
+    )
+    files = write_annotations(ranges, output, videos, format=to, end_tag=end_tag, fps=fps)
+    print_text("\n".join(map(str, files)))

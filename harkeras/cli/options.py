@@ -36,6 +36,9 @@ Streams = Annotated[
 FlowFields = Annotated[
     int | None, typer.Option(help="Fields of flow per frame, where there is flow; 10. I3D takes 1.")
 ]
+LabelFormat = Literal[
+    "auto", "csv", "kinetics", "gmdcsa", "vott", "activitynet", "label_studio", "cvat", "boris", "elan"
+]
 GroupBy = Annotated[
     str | None,
     typer.Option(

@@ -117,7 +117,7 @@ def evaluate(
         ),
     ] = None,
     file_format: Annotated[
-        Literal["auto", "csv", "kinetics", "gmdcsa", "vott", "activitynet", "label_studio", "cvat"],
+        options.LabelFormat,
         typer.Option("--format", help="What the table of recordings is; 'auto' looks at its content."),
     ] = "auto",
     actions: Annotated[

@@ -1,4 +1,5 @@
 from ._annotation_files import Annotation
+from .annotation_writers import write_annotations
 from .annotations import read_annotations
 from .augment import default_augmentation
 from .batches import ClipDataset
@@ -44,4 +45,5 @@ __all__ = [
     "split_at_random",
     "split_by_files",
     "split_by_group",
+    "write_annotations",
 ]

@@ -11,27 +11,31 @@ import json
 import math
 import re
 import unicodedata
-from collections import defaultdict
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from pathlib import Path, PurePath, PureWindowsPath
+from pathlib import Path
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 from harkeras.base.text import printable
+from harkeras.data._video_folder import is_web, shown
 
-_URL = re.compile(r"https?://", re.IGNORECASE)
 _LONGEST_LABEL = 200  # bytes; a class is a folder, and part of the names of its files
-_LONGEST_NAME = 1000
 _SUPPORTED = (
     "a table with the columns video, start_seconds, end_seconds, label; Create ML (CSV, JSON); Kinetics CSV; "
-    "VoTT (JSON, CSV); Label Studio JSON; ActivityNet JSON; CVAT for video 1.1 (XML); and GMDCSA-24"
+    "VoTT (JSON, CSV); Label Studio JSON; ActivityNet JSON; CVAT for video 1.1 (XML); BORIS (projects and "
+    "tables of events); ELAN (.eaf); and GMDCSA-24"
 )
 # The columns by which a table is recognized, in lower case, each with the names that it may have.
 COLUMNS = {
     "kinetics": (("label",), ("youtube_id",), ("time_start",), ("time_end",)),
     "gmdcsa": (("file name",), ("classes",)),
     "vott": (("image",), ("label",)),
+    "boris": (
+        ("behavior",),
+        ("behavior type", "status"),
+        ("media file name", "media file", "media file path"),
+    ),
     "csv": (
         ("video", "file_name", "filename", "file"),
         ("start_seconds", "start", "start_time"),
@@ -72,64 +76,6 @@ class Annotation(NamedTuple):
         return float(self.start_seconds), float(self.end_seconds), self.label
 
 
-class VideoFolder:
-    """Finds videos by the names that a file gives them, also below the folder if `search` is set."""
-
-    def __init__(self, folder: Path, search: bool):
-        self.folder, self.search = folder, search
-
-    @cached_property
-    def _by_stem(self) -> dict[str, list[Path]]:
-        """Files by their names without suffix."""
-        files = defaultdict(list)
-        for path in sorted(self.folder.rglob("*") if self.search else self.folder.iterdir()):
-            if path.is_file():
-                files[path.stem].append(path)
-        return files
-
-    def find(self, name: str) -> Path | str:
-        """Return where a video is, or, if there is none, where it should be; a URL as it is.
-
-        Raises:
-            ValueError: If there is no name, more than one file of that name, or it can be no file's name.
-        """
-        if not name:
-            raise ValueError("the name of the video is empty")
-        if len(name) > _LONGEST_NAME or name != printable(name):
-            raise ValueError(f"{shown(name)} cannot be the name of a video")
-        if is_web(name):
-            return name
-        try:
-            if (self.folder / name).is_file():
-                return self.folder / name
-        except OSError as error:  # a part that is too long for the disk
-            raise ValueError(f"{shown(name)} cannot be the name of a video: {error.strerror}") from error
-        parts = PurePath(name).parts
-        files = self._by_stem.get(PurePath(name).stem, ()) if self.search else ()
-        files = [path for path in files if path.parts[-len(parts) :] == parts]
-        if len(files) > 1:
-            raise ValueError(f"{name} may be one of {len(files)} videos: {files[0]}, {files[1]}, ...")
-        return files[0] if files else self.folder / name
-
-    def find_inside(self, name: str) -> Path | str:
-        """`find`, for a file that a tool wrote, and perhaps somebody else sent: nothing outside the folder.
-
-        Raises:
-            ValueError: If the name leads out of the folder, or as for `find`.
-        """
-        for path in (PurePath(name), PureWindowsPath(name)):
-            if path.is_absolute() or path.drive or ".." in path.parts or is_web(name):
-                raise ValueError(f"{shown(name)} is outside the folder of the videos, {self.folder}")
-        return self.find(name)
-
-    def find_stem(self, *stems: str) -> Path | None:
-        """Return the one file that is called so but for its suffix, by the first name that there is."""
-        for stem in stems:
-            if len(self._by_stem.get(stem, ())) == 1:
-                return self._by_stem[stem][0]
-        return None
-
-
 def to_label(value: object) -> str:
     """Check the name of an action and return it composed (NFC), as two spellings of one letter are one.
 
@@ -166,17 +112,6 @@ def to_seconds(value: object, column: str) -> float:
     if not math.isfinite(seconds):
         raise ValueError(f"{column} must be a number of seconds, got {shown(value)!r}")
     return seconds
-
-
-def is_web(name: str) -> bool:
-    """Tell whether a video is named by its address on the web."""
-    return bool(_URL.match(name))
-
-
-def shown(value: object) -> str:
-    """A value in a message: short, and without what steers a terminal."""
-    text = printable(value)
-    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 class AnnotationFile:
@@ -278,9 +213,9 @@ def find_format(file: AnnotationFile, wanted: str) -> str:
     if file.first_letter in ("{", "["):
         kind = _json_format(file.json)
     elif file.first_letter == "<":
-        if file.xml.tag != "annotations":
+        kind = {"annotations": "cvat", "ANNOTATION_DOCUMENT": "elan"}.get(file.xml.tag)
+        if kind is None:
             raise _unknown(f"XML that begins with <{shown(file.xml.tag)}> is of no known tool")
-        kind = "cvat"
     else:
         kind = _table_format(file.header, wanted)
     if wanted not in ("auto", kind):
@@ -294,7 +229,7 @@ def _unknown(problem: str) -> ValueError:
 
 def _json_format(data: Any) -> str:
     if isinstance(data, dict):
-        for key, kind in (("assets", "vott"), ("database", "activitynet")):
+        for key, kind in (("assets", "vott"), ("database", "activitynet"), ("observations", "boris")):
             if isinstance(data.get(key), dict):
                 return kind
         raise _unknown(f"JSON with the keys {shown(', '.join(data))} is of no known tool")

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 from harkeras.base.text import list_lines, printable
-from harkeras.data._annotation_files import Annotation, AnnotationFile, VideoFolder, find_format
-from harkeras.data._annotation_readers import list_readers
+from harkeras.data._annotation_files import Annotation, AnnotationFile, find_format
+from harkeras.data._video_folder import VideoFolder
+from harkeras.data.annotation_formats import list_readers
 
 
 def read_annotations(
@@ -24,7 +25,7 @@ def read_annotations(
     videos: str | os.PathLike | None = None,
     *,
     format: Literal[
-        "auto", "csv", "kinetics", "gmdcsa", "vott", "activitynet", "label_studio", "cvat"
+        "auto", "csv", "kinetics", "gmdcsa", "vott", "activitynet", "label_studio", "cvat", "boris", "elan"
     ] = "auto",
     end_tag: str = "dummy",
     fps: float | None = None,
@@ -44,6 +45,9 @@ def read_annotations(
     - "activitynet": ActivityNet's JSON.
     - "label_studio": Label Studio's JSON, with labels on the timeline of a video.
     - "cvat": CVAT's "CVAT for video 1.1", where a track is an action.
+    - "boris": a project of BORIS, or its table of tabular or of aggregated events (CSV, TSV). State events
+      are ranges and subjects are persons; what has no duration is listed.
+    - "elan": an .eaf of ELAN. The label is an annotation's value, or its tier's name where that is empty.
 
     What a tool has exported may name videos in the folder only.
 

@@ -22,8 +22,9 @@ import numpy as np
 from tqdm import tqdm
 
 from harkeras.base.text import list_lines, printable
-from harkeras.data._annotation_files import Annotation, shown, to_label
+from harkeras.data._annotation_files import Annotation, to_label
 from harkeras.data._clip_index import ClipIndex, class_of, read_clip_videos
+from harkeras.data._video_folder import shown
 from harkeras.data.rest import list_rest
 from harkeras.video.decoding import Source
 from harkeras.video.frame_times import ROUNDING_SECONDS

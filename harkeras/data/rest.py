@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from harkeras.data._annotation_files import Annotation, shown, to_label
+from harkeras.data._annotation_files import Annotation, to_label
 from harkeras.data._clip_index import class_of
+from harkeras.data._video_folder import shown
 from harkeras.video.frame_times import ROUNDING_SECONDS
 from harkeras.video.reading import VideoInfo
 
