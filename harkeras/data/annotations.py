@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Literal
 
 from harkeras.base.text import list_lines, printable
-from harkeras.data._annotation_files import Annotation, AnnotationFile, VideoFolder, find_format
+from harkeras.data._annotation_files import Annotation, AnnotationFile, VideoFolder, find_format, to_label
 from harkeras.data._annotation_readers import list_readers
+
+__all__ = ["Annotation", "read_annotations", "to_label"]
 
 
 def read_annotations(
