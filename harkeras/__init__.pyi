@@ -1,4 +1,16 @@
-from . import assets, data, evaluation, inference, models, people, pretrained, training, transfer, video
+from . import (
+    assets,
+    data,
+    evaluation,
+    inference,
+    models,
+    people,
+    pretrained,
+    teaching,
+    training,
+    transfer,
+    video,
+)
 from .assets import list_assets
 from .data import (
     Annotation,
@@ -64,6 +76,7 @@ from .models import (
 )
 from .pretrained import list_pretrained, load_pretrained, load_weights
 from .recipe import Recipe
+from .teaching import Project
 from .training import calibrate, fine_tune, plot_calibration, train, tune_threshold
 from .transfer import train_auto
 from .video import VideoError, VideoWriter, download_youtube_videos, frames_extraction, iter_frames
@@ -74,6 +87,7 @@ __all__ = [
     "Annotation",
     "ClipDataset",
     "Dataset",
+    "Project",
     "Recipe",
     "VideoError",
     "VideoWriter",
@@ -149,6 +163,7 @@ __all__ = [
     "read_recipe",
     "save_model",
     "split_by_group",
+    "teaching",
     "train",
     "train_auto",
     "train_on_folder",

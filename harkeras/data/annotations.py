@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Literal
 
 from harkeras.base.text import list_lines, printable
-from harkeras.data._annotation_files import Annotation, AnnotationFile, find_format
+from harkeras.data._annotation_files import Annotation, AnnotationFile, find_format, to_label
 from harkeras.data._video_folder import VideoFolder
 from harkeras.data.annotation_formats import list_readers
+
+__all__ = ["Annotation", "read_annotations", "to_label"]
 
 
 def read_annotations(

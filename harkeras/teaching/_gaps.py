@@ -1,0 +1,31 @@
+"""Time of a recording that no range covers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from harkeras.data.annotations import Annotation
+
+_MARGIN_SECONDS, _SHORTEST_SECONDS = 0.5, 0.5
+
+
+def list_gaps(labeled: Iterable[Annotation], until: float, nothing: str) -> list[tuple[float, float]]:
+    """Return the time up to `until` that no range covers, half a second away from what is no nothing."""
+    gaps, now = [], 0.0
+    for each in [*sorted(labeled, key=lambda each: each.start_seconds), None]:
+        margin = 0.0 if each is None or each.label == nothing else _MARGIN_SECONDS
+        end = until if each is None else min(each.start_seconds - margin, until)
+        if end - now >= _SHORTEST_SECONDS:
+            gaps.append((round(now, 3), round(end, 3)))
+        if each is not None:
+            now = max(now, each.end_seconds + margin)
+    return gaps
+
+
+def subtract_range(old: Annotation, cut: Annotation) -> list[Annotation]:
+    """Return what remains of a range where another lies: none, one or two."""
+    if old.end_seconds <= cut.start_seconds or old.start_seconds >= cut.end_seconds:
+        return [old]
+    before = old._replace(end_seconds=cut.start_seconds)
+    after = old._replace(start_seconds=cut.end_seconds)
+    return [each for each in (before, after) if each.end_seconds - each.start_seconds >= _SHORTEST_SECONDS]
