@@ -129,6 +129,16 @@ class TestRefusals:
         with pytest.raises(ValueError, match=r"classes are missing.*normalize=True.*'bgr'.*clip_seconds"):
             resolve(dense_model(), classes=None)
 
+    def test_options_that_there_are_not(self):
+        with pytest.raises(
+            TypeError, match="got an unexpected keyword argument 'normalise'; of a model: clas"
+        ):
+            resolve(dense_model(), normalise=True)
+        with pytest.raises(
+            TypeError, match="argument 'clip_seconds'; of a model: classes, normalize, channel"
+        ):
+            predict_image(np.zeros((9, 9, 3), np.uint8), dense_model(), clip_seconds=2.0)
+
     def test_one_class_of_one_output(self):
         with pytest.raises(ValueError, match="classes must name both meanings of the model's one output"):
             resolve(dense_model(units=1, activation="sigmoid"), classes=["fall"])

@@ -229,6 +229,7 @@ class TestPredictOnVideos:
             ({"table": "videos/a.mp4/t.csv"}, OSError, "a.mp4"),
             ({"top": -1}, ValueError, "top must be at least 0, got -1"),
             ({"single": True, "output_dir": "out"}, ValueError, "must be left out with single"),
+            ({"single": True, "per_person": True}, ValueError, "per_person must be left out with single"),
             ({"caption": "middle"}, ValueError, "caption must be one of"),
             ({"hysteresis": 2}, ValueError, "hysteresis must lie in 0 to 1, got 2"),
             ({"stride_seconds": 0}, ValueError, "stride_seconds must be positive, got 0"),

@@ -5,6 +5,7 @@ import json
 import sys
 from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -158,6 +159,14 @@ class TestTwoPeopleWhoCross:
             assert changed[top + 10 : bottom - 10, [left, right]].mean() > 40  # the sides of the box
             assert changed[top + 10 : bottom - 10, left + 4 : right - 4].mean() < 25  # not what is inside
 
+    @pytest.mark.browser
+    def test_plays_in_a_browser(self, model, video, tmp_path, play_in_browser):
+        predict_people(video, model, tmp_path / "drawn.mp4", tracker=follow(), progress=False)
+        result = play_in_browser(tmp_path / "drawn.mp4")
+        assert "error" not in result, result
+        assert (result["width"], result["height"]) == (WIDTH, HEIGHT)
+        assert result["seconds"] == pytest.approx(COUNT / FPS, abs=0.1)
+
     def test_pictures_that_begin_after_the_sound(self, model, make_video, tmp_path):
         """Times hold in the copy, whose first frame stands from 0 on."""
         ticks = [25 + i for i in range(60)]
@@ -216,8 +225,6 @@ class TestCommandLine:
         ("words", "message"),
         [
             (["--per-person", "--single"], "single has no meaning here"),
-            (["--per-person", "--table", "x.csv"], "table has no meaning here"),
-            (["--table", "x.csv"], "table has no meaning here"),
             (["--caption", "top-right"], "caption has no meaning here"),
             (["--streams", "rgb"], "streams has no meaning here"),
         ],
@@ -227,10 +234,38 @@ class TestCommandLine:
         assert code == 2
         assert message in err
 
-    def test_several_videos(self, run, video):
-        code, _, err = run(video, video)
-        assert code == 2
-        assert "per-person is for one video at a time" in err
+    def test_a_table_of_one_video(self, run, video, tmp_path):
+        code, _, _ = run(video, "--table", tmp_path / "table.csv", "--top", "1")
+        assert code == 0
+        rows = list(csv.DictReader((tmp_path / "table.csv").open()))
+        assert [(row["person"], row["action"], row["top_1"]) for row in rows] == [
+            ("1", "Blinking", "Blinking"),
+            ("2", "Steady", "Steady"),
+        ]
+
+    @pytest.mark.parametrize("subject", ["person", "frame"])
+    def test_several_videos(self, run, video, tmp_path, subject):
+        """A video of two people, one of nobody, and one that is none."""
+        write_frames(
+            tmp_path / "nobody.mp4", ((i / FPS, np.full((48, 64, 3), 60, np.uint8)) for i in range(30)), FPS
+        )
+        (tmp_path / "bad.mp4").write_text("no video")
+        videos = [video, tmp_path / "nobody.mp4", tmp_path / "bad.mp4"]
+        table, folder = tmp_path / "table.csv", tmp_path / "drawn"
+        options = ["--output", folder, "--timeline", folder, "--table", table]
+        code, out, err = run(*videos, *options, "--per-person", subject=subject)
+        assert code == 1
+        assert "1 of 3 videos could not be read or written" in err
+        assert out.splitlines()[0].split()[:3] == ["video", "person", "length"]
+        assert "nobody was found" in out
+        assert "error: " in out
+        rows = list(csv.DictReader(table.open()))
+        assert [row["person"] for row in rows] == ["1", "2", "", ""]
+        assert [row["action"] for row in rows[2:]] == ["", ""]
+        assert rows[2]["seconds"] == "1.200"
+        assert rows[3]["error"]
+        assert "person" in Path(rows[0]["timeline"]).read_text()
+        assert Path(rows[0]["output"]).exists()
 
 
 def _detect_by_color(image, *, threshold, detector):

@@ -18,7 +18,8 @@ from harkeras.inference.event_clips import ClipRecorder
 from harkeras.inference.events import ActionEvent
 from harkeras.inference.mqtt_sink import MqttSink
 from harkeras.inference.sinks import EventSink, JsonLinesSink, WebhookSink
-from harkeras.video.reading import VideoInfo, frames_extraction
+from harkeras.video.reading import VideoInfo, frames_extraction, iter_frames
+from harkeras.video.writing import VideoWriter
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 CLASSES = ("Falling", "Walking")
@@ -443,7 +444,7 @@ class TestClips:
             feed(recorder, range(100))
             wait_for(lambda: recorder._queue.empty())
         assert sum(jpeg.nbytes for _, jpeg in recorder._past) <= 10_000
-        assert recorder._past[-1].seconds == 9.9
+        assert recorder._past[-1][0] == 9.9
 
     def test_a_clip_has_a_longest_length(self, tmp_path, monkeypatch):
         monkeypatch.setattr(event_clips, "_LONGEST_SECONDS", 1.0)
@@ -453,6 +454,58 @@ class TestClips:
             feed(recorder, range(41, 70))
             wait_for(lambda: list(tmp_path.glob("2*.mp4")))  # finished while the event lasts
         assert len(VideoInfo.read(next(tmp_path.iterdir())).frame_seconds) == 11
+
+    def test_slow_writing_leaves_nothing_out_and_each_frame_keeps_its_time(self, tmp_path, monkeypatch):
+        write = VideoWriter.write
+        monkeypatch.setattr(VideoWriter, "write", lambda *args: time.sleep(0.01) or write(*args))
+        times, said = np.cumsum(np.random.default_rng(0).uniform(0.02, 0.3, 60)), []
+        with ClipRecorder(tmp_path, classes=CLASSES, before_seconds=60, say=said.append) as recorder:
+            for number, seconds in enumerate(times.tolist()):
+                if number == 20:
+                    recorder.on_event(make_event(seconds=seconds))
+                if number == 50:
+                    recorder.on_event(make_event("end", seconds=seconds))
+                    recorder.on_event(make_event(seconds=seconds))  # while the first is being written
+                wait_for(lambda: recorder._room._value)
+                recorder.on_frame(gray(4 * number), seconds, None, 0)
+        assert said == []
+        for path, last in zip(sorted(tmp_path.iterdir()), (50, 60), strict=True):
+            info = VideoInfo.read(path)
+            assert info.frame_seconds == pytest.approx(times[:last] - times[0], abs=1e-3)
+            clip = [frame.image.mean() for frame in iter_frames(path)]
+            assert clip == pytest.approx(4 * np.arange(last), abs=3)
+
+    @pytest.mark.browser
+    def test_plays_in_a_browser(self, tmp_path, play_in_browser):
+        with ClipRecorder(tmp_path / "clips", classes=CLASSES) as recorder:
+            for number, seconds in enumerate((3.0, 3.1, 3.5, 4.0, 4.1)):  # a machine that is busy
+                recorder.on_frame(gray(40 * number, 96, 128), seconds, None, 0)
+            recorder.on_event(make_event())
+        result = play_in_browser(next((tmp_path / "clips").iterdir()))
+        assert "error" not in result, result
+        assert (result["width"], result["height"]) == (128, 96)
+        assert result["seconds"] == pytest.approx(1.1, abs=0.1)
+        assert np.abs(np.array(result["colour"][:3]) - 160).max() <= 8
+
+    def test_what_leaves_the_memory_before_it_was_written_is_counted(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(event_clips, "_MEMORY_BYTES", 10_000)
+        write, go_on, said = VideoWriter.write, threading.Event(), []
+        monkeypatch.setattr(VideoWriter, "write", lambda *args: go_on.wait(20) and write(*args))
+        with ClipRecorder(tmp_path, classes=CLASSES, say=said.append) as recorder:
+            feed(recorder, [40])
+            recorder.on_event(make_event())
+            wait_for(lambda: recorder._queue.empty())
+            for number in range(41, 48):
+                recorder.on_frame(gray(number), number / 10, None, 0)
+            recorder.on_event(make_event("end"))
+            recorder.on_frame(gray(48), 4.8, None, 0)
+            monkeypatch.setattr(event_clips, "_MEMORY_BYTES", 1500)
+            go_on.set()
+        info = VideoInfo.read(next(tmp_path.iterdir()))
+        assert said
+        left_out = int(said[0].split(": ")[1].split()[0])
+        assert len(info.frame_seconds) == 8 - left_out
+        assert info.frame_seconds[-1] == pytest.approx(0.7, abs=0.001)
 
     def test_frames_that_find_no_place_are_counted(self, tmp_path, monkeypatch):
         go_on, said = threading.Event(), []

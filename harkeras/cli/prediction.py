@@ -13,7 +13,7 @@ from harkeras.cli import options
 from harkeras.cli.terminal import print_files, print_segments, print_text, quiet
 
 if TYPE_CHECKING:
-    from harkeras.inference.many_videos import VideoResult
+    from harkeras.inference.video_results import VideoResult
 
 Model = Annotated[
     Path | None,
@@ -136,22 +136,19 @@ def predict(
     if not (single or per_person) and _looks_at_people(model):
         per_person = True
         _check_typed(context, single, per_person, output, over_time)
-    settings = {
-        "clip_seconds": clip_seconds,
-        "classes": options.read_names(classes),
-        "normalize": normalize,
-        "channel_order": channel_order,
-        "streams": streams,
-        "interpolation": interpolation,
-        "input_shape": options.read_shape(input_shape),
-    } | ({} if single else {"caption": caption, **over_time})
-    if _are_several(videos, per_person):
-        common = {"top": top, "single": single, "download_dir": download_dir}
-        return _predict_several(videos, model, output, timeline, table, **common, **settings)
+    settings = options.read_foreign(
+        clip_seconds, classes, normalize, channel_order, streams, interpolation, input_shape
+    )
+    settings |= {} if single else over_time
+    settings |= {} if single or per_person else {"caption": caption}
+    targets = (model, output, timeline, table)
+    if _are_several(videos):
+        kind = {"single": single, "per_person": per_person}
+        return _predict_several(videos, *targets, top=top, download_dir=download_dir, **kind, **settings)
     video = _local_file(videos[0], download_dir)
     if per_person:
-        return _predict_people(video, model, output, timeline, top=top, **settings)
-    _predict_one(video, model, output, timeline, table, top=top, single=single, **settings)
+        return _predict_people(video, *targets, top=top, **settings)
+    _predict_one(video, *targets, top=top, single=single, **settings)
 
 
 def _find_model(model: Path | None) -> Path:
@@ -162,13 +159,10 @@ def _find_model(model: Path | None) -> Path:
     return model
 
 
-def _are_several(videos: list[str], per_person: bool) -> bool:
+def _are_several(videos: list[str]) -> bool:
     from harkeras.video.listing import is_several
 
-    several = len(videos) > 1 or is_several(videos[0])
-    if several and per_person:
-        raise ValueError("per-person is for one video at a time, got several")
-    return several
+    return len(videos) > 1 or is_several(videos[0])
 
 
 def _predict_one(
@@ -183,12 +177,12 @@ def _predict_one(
     **settings: Any,
 ) -> None:
     """Print the actions of one video; what cannot be read or written raises an error."""
-    from harkeras.inference.many_videos import VideoResult, check_table, table_row, write_table
     from harkeras.inference.prediction import predict_on_video, predict_single_action
+    from harkeras.inference.video_results import ResultTable, VideoResult
     from harkeras.video.reading import VideoInfo
 
-    if table is not None:
-        check_table(table, inputs=[video, model, output, timeline])
+    inputs = [video, model, output, timeline]
+    rows = None if table is None else ResultTable(table, top, per_person=False, inputs=inputs)
     if single:
         prediction = predict_single_action(video, model, **settings)
         print_text(f"Action: {prediction.label}\nConfidence: {prediction.confidence:.2f}")
@@ -202,8 +196,8 @@ def _predict_one(
             print_segments([segment])
             if top:
                 print_text(f"{'':27}{_list(prediction.most_probable(top, segment))}")
-    if table is not None:
-        write_table([table_row(result, top)], table, top)
+    if rows is not None:
+        rows.add(result)
     _print_written({"video": output, "timeline": timeline, "table": table})
 
 
@@ -221,15 +215,18 @@ def _predict_people(
     model: Path,
     output: Path | None,
     timeline: Path | None,
+    table: Path | None,
     *,
     top: int,
     **settings: Any,
 ) -> None:
     """Print the actions of each person of a video."""
     from harkeras.inference.people_prediction import predict_people
+    from harkeras.inference.video_results import ResultTable, VideoResult
+    from harkeras.video.reading import VideoInfo
 
-    for name in ("caption", "streams"):  # which `_check_typed` has refused
-        settings.pop(name)
+    inputs = [video, model, output, timeline]
+    rows = None if table is None else ResultTable(table, top, per_person=True, inputs=inputs)
     people = predict_people(video, model, output, timeline=timeline, top=top, **settings)
     if not people:
         print_text("nobody was found")
@@ -239,7 +236,10 @@ def _predict_people(
             print_segments([segment])
             if top:
                 print_text(f"{'':27}{_list(person.prediction.most_probable(top, segment))}")
-    _print_written({"video": output, "timeline": timeline})
+    if rows is not None:
+        seconds = VideoInfo.read(video).duration_seconds
+        rows.add(VideoResult(str(video), seconds, None, output, timeline, people=people))
+    _print_written({"video": output, "timeline": timeline, "table": table})
 
 
 def _predict_several(
@@ -250,40 +250,58 @@ def _predict_several(
     table: Path | None,
     *,
     top: int,
+    per_person: bool,
     **settings: Any,
 ) -> None:
     """Print a table of what there is, also after Ctrl-C; end with status 1 if a video failed."""
     from harkeras.inference.many_videos import predict_on_videos
 
     results = predict_on_videos(
-        videos, model, output, timeline_dir=timeline, table=table, top=top, **settings
+        videos,
+        model,
+        output,
+        timeline_dir=timeline,
+        table=table,
+        top=top,
+        per_person=per_person,
+        **settings,
     )
-    rows, errors = [], 0
+    rows, count, errors = [], 0, 0
     try:
         for result in results:
-            rows.append(_row(result, top))
+            rows += _rows(result, top, per_person)
             errors += bool(result.error)
+            count += 1
     finally:
         if rows:
-            _print_table(rows, top)
+            _print_table(rows, top, per_person)
             _print_written({"videos": output, "timelines": timeline, "table": table})
     if errors:
-        print_text(f"{errors} of {len(rows)} videos could not be read or written", file=sys.stderr)
+        print_text(f"{errors} of {count} videos could not be read or written", file=sys.stderr)
         raise typer.Exit(1)
 
 
-def _row(result: VideoResult, top: int) -> tuple[str, ...]:
-    """Return the cells that are printed of a video; those of an error are two."""
+def _rows(result: VideoResult, top: int, per_person: bool) -> list[tuple[str, ...]]:
+    """Return the cells that are printed of a video, or of each person in it; those of an error are two."""
+    if not per_person:
+        return [(result.video, *_cells(result, top))]
+    if not result.people:
+        return [(result.video, *(_cells(result, top) if result.error else ("nobody was found",)))]
+    people = result.of_each_person().items()
+    return [(result.video, str(number), *_cells(each, top)) for number, each in people]
+
+
+def _cells(result: VideoResult, top: int) -> tuple[str, ...]:
     if result.action is None:
-        return result.video, f"error: {result.error}"
+        return (f"error: {result.error}",)
     label, held_seconds, confidence = result.action
-    cells = (result.video, f"{result.seconds:.2f} s", label, f"{held_seconds:.2f} s", f"{confidence:.0%}")
+    cells = (f"{result.seconds:.2f} s", label, f"{held_seconds:.2f} s", f"{confidence:.0%}")
     return (*cells, _list(result.most_probable(top))) if top else cells
 
 
-def _print_table(rows: list[tuple[str, ...]], top: int) -> None:
-    header = ("video", "length", "action", "it holds", "confidence", "most probable")
-    rows = [header if top else header[:-1], *rows]
+def _print_table(rows: list[tuple[str, ...]], top: int, per_person: bool) -> None:
+    header = ("video", *["person"] * per_person, "length", "action", "it holds", "confidence")
+    rows = [(*header, "most probable") if top else header, *rows]
     widths = [max(len(row[column]) for row in rows if len(row) > 2) for column in range(len(rows[0]))]
     widths[0] = max(len(row[0]) for row in rows)
     for row in rows:
@@ -310,8 +328,8 @@ def _check_typed(
         names = ("output", "timeline", "caption", *over_time)
         without_meaning = dict.fromkeys(names, f"{reason} over time")
     if per_person:
-        reason = "for each person the label stands beside each person, and there is no row for a whole video"
-        without_meaning = dict.fromkeys(("caption", "table", "single", "streams"), reason)
+        reason = "each person has a label of their own, which stands beside them"
+        without_meaning = dict.fromkeys(("caption", "single", "streams"), reason)
     for name, reason in without_meaning.items():
         source = context.get_parameter_source(name)
         if source is not None and source.name != "DEFAULT":

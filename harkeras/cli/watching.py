@@ -113,15 +113,9 @@ def watch(
         "min_seconds": min_seconds,
         "threshold": threshold,
     }
-    foreign = {
-        "clip_seconds": clip_seconds,
-        "classes": options.read_names(classes),
-        "normalize": normalize,
-        "channel_order": channel_order,
-        "streams": streams,
-        "interpolation": interpolation,
-        "input_shape": options.read_shape(input_shape),
-    }
+    foreign = options.read_foreign(
+        clip_seconds, classes, normalize, channel_order, streams, interpolation, input_shape
+    )
     _watch(source, model, (events, record, webhook, mqtt), window, settings, foreign)
 
 

@@ -1,13 +1,15 @@
 from ._timeline import Segment, VideoPrediction
 from .event_clips import ClipRecorder
 from .events import ActionEvent, EventRules
-from .many_videos import VideoResult, predict_on_videos
+from .many_videos import predict_on_videos
 from .mqtt_sink import MqttSink
 from .people_prediction import PersonPrediction, predict_people
 from .people_stream import PeopleStream
 from .prediction import ActionPrediction, predict_image, predict_on_video, predict_single_action
+from .resolve import ForeignModel
 from .sinks import EventSink, JsonLinesSink, WebhookSink
 from .streaming import ActionStream, push_together
+from .video_results import VideoResult
 from .watching import WatchState, watch
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "ClipRecorder",
     "EventRules",
     "EventSink",
+    "ForeignModel",
     "JsonLinesSink",
     "MqttSink",
     "PeopleStream",

@@ -181,7 +181,11 @@ class Decider:
 
 
 def check_settings(
-    stride_seconds: float, smoothing_seconds: float, hysteresis: float, min_seconds: float, threshold: float
+    stride_seconds: float,
+    smoothing_seconds: float = 0.5,
+    hysteresis: float = 0.1,
+    min_seconds: float = 0.5,
+    threshold: float = 0.5,
 ) -> None:
     """Raise ValueError for settings of a decision that are out of their range, see `Decider`."""
     check_stride(stride_seconds)

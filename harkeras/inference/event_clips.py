@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import re
@@ -9,7 +10,6 @@ import threading
 from collections import deque
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -28,19 +28,16 @@ _FAREWELL_SECONDS = 30.0
 _LABEL_LETTERS = 40
 
 
-class _Past(NamedTuple):
-    seconds: float
-    jpeg: np.ndarray
-
-
 class ClipRecorder(EventSink):
     """Write an H.264 clip of each event into a folder, `<date>__<time>__<label>.mp4`, with the label drawn.
 
     A clip goes from `before_seconds` before its event to the moment at which its end is told, and is no
-    longer than 10 minutes. What was before an event is kept as JPEG in at most 64 MiB of memory: about half a
-    minute of 30 frames per second in 1280 x 720 pixels. A thread draws and encodes; up to 8 frames wait for
-    it, and those that find no place are left out, and counted at the end. A clip that cannot be written is
-    said, and the others go on.
+    longer than 10 minutes. Each frame stands in it at its own time. The last frames are kept as JPEG in at
+    most 64 MiB of memory, about half a minute of 30 frames per second in 1280 x 720 pixels. A thread takes
+    them in and, when none waits, writes clips out of that memory, so that a machine that is busy at the
+    moment of an event is late and leaves nothing out. Up to 8 frames wait to be taken in; those that find no
+    place, or leave the memory before they were written, are counted at the end. A clip that cannot be written
+    is said, and the others go on.
 
     At the end, clips of events that still last are finished. A clip is there whole or not at all.
 
@@ -75,10 +72,12 @@ class ClipRecorder(EventSink):
         self._classes, self._before, self._say = classes, before_seconds, say
         self._queue: queue.SimpleQueue[tuple | ActionEvent | None] = queue.SimpleQueue()
         self._room = threading.Semaphore(_MOST_WAITING)
-        self._left_out = 0
-        self._past: deque[_Past] = deque()
+        self._left_out, self._unwritten = 0, 0  # counted in the caller's thread, and in that of the clips
+        self._past: deque[tuple[float, np.ndarray]] = deque()  # seconds and JPEG
         self._past_bytes = 0
-        self._clips: dict[tuple[str, int | None], _Clip] = {}
+        self._count = 0  # frames taken in; the last ones of them are the past
+        self._clips: list[_Clip] = []
+        self._open: dict[tuple[str, int | None], _Clip] = {}  # those of events that last
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="clips of events", daemon=True)
         self._thread.start()
@@ -101,24 +100,31 @@ class ClipRecorder(EventSink):
         self._closed = True
         self._queue.put(None)
         self._thread.join(_FAREWELL_SECONDS)
-        if self._left_out:
-            self._say(
-                f"{self.folder}: {self._left_out} frames were left out of the clips: writing was too slow"
-            )
+        if count := self._left_out + self._unwritten:
+            self._say(f"{self.folder}: {count} frames were left out of the clips: writing was too slow")
         if self._thread.is_alive():
             self._say(f"{self.folder}: the last clips could not be finished in {_FAREWELL_SECONDS:.0f} s")
 
     def _work(self) -> None:
-        while (item := self._queue.get()) is not None:
+        while True:
+            try:
+                item = self._queue.get(block=not self._clips_behind())
+            except queue.Empty:
+                self._write_next(self._clips_behind()[0])
+                continue
+            if item is None:
+                break
             if not isinstance(item, ActionEvent):
                 self._room.release()
                 self._take_in(*item)
             elif item.kind == "begin":
                 self._begin(item)
-            elif clip := self._clips.pop((item.label, item.person), None):
-                self._try(clip.close, clip)
-        for clip in self._clips.values():
-            self._try(clip.close, clip)
+            elif clip := self._open.pop((item.label, item.person), None):
+                clip.stop = self._count
+        for clip in self._clips:
+            clip.stop = min(clip.stop, self._count)
+        while behind := self._clips_behind():
+            self._write_next(behind[0])
 
     def _take_in(self, image: np.ndarray, seconds: float, label: str | None, confidence: float) -> None:
         if label is not None:
@@ -126,31 +132,48 @@ class ClipRecorder(EventSink):
             draw_caption(image, label, confidence, class_color(label, self._classes))
         quality = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
         jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), quality)[1]
-        self._past.append(_Past(seconds, jpeg))
+        self._past.append((seconds, jpeg))
         self._past_bytes += jpeg.nbytes
+        self._count += 1
         while self._past_bytes > _MEMORY_BYTES:
-            self._past_bytes -= self._past.popleft().jpeg.nbytes
-        for key, clip in list(self._clips.items()):
-            if not self._try(lambda clip=clip: clip.write(image, seconds), clip) or clip.full:
-                del self._clips[key]
+            self._past_bytes -= self._past.popleft()[1].nbytes
 
     def _begin(self, event: ActionEvent) -> None:
-        clip = _Clip(self._free_name(event))
-        self._clips[event.label, event.person] = clip
-        for seconds, jpeg in self._past:
-            # What is behind the last frame is of a clock that was set back.
-            if event.seconds - self._before <= seconds <= self._past[-1].seconds:
-                image = cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-                if not self._try(lambda image=image, seconds=seconds: clip.write(image, seconds), clip):
-                    del self._clips[event.label, event.person]
-                    return
+        # From the first of the last frames in a row that are near enough: others are of a clock set back.
+        first, after = self._count, math.inf
+        for seconds, _ in reversed(self._past):
+            if not event.seconds - self._before <= seconds <= after:
+                break
+            first, after = first - 1, seconds
+        clip = _Clip(self._free_name(event), first)
+        self._clips.append(clip)
+        self._open[event.label, event.person] = clip
+
+    def _clips_behind(self) -> list[_Clip]:
+        """Return the clips that have something to write, or to finish."""
+        return [clip for clip in self._clips if clip.next < self._count or clip.next >= clip.stop]
+
+    def _write_next(self, clip: _Clip) -> None:
+        """Write the next frame of a clip, or finish it."""
+        gone = max(self._count - len(self._past) - clip.next, 0)
+        if gone:
+            self._unwritten += gone
+            clip.next += gone
+        if clip.next >= clip.stop:
+            if self._try(clip.close, clip):
+                self._clips.remove(clip)
+            return
+        seconds, jpeg = self._past[clip.next - self._count]
+        image = cv2.cvtColor(cv2.imdecode(jpeg, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+        clip.next += 1
+        self._try(lambda: clip.write(image, seconds), clip)
 
     def _free_name(self, event: ActionEvent) -> Path:
         label = re.sub(r"[^\w-]+", "_", event.label)[:_LABEL_LETTERS]
         name = f"{event.time:%Y-%m-%d__%H-%M-%S}__{label}"
         if event.person is not None:
             name += f"__person-{event.person}"
-        taken = {clip.path for clip in self._clips.values()}
+        taken = {clip.path for clip in self._clips}
         number, path = 1, self.folder / f"{name}.mp4"
         while path in taken or path.exists():
             number += 1
@@ -162,16 +185,22 @@ class ClipRecorder(EventSink):
             work()
         except (OSError, ValueError, MemoryError) as error:
             clip.give_up(error)
+            self._clips.remove(clip)
             self._say(f"{clip.path}: the clip could not be written ({error})")
             return False
         return True
 
 
 class _Clip:
-    """A clip that is being written; its file is opened with the first frame."""
+    """A clip that is being written; its file is opened with the first frame.
 
-    def __init__(self, path: Path):
-        self.path, self.full = path, False
+    Attributes:
+        next: Number of the frame that is written next.
+        stop: Number of the first frame that is not.
+    """
+
+    def __init__(self, path: Path, first: int):
+        self.path, self.next, self.stop = path, first, math.inf
         self._writer: VideoWriter | None = None
         self._exits = ExitStack()
 
@@ -187,8 +216,7 @@ class _Clip:
         self._writer.write(image, moment)
         self._last = moment
         if moment >= _LONGEST_SECONDS:
-            self.full = True
-            self.close()
+            self.stop = self.next
 
     def close(self) -> None:
         self._exits.close()

@@ -2,85 +2,34 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import keras
 from tqdm.auto import tqdm
 
-from harkeras.base.files import check_target, write_text
-from harkeras.base.text import printable, to_cell
-from harkeras.inference._timeline import (
-    HeldAction,
-    VideoPrediction,
-    check_top,
-    most_probable,
-    top_cells,
-    top_columns,
-)
+from harkeras.base.files import check_target
+from harkeras.inference._timeline import check_top
 from harkeras.inference._video_windows import read_info
-from harkeras.inference.decisions import Decider
-from harkeras.inference.prediction import ActionPrediction, predict_on_video, predict_single_action
-from harkeras.inference.resolve import load_named, resolve_model
+from harkeras.inference.decisions import check_settings
+from harkeras.inference.people_prediction import predict_people
+from harkeras.inference.people_stream import PeopleStream
+from harkeras.inference.prediction import predict_on_video, predict_single_action
+from harkeras.inference.resolve import ForeignModel, load_named, resolve_model
 from harkeras.inference.streaming import ActionStream
+from harkeras.inference.video_results import ResultTable, VideoResult
 from harkeras.video.addresses import is_playlist
 from harkeras.video.drawing import check_caption
 from harkeras.video.listing import FoundVideo, find_videos
 from harkeras.video.reading import VideoError
 from harkeras.video.youtube import DownloadError, download_youtube_videos, is_url
 
-_RECIPE_OPTIONS = (
-    "clip_seconds",
-    "classes",
-    "normalize",
-    "channel_order",
-    "streams",
-    "interpolation",
-    "input_shape",
-)
 _DECIDING_OPTIONS = ("smoothing_seconds", "hysteresis", "min_seconds", "threshold")
 _OUTPUT_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".csv", ".json")
 # What ends one video and not the run.
 _OF_ONE_VIDEO = (VideoError, DownloadError, OSError, ValueError, MemoryError)
-
-
-@dataclass(frozen=True)
-class VideoResult:
-    """What became of one of many videos.
-
-    Attributes:
-        video: The file or URL.
-        seconds: Its length; None if it could not be read.
-        prediction: What was named; None after an error.
-        output: The annotated video, where one was written.
-        timeline: The timeline, where one was written.
-        error: Why there is no prediction; empty if there is one.
-    """
-
-    video: str
-    seconds: float | None = None
-    prediction: VideoPrediction | ActionPrediction | None = None
-    output: Path | None = None
-    timeline: Path | None = None
-    error: str = ""
-
-    @property
-    def action(self) -> HeldAction | None:
-        """The action that holds longest, or that of the whole video; None after an error."""
-        if isinstance(self.prediction, ActionPrediction):
-            return HeldAction(self.prediction.label, self.seconds, self.prediction.confidence)
-        return self.prediction.held_actions()[0] if self.prediction is not None else None
-
-    def most_probable(self, count: int) -> list[tuple[str, float]]:
-        """Return the most probable classes of the whole video and their probabilities, the highest first."""
-        if isinstance(self.prediction, ActionPrediction):
-            return most_probable(self.prediction.probabilities, count)
-        return [] if self.prediction is None else self.prediction.most_probable(count)
 
 
 def predict_on_videos(
@@ -92,6 +41,7 @@ def predict_on_videos(
     table: str | os.PathLike | None = None,
     top: int = 0,
     single: bool = False,
+    per_person: bool = False,
     download_dir: str | os.PathLike = "data",
     progress: bool = True,
     **options: Any,
@@ -108,13 +58,16 @@ def predict_on_videos(
         model: Path of a `.keras` file, one of `list_pretrained()`, or a model in memory.
         output_dir: Folder for the annotated videos, `.mp4`; none are written by default.
         timeline_dir: Folder for the timelines, `.csv`; none are written by default.
-        table: Where to write a row for each video, as `.csv`; nowhere by default.
+        table: Where to write a row for each video, or for each person in it, as `.csv`; nowhere by default.
         top: How many of the most probable classes the table lists with each video, and the timelines with
             each segment.
         single: Name one action for each whole video, as `predict_single_action` does.
+        per_person: Name the actions of each person, as `predict_people` does, and as is done in any case for
+            a model that was trained on people.
         download_dir: Folder for the videos of URLs.
         progress: Whether to show progress bars.
-        **options: Those of `predict_on_video`, or with `single`, of `predict_single_action`.
+        **options: Those of `predict_on_video`; with `single`, of `predict_single_action`; with `per_person`,
+            of `predict_people`.
 
     Yields:
         `VideoResult` of each video, in order.
@@ -122,8 +75,9 @@ def predict_on_videos(
     Raises:
         FileNotFoundError: If there is no such model, a folder holds no video, or none matches a pattern.
         ValueError: If there is nothing to read, an output would replace an input or another output,
-            `output_dir` or `timeline_dir` is a file's name or has no meaning, or another argument is out of
-            its range.
+            `output_dir` or `timeline_dir` is a file's name or has no meaning, `single` and `per_person` are
+            both asked for, or another argument is out of its range.
+        ImportError: If people are followed and the package `trackers` is not installed.
         OSError: If an output cannot be written.
 
     Example:
@@ -132,20 +86,26 @@ def predict_on_videos(
     """
     if single and (output_dir, timeline_dir) != (None, None):
         raise ValueError("output_dir and timeline_dir must be left out with single, which writes nothing")
+    if single and per_person:
+        raise ValueError(
+            "per_person must be left out with single, which names one action for the whole video"
+        )
     found = find_videos(videos, except_dir=output_dir)
     outputs = _targets(found, output_dir, ".mp4", "output_dir")
     timelines = _targets(found, timeline_dir, ".csv", "timeline_dir")
     check_top(top)
     if not single:
         options["top"] = top
-    predictor = _Predictor(model, single, download_dir, progress, options)
+    predictor = _Predictor(model, single, per_person, download_dir, progress, options)
     for target, argument in ((outputs[0], "output_dir"), (timelines[0], "timeline_dir")):
         if target is not None:
             check_target(target, argument)
+    rows = None
     if table is not None:
-        check_table(table, inputs=[*(each.video for each in found), *outputs, *timelines])
+        inputs = [*(each.video for each in found), *outputs, *timelines]
+        rows = ResultTable(table, top, per_person=predictor.per_person, inputs=inputs)
     jobs = [_Job(*job) for job in zip((each.video for each in found), outputs, timelines, strict=True)]
-    return _results(predictor, jobs, table, top, progress)
+    return _results(predictor, jobs, rows, progress)
 
 
 class _Job(NamedTuple):
@@ -186,6 +146,7 @@ class _Predictor:
         self,
         model: str | os.PathLike | keras.Model,
         single: bool,
+        per_person: bool,
         download_dir: str | os.PathLike,
         progress: bool,
         options: dict[str, Any],
@@ -194,13 +155,17 @@ class _Predictor:
         self._model = model if isinstance(model, keras.Model) else load_named(model)
         self._single, self._download_dir, self._progress = single, download_dir, progress
         self._options = options
-        self._resolved = resolve_model(self._model, **{name: options.get(name) for name in _RECIPE_OPTIONS})
-        if not single:
-            check_caption(options.get("caption", "none"))
-            recipe, stride_seconds = self._resolved.recipe, options.get("stride_seconds")
-            stream = ActionStream(self._resolved.model, recipe, stride_seconds=stride_seconds)
-            deciding = {name: options[name] for name in _DECIDING_OPTIONS if options.get(name) is not None}
-            Decider(recipe.classes, stream.stride_seconds, **deciding)
+        foreign = {name: options[name] for name in ForeignModel.__annotations__ if name in options}
+        self._resolved = resolve_model(self._model, **foreign)
+        recipe, stride_seconds = self._resolved.recipe, options.get("stride_seconds")
+        self.per_person = per_person or (recipe.subject == "person" and not single)
+        if single:
+            return
+        check_caption(options.get("caption", "none"))
+        kind = PeopleStream if self.per_person else ActionStream
+        stream = kind(self._resolved.model, recipe, stride_seconds=stride_seconds)
+        deciding = {name: options[name] for name in _DECIDING_OPTIONS if options.get(name) is not None}
+        check_settings(stream.stride_seconds, **deciding)
 
     def predict(self, job: _Job) -> VideoResult:
         """Name the actions of a video; errors are those of the functions for one video, and of downloads."""
@@ -213,56 +178,26 @@ class _Predictor:
                 job.video, seconds, predict_single_action(video, self._model, **self._options)
             )
         else:
+            name = predict_people if self.per_person else predict_on_video
             outputs = {"output": job.output, "timeline": job.timeline}
-            prediction = predict_on_video(
-                video, self._model, **outputs, progress=self._progress, **self._options
+            named = name(video, self._model, **outputs, progress=self._progress, **self._options)
+            result = VideoResult(
+                job.video, seconds, **outputs, **{"people" if self.per_person else "prediction": named}
             )
-            result = VideoResult(job.video, seconds, prediction, **outputs)
         # What was assumed of a model without a recipe has been told once.
         self._options |= {name: getattr(self._resolved.recipe, name) for name in self._resolved.assumed}
         return result
 
 
 def _results(
-    predictor: _Predictor, jobs: Sequence[_Job], table: str | os.PathLike | None, top: int, progress: bool
+    predictor: _Predictor, jobs: Sequence[_Job], table: ResultTable | None, progress: bool
 ) -> Iterator[VideoResult]:
-    rows = []
     for job in tqdm(jobs, "Videos", unit="video", disable=not progress):
         try:
             result = predictor.predict(job)
         except _OF_ONE_VIDEO as error:
             reason = " ".join(str(error).split()).removeprefix(f"{job.video}: ")
             result = VideoResult(job.video, error=reason or type(error).__name__)
-        if table is not None:  # anew after each, so that nothing is lost when the run is ended
-            rows.append(table_row(result, top))
-            write_table(rows, table, top)
+        if table is not None:
+            table.add(result)
         yield result
-
-
-def table_row(result: VideoResult, top: int) -> list[str]:
-    """Return what became of a video as cells of a CSV file, with so many of the most probable classes."""
-    numbers, classes = [""] * 4, [""] * 2 * top
-    if result.action is not None:
-        label, held_seconds, confidence = result.action
-        numbers = [f"{result.seconds:.3f}", to_cell(label), f"{held_seconds:.3f}", f"{confidence:.4f}"]
-        cells = top_cells(result.most_probable(top))
-        classes[: len(cells)] = cells
-    files = [str(path or "") for path in (result.output, result.timeline)]
-    video, *texts = (to_cell(printable(text)) for text in (result.video, *files, result.error))
-    return [video, *numbers, *classes, *texts]
-
-
-def write_table(rows: Iterable[Sequence[str]], path: str | os.PathLike, top: int) -> None:
-    """Write what `table_row` returns as `.csv`, whole or not at all."""
-    lines = io.StringIO()
-    writer = csv.writer(lines, lineterminator="\n")
-    columns = ["video", "seconds", "action", "held_seconds", "confidence", *top_columns(top)]
-    writer.writerows([[*columns, "output", "timeline", "error"], *rows])
-    write_text(path, lines.getvalue())
-
-
-def check_table(path: str | os.PathLike, inputs: Iterable[str | os.PathLike | None] = ()) -> None:
-    """Try the file of a table before the work; it must be none of `inputs`, and end in `.csv`."""
-    if Path(path).suffix.lower() != ".csv":
-        raise ValueError(f"table must end in .csv, got {path}")
-    check_target(path, "table", inputs=inputs)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import keras
 import numpy as np
@@ -27,7 +27,7 @@ from harkeras.inference._timeline import VideoPrediction, check_outputs, check_t
 from harkeras.inference._video_windows import read_info
 from harkeras.inference.decisions import Window
 from harkeras.inference.people_stream import PeopleStream
-from harkeras.inference.resolve import resolve_model
+from harkeras.inference.resolve import ForeignModel, resolve_model
 from harkeras.people.pose import PoseEstimator
 from harkeras.people.skeleton import draw_skeleton
 from harkeras.people.tracking import PeopleTracker
@@ -72,7 +72,7 @@ def predict_people(
     min_seconds: float = 0.5,
     threshold: float = 0.5,
     progress: bool = True,
-    **unknown_model: Any,
+    **foreign: Unpack[ForeignModel],
 ) -> list[PersonPrediction]:
     """Name the actions of each person in a video.
 
@@ -97,8 +97,7 @@ def predict_people(
         min_seconds: A label must last this long.
         threshold: Under this probability the label is "unsure".
         progress: Whether to show progress bars.
-        **unknown_model: `classes`, `clip_seconds`, `normalize`, `channel_order`, `interpolation` and
-            `input_shape`, for a model without a recipe.
+        **foreign: What a recipe would say, for a model without one, see `ForeignModel`.
 
     Returns:
         The people in the order in which they appear; none if nobody is found.
@@ -113,7 +112,7 @@ def predict_people(
     info = read_info(video)
     check_outputs(video, model, output, timeline)
     check_top(top)
-    resolved = resolve_model(model, **unknown_model)
+    resolved = resolve_model(model, **foreign)
     recipe = resolved.recipe
     stream = PeopleStream(
         resolved.model, recipe, tracker=tracker, estimator=estimator, stride_seconds=stride_seconds

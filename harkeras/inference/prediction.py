@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
 from contextlib import nullcontext
-from typing import Literal, NamedTuple
+from typing import NamedTuple, Unpack
 
 import keras
 import numpy as np
@@ -17,12 +16,12 @@ from harkeras.inference._file_decisions import decide_file, file_settings
 from harkeras.inference._timeline import VideoPrediction, check_outputs, check_top, write_timeline
 from harkeras.inference._video_windows import read_info, slide
 from harkeras.inference.decisions import name_classes
-from harkeras.inference.resolve import resolve_model
+from harkeras.inference.resolve import ForeignModel, resolve_model
 from harkeras.inference.streaming import ActionStream
 from harkeras.people.clips import read_clip
 from harkeras.people.main_person import NobodyError
 from harkeras.people.pose import PoseEstimator
-from harkeras.recipe import Interpolation, Recipe, Streams
+from harkeras.recipe import Recipe
 from harkeras.video.drawing import Caption, check_caption
 from harkeras.video.flow import to_gray
 from harkeras.video.frame_times import check_range
@@ -48,14 +47,8 @@ def predict_single_action(
     *,
     start_seconds: float | None = None,
     end_seconds: float | None = None,
-    clip_seconds: float | None = None,
-    classes: Sequence[str] | None = None,
-    normalize: bool | None = None,
-    channel_order: Literal["rgb", "bgr"] | None = None,
-    streams: Streams | None = None,
-    interpolation: Interpolation | None = None,
-    input_shape: tuple[int, int, int, int] | None = None,
     estimator: PoseEstimator | None = None,
+    **foreign: Unpack[ForeignModel],
 ) -> ActionPrediction:
     """Name the one action of a video.
 
@@ -68,16 +61,9 @@ def predict_single_action(
         model: Path of a `.keras` file or of a run, one of `list_pretrained()`, or a model in memory.
         start_seconds: Start of the range to look at; the first frame by default.
         end_seconds: End of the range, not included; the end of the video by default.
-        clip_seconds: How long the training clips were; the recipe's value by default, or 4.
-        classes: Names of the model's outputs, for a model without a recipe.
-        normalize: Whether a model without a recipe expects pixels in [0, 1].
-        channel_order: "bgr" for a model without a recipe that was trained on frames as OpenCV reads them.
-        streams: "flow" or "rgb+flow" for a model without a recipe that sees optical flow.
-        interpolation: "bilinear" for a model without a recipe whose frames went through `cv2.resize` as it is
-            by default; "area" by default.
-        input_shape: (T, H, W, C) for a model without a recipe that leaves sizes open.
         estimator: What finds joints, for a model of joints, see `harkeras.people.find_joints`; MoveNet by
             default.
+        **foreign: What a recipe would say, for a model without one, see `ForeignModel`.
 
     Returns:
         `ActionPrediction(label, confidence, probabilities)`
@@ -88,16 +74,7 @@ def predict_single_action(
             than clips and probabilities, or the range lies outside the video.
         VideoError: If the video cannot be decoded.
     """
-    resolved = resolve_model(
-        model,
-        classes=classes,
-        clip_seconds=clip_seconds,
-        normalize=normalize,
-        channel_order=channel_order,
-        streams=streams,
-        interpolation=interpolation,
-        input_shape=input_shape,
-    )
+    resolved = resolve_model(model, **foreign)
     model, recipe, _ = resolved
     info = read_info(video)
     first = float(info.frame_seconds[0])
@@ -132,24 +109,15 @@ def _average_people(info: VideoInfo, model: keras.Model, recipe: Recipe, starts:
 def predict_image(
     image: str | os.PathLike | np.ndarray,
     model: str | os.PathLike | keras.Model,
-    *,
-    classes: Sequence[str] | None = None,
-    normalize: bool | None = None,
-    channel_order: Literal["rgb", "bgr"] | None = None,
-    interpolation: Interpolation | None = None,
-    input_shape: tuple[int, int, int] | None = None,
+    **foreign: Unpack[ForeignModel],
 ) -> ActionPrediction:
     """Name the action in a still image.
 
     Args:
         image: Path of the image, or uint8 RGB (H, W, 3), of any size: it is stretched to the model's.
         model: Path of a `.keras` file or of a run, or a model in memory, that takes images.
-        classes: Names of the model's outputs, for a model without a recipe.
-        normalize: Whether a model without a recipe expects pixels in [0, 1].
-        channel_order: "bgr" for a model without a recipe that was trained on images as OpenCV reads them.
-        interpolation: "bilinear" for a model without a recipe whose images went through `cv2.resize` as it is
-            by default; "area" by default.
-        input_shape: (H, W, C) for a model without a recipe that leaves sizes open.
+        **foreign: What a recipe would say, for a model without one, see `ForeignModel`; images know no
+            `clip_seconds` and `streams`.
 
     Returns:
         `ActionPrediction(label, confidence, probabilities)`
@@ -160,15 +128,7 @@ def predict_image(
             are missing or do not fit the model.
         VideoError: If the image cannot be decoded.
     """
-    resolved = resolve_model(
-        model,
-        images=True,
-        classes=classes,
-        normalize=normalize,
-        channel_order=channel_order,
-        interpolation=interpolation,
-        input_shape=input_shape,
-    )
+    resolved = resolve_model(model, images=True, **foreign)
     model, recipe, _ = resolved
     if not isinstance(image, np.ndarray):
         image = read_image(image)
@@ -204,16 +164,10 @@ def predict_on_video(
     hysteresis: float = 0.1,
     min_seconds: float = 0.5,
     threshold: float = 0.5,
-    clip_seconds: float | None = None,
-    classes: Sequence[str] | None = None,
-    normalize: bool | None = None,
-    channel_order: Literal["rgb", "bgr"] | None = None,
-    streams: Streams | None = None,
-    interpolation: Interpolation | None = None,
-    input_shape: tuple[int, int, int, int] | None = None,
     estimator: PoseEstimator | None = None,
     caption: Caption = "top-left",
     progress: bool = True,
+    **foreign: Unpack[ForeignModel],
 ) -> VideoPrediction:
     """Name the actions of a video, each moment from the windows around it.
 
@@ -241,19 +195,12 @@ def predict_on_video(
             probability does over the length of a window; with `causal`, the new label must lead by this much.
         min_seconds: A label must last this long; 0 for none.
         threshold: Under this probability the label is "unsure"; 0 for never.
-        clip_seconds: How long the training clips were; the recipe's value by default, or 4.
-        classes: Names of the model's outputs, for a model without a recipe.
-        normalize: Whether a model without a recipe expects pixels in [0, 1].
-        channel_order: "bgr" for a model without a recipe that was trained on frames as OpenCV reads them.
-        streams: "flow" or "rgb+flow" for a model without a recipe that sees optical flow.
-        interpolation: "bilinear" for a model without a recipe whose frames went through `cv2.resize` as it is
-            by default; "area" by default.
-        input_shape: (T, H, W, C) for a model without a recipe that leaves sizes open.
         estimator: What finds joints, for a model of joints, see `harkeras.people.find_joints`; MoveNet by
             default.
         caption: Corner of the picture for the label, such as "bottom-right", out of the way of a camera's
             clock; "none" for no label.
         progress: Whether to show progress bars.
+        **foreign: What a recipe would say, for a model without one, see `ForeignModel`.
 
     Returns:
         `VideoPrediction` with the segments and the probabilities of each window.
@@ -271,16 +218,7 @@ def predict_on_video(
     check_caption(caption)
     check_top(top)
     writer = nullcontext() if output is None else VideoWriter(output, info.writing_fps)
-    resolved = resolve_model(
-        model,
-        classes=classes,
-        clip_seconds=clip_seconds,
-        normalize=normalize,
-        channel_order=channel_order,
-        streams=streams,
-        interpolation=interpolation,
-        input_shape=input_shape,
-    )
+    resolved = resolve_model(model, **foreign)
     recipe = resolved.recipe
     if recipe.subject == "person":
         raise ValueError("model looks at one person at a time: call predict_people, or pass --per-person")

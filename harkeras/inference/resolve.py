@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
 import keras
 
@@ -19,7 +20,37 @@ from harkeras.models import list_models
 from harkeras.models.movinet import is_stream_model
 from harkeras.models.saving import check_classes, check_recipe, find_model_file, load_model
 from harkeras.pretrained.published import list_pretrained, load_pretrained
-from harkeras.recipe import DEFAULT_CLIP_SECONDS, Recipe
+from harkeras.recipe import DEFAULT_CLIP_SECONDS, Interpolation, Recipe, Streams
+
+_OF_CLIPS_ALONE = ("clip_seconds", "streams")
+
+
+class ForeignModel(TypedDict, total=False):
+    """What a recipe would say of a model, for one that was made elsewhere: keywords of what takes a model.
+
+    What is None counts as not passed.
+
+    Attributes:
+        classes: Names of the model's outputs, in order.
+        clip_seconds: How long the training clips were; 4 by default.
+        normalize: Whether the model expects pixels in [0, 1].
+        channel_order: "bgr" if it was trained on frames as OpenCV reads them.
+        streams: "flow" or "rgb+flow" if it sees optical flow.
+        interpolation: "bilinear" if its frames went through `cv2.resize` as it is by default; "area" by
+            default.
+        input_shape: (T, H, W, C), or (H, W, C) of images, if it leaves sizes open.
+
+    Example:
+        >>> predict_on_video("street.mp4", "theirs.keras", classes=["Walking", "Running"], normalize=True)
+    """
+
+    classes: Sequence[str] | None
+    clip_seconds: float | None
+    normalize: bool | None
+    channel_order: Literal["rgb", "bgr"] | None
+    streams: Streams | None
+    interpolation: Interpolation | None
+    input_shape: tuple[int, ...] | None
 
 
 class ResolvedModel(NamedTuple):
@@ -40,25 +71,25 @@ def resolve_model(
     model: str | os.PathLike | keras.Model,
     *,
     images: bool = False,
-    input_shape: tuple[int, ...] | None = None,
-    **options: Any,
+    **foreign: Unpack[ForeignModel],
 ) -> ResolvedModel:
     """Load a model where a path or a name is given, check what it takes and gives, and find its recipe.
 
     Args:
         model: Path of a `.keras` file or of a run's folder, one of `list_pretrained()`, or a model in memory.
         images: Whether it must take images instead of clips.
-        input_shape: Of a clip or image, for a model without a recipe that leaves sizes open.
-        **options: `classes`, `clip_seconds`, `normalize`, `channel_order`, `streams`, `interpolation`; what
-            is not None stands over the recipe.
+        **foreign: What a recipe would say; what is not None stands over the recipe.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If there is no recipe and no `classes`, they do not fit the model, or it takes or gives
             something else.
+        TypeError: If there is no such option.
     """
+    _check_names(foreign, images)
     loaded = load_named(model) if isinstance(model, str | os.PathLike) else model
-    options = {name: value for name, value in options.items() if value is not None}
+    options = {name: value for name, value in foreign.items() if value is not None}
+    input_shape = options.pop("input_shape", None)
     recipe, assumed = getattr(loaded, "recipe", None), frozenset()
     if is_stream_model(loaded):
         return _resolve_stream_model(loaded, recipe, images, input_shape, options)
@@ -86,6 +117,14 @@ def resolve_model(
     prepared = with_probabilities(prepared, normalize=recipe.normalize)
     check_classes(prepared, recipe.classes)
     return ResolvedModel(prepared, recipe, assumed)
+
+
+def _check_names(names: Iterable[str], images: bool) -> None:
+    """Raise TypeError for a keyword that is no option of a model of clips, or of images."""
+    known = [name for name in ForeignModel.__annotations__ if not images or name not in _OF_CLIPS_ALONE]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise TypeError(f"got an unexpected keyword argument {unknown[0]!r}; of a model: {', '.join(known)}")
 
 
 def load_named(model: str | os.PathLike) -> keras.Model:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Unpack
 
 import keras
 import numpy as np
@@ -22,10 +22,9 @@ import numpy as np
 from harkeras.inference._lookers import Moment, PeopleLooker, PictureLooker
 from harkeras.inference.decisions import UNSURE, check_settings
 from harkeras.inference.events import ActionEvent, EventRules
-from harkeras.inference.resolve import resolve_model
+from harkeras.inference.resolve import ForeignModel, resolve_model
 from harkeras.inference.sinks import EventSink
 from harkeras.people.tracking import PeopleTracker, Person
-from harkeras.recipe import Interpolation, Streams
 from harkeras.video.drawing import class_color, draw_caption, draw_person, person_color
 from harkeras.video.live import LiveFrame, LiveVideo, SourceEvent
 from harkeras.video.reading import VideoInfo, iter_decoded
@@ -83,13 +82,7 @@ def watch(
     hysteresis: float = 0.1,
     min_seconds: float = 0.5,
     threshold: float = 0.5,
-    clip_seconds: float | None = None,
-    classes: Sequence[str] | None = None,
-    normalize: bool | None = None,
-    channel_order: Literal["rgb", "bgr"] | None = None,
-    streams: Streams | None = None,
-    interpolation: Interpolation | None = None,
-    input_shape: tuple[int, int, int, int] | None = None,
+    **foreign: Unpack[ForeignModel],
 ) -> Generator[ActionEvent | SourceEvent, None, None]:
     """Watch a source, and yield what happens, while it happens.
 
@@ -116,14 +109,7 @@ def watch(
         hysteresis: A new label must lead by this much; 0 for nothing.
         min_seconds: A label must last this long; 0 for none.
         threshold: Under this probability the label is "unsure"; 0 for never.
-        clip_seconds: How long the training clips were; the recipe's value by default, or 4.
-        classes: Names of the model's outputs, for a model without a recipe.
-        normalize: Whether a model without a recipe expects pixels in [0, 1].
-        channel_order: "bgr" for a model without a recipe that was trained on frames as OpenCV reads them.
-        streams: "flow" or "rgb+flow" for a model without a recipe that sees optical flow.
-        interpolation: "bilinear" for a model without a recipe whose frames went through `cv2.resize` as it is
-            by default; "area" by default.
-        input_shape: (T, H, W, C) for a model without a recipe that leaves sizes open.
+        **foreign: What a recipe would say, for a model without one, see `ForeignModel`.
 
     Yields:
         `ActionEvent` when an action begins or ends, and `SourceEvent` when something happens to the source.
@@ -143,16 +129,7 @@ def watch(
         raise ValueError(f"seconds must be positive, got {seconds}")
     if not real_time and not os.path.isfile(str(source)):  # noqa: PTH113
         raise ValueError(f"real_time must be True for a source that is no file, got {source}")
-    resolved = resolve_model(
-        model,
-        clip_seconds=clip_seconds,
-        classes=classes,
-        normalize=normalize,
-        channel_order=channel_order,
-        streams=streams,
-        interpolation=interpolation,
-        input_shape=input_shape,
-    )
+    resolved = resolve_model(model, **foreign)
     recipe = resolved.recipe
     settings: dict[str, Any] = {
         "smoothing_seconds": smoothing_seconds,
