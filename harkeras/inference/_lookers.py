@@ -50,14 +50,13 @@ class PictureLooker:
         self, model: keras.Model, recipe: Recipe, stride_seconds: float | None, settings: dict[str, Any]
     ):
         """Compile the model, and compute once what is computed later."""
-        self._make_stream = lambda: ActionStream(model, recipe, stride_seconds=stride_seconds)
-        self._stream = self._make_stream()
+        self._stream = ActionStream(model, recipe, stride_seconds=stride_seconds)
+        self._stream.warm_up()
         self.stride_seconds = self._stream.stride_seconds
         self._decider = Decider(recipe.classes, self.stride_seconds, **settings)
         self._sampler = FrameSampler(recipe, self.stride_seconds)
         self.samples_quickly = recipe.streams in ("rgb", "gray")
         self._last: Window | None = None
-        warm_up(self._stream)
 
     def sample(self, frame: LiveFrame) -> None:
         """Take in each frame, before anything looks at it."""
@@ -73,7 +72,7 @@ class PictureLooker:
         """
         images, seconds, anew = self._sampler.take()
         if anew:
-            self._stream = self._make_stream()
+            self._stream = self._stream.anew()
         if not images:
             return []
         windows = self._stream.push(np.stack(images), seconds, newest_only=not at_all)
@@ -84,7 +83,7 @@ class PictureLooker:
         self._sampler.finish()
         images, seconds, anew = self._sampler.take()
         if anew:
-            self._stream = self._make_stream()
+            self._stream = self._stream.anew()
         windows = self._stream.push(np.stack(images), seconds, newest_only=not at_all) if images else []
         return self._decide(windows + self._stream.finish(max(end_seconds, frame.seconds)), frame)
 
@@ -117,13 +116,13 @@ class PeopleLooker:
     ):
         """Compile the model, and compute once what is computed later."""
         self._stream = PeopleStream(model, recipe, tracker=tracker, stride_seconds=stride_seconds)
+        self._stream.warm_up()
         self.stride_seconds = self._stream.stride_seconds
         self._make_decider = lambda: Decider(recipe.classes, self.stride_seconds, **settings)
         self._deciders: dict[int, Decider] = {}
         self._last: dict[int, Window] = {}
         self.people: list[Person] = []
         self.gone: list[int] = []
-        warm_up(ActionStream(model, recipe, stride_seconds=stride_seconds))
 
     def sample(self, frame: LiveFrame) -> None:
         """Leave the frame as it is: people are looked for in the newest one."""
@@ -152,13 +151,6 @@ class PeopleLooker:
                 moments.append(_make_moment(decider, each, frame, number))
             self._last[number] = window
         return moments
-
-
-def warm_up(stream: ActionStream) -> None:
-    """Let a stream compute once: what comes first takes longest."""
-    recipe = stream.recipe
-    dtype = np.float32 if recipe.streams == "pose" else np.uint8
-    stream.classify(np.zeros((1, *recipe.clip_shape), dtype))
 
 
 def _fill(last: Window | None, window: Window, stride_seconds: float) -> list[Window]:

@@ -120,6 +120,8 @@ class WindowBuffer:
         """Take in frames whose times were checked, and return the windows that are complete."""
         steps = self._steps(times)
         breaks = (steps > self._gap_seconds) | (steps < 0)
+        if not breaks.any():
+            return [self._take_in(images, times)] if len(times) else []
         begins = np.flatnonzero(breaks) + 1 - len(self._seconds[-1:])  # behind a gap or a jump of the clock
         clips = []
         for part in np.split(np.arange(len(times)), begins):

@@ -54,11 +54,16 @@ class PeopleStream:
         """Start with nobody."""
         if recipe.streams not in ("rgb", "pose"):
             raise ValueError(f"recipe must be of streams 'rgb' or 'pose' for people, got {recipe.streams!r}")
-        self._model, self.recipe, self._estimator = model, recipe, estimator
+        self.recipe, self._estimator = recipe, estimator
         self._tracker = tracker or PeopleTracker()
-        self.stride_seconds = ActionStream(model, recipe, stride_seconds=stride_seconds).stride_seconds
+        self._stream = ActionStream(model, recipe, stride_seconds=stride_seconds)
+        self.stride_seconds = self._stream.stride_seconds
         self._followed: dict[int, _Followed] = {}
         self.people: list[Person] = []
+
+    def warm_up(self) -> None:
+        """Compile what a long stream needs, before its first frame comes, see `ActionStream.warm_up`."""
+        self._stream.warm_up()
 
     def push(
         self, image: np.ndarray, seconds: float, *, newest_only: bool = False
@@ -98,7 +103,7 @@ class PeopleStream:
 
     def _follow(self, person: Person) -> _Followed:
         if person.number not in self._followed:
-            stream = ActionStream(self._model, self.recipe, stride_seconds=self.stride_seconds)
+            stream = self._stream.anew()
             self._followed[person.number] = _Followed(stream, self.recipe, self._estimator)
         return self._followed[person.number]
 

@@ -5,13 +5,17 @@ What those layers make of a frame is the same in every window that holds it, and
 
 from __future__ import annotations
 
+import copy
+import hashlib
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from harkeras.inference._lite import compile_lite
 from harkeras.inference._window_buffer import Clips, in_groups
 from harkeras.models.graph import list_calls
 from harkeras.recipe import Recipe
@@ -101,12 +105,29 @@ class ClipModel:
 
     def __init__(self, model: keras.Model, recipe: Recipe):
         """Split the model if it can be, and compile it."""
-        parts = split_per_frame(model)
-        self.splits = parts is not None
-        if parts is None:
+        self._model, self._parts, self._recipe = model, split_per_frame(model), recipe
+        self.splits = self._parts is not None
+        self._quick: tuple[bytes, ClipModel] | None = None  # and the weights for which it was made
+        if self._parts is None:
             self._encode, self._classify = None, _compile(model, recipe)
         else:
-            self._encode, self._classify = _compile(parts[0], recipe), _compile(parts[1], None)
+            self._encode, self._classify = _compile(self._parts[0], recipe), _compile(self._parts[1], None)
+
+    def quicken(self) -> ClipModel:
+        """Return the same model, quick at a frame at a time where it can be, with the weights of this moment.
+
+        That is so of small models that split, or look at joints: LiteRT computes their parts.
+        """
+        weights = _fingerprint(self._model)
+        if self._quick is None or self._quick[0] != weights:
+            quick = copy.copy(self)
+            if self._parts is not None:
+                quick._encode = compile_lite(self._parts[0], *_input_of(self._recipe)) or self._encode
+                quick._classify = compile_lite(self._parts[1], *_input_of(None)) or self._classify
+            elif self._recipe.streams == "pose":
+                quick._classify = compile_lite(self._model, *_input_of(self._recipe)) or self._classify
+            self._quick = weights, quick
+        return self._quick[1]
 
     def classify(self, clips: np.ndarray) -> np.ndarray:
         """Answer whole clips (B, T, ...): float32 probabilities (B, classes)."""
@@ -132,13 +153,12 @@ class ClipModel:
 
     def _gather(self, clips: Clips) -> np.ndarray:
         """Return what the head sees of windows: (W, T, ...)."""
-        used, where = np.unique(clips.rows, return_inverse=True)
-        kept = [clips.frames[row] for row in used]
-        values = [frame.image if self._encode is None else frame.features for frame in kept]
-        return np.stack(values)[where.reshape(clips.rows.shape)]
+        kept = [clips.frames[row] for row in clips.rows.flat]
+        values = np.stack([frame.image if self._encode is None else frame.features for frame in kept])
+        return values.reshape(*clips.rows.shape, *values.shape[1:])
 
     def _encode_missing(self, group: Sequence[Clips]) -> None:
-        kept = [clips.frames[row] for clips in group for row in np.unique(clips.rows)]
+        kept = [clips.frames[row] for clips in group for row in sorted(set(clips.rows.flat))]
         missing = list({id(frame): frame for frame in kept if frame.features is None}.values())
         if missing:
             features = self._encode(np.stack([frame.image for frame in missing]))
@@ -155,17 +175,35 @@ def to_input(x: Any, recipe: Recipe | None) -> Any:
     return x
 
 
+def _input_of(recipe: Recipe | None) -> tuple[tf.DType, Callable[[Any], Any]]:
+    """Return the type of what a recipe shows, or of features without one, and what makes the input of it."""
+    dtype = tf.float32 if recipe is None or recipe.streams == "pose" else tf.uint8
+    return dtype, partial(to_input, recipe=recipe)
+
+
+def _fingerprint(model: keras.Model) -> bytes:
+    """Tell the weights of a model from any others."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        digest.update(np.ascontiguousarray(keras.ops.convert_to_numpy(weight)))
+    return digest.digest()
+
+
 def _compile(model: keras.Model, recipe: Recipe | None) -> Callable[[np.ndarray], np.ndarray]:
     """Make a function of batches of any size; with a recipe, its input is what the recipe shows."""
-    dtype = tf.float32 if recipe is None or recipe.streams == "pose" else tf.uint8
+    dtype, prepare = _input_of(recipe)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), dtype)], autograph=False)
-    def traced(x):
-        return model(to_input(tf.cast(x, tf.float32), recipe), training=False)
+    @cache  # the function with its types settled is called in half the time
+    def traced() -> Callable:
+        @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), dtype)], autograph=False)
+        def function(x):
+            return model(prepare(tf.cast(x, tf.float32)), training=False)
+
+        return function.get_concrete_function()
 
     def call(x: np.ndarray) -> np.ndarray:
         if keras.backend.backend() == "tensorflow":
-            return traced(x).numpy()
+            return traced()(tf.constant(x)).numpy()
         return np.asarray(model.predict_on_batch(to_input(x.astype(np.float32), recipe)))
 
     def in_pieces(x: np.ndarray) -> np.ndarray:

@@ -194,7 +194,8 @@ def residual_stages(
 def all_layers(layer: keras.layers.Layer) -> Iterator[keras.layers.Layer]:
     """Yield a model or layer and all that are inside, at any depth."""
     yield layer
-    for each in keras.tree.flatten([getattr(layer, "layers", None), getattr(layer, "layer", None)]):
+    inner = ("layers", "layer", "forward_layer", "backward_layer")
+    for each in keras.tree.flatten([getattr(layer, name, None) for name in inner]):
         if isinstance(each, keras.layers.Layer):
             yield from all_layers(each)
 
