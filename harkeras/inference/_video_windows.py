@@ -10,6 +10,7 @@ from tqdm.auto import tqdm
 
 from harkeras.base.workers import one_ahead
 from harkeras.inference.decisions import Window
+from harkeras.inference.people_stream import PeopleStream
 from harkeras.inference.streaming import ActionStream
 from harkeras.people.clips import create_view
 from harkeras.people.pose import PoseEstimator
@@ -18,6 +19,7 @@ from harkeras.video.frames import FrameView
 from harkeras.video.reading import VideoError, VideoInfo, iter_decoded
 
 _BLOCK_FRAMES = 32
+_LONG_WINDOWS = 1000  # to compile for so many takes less time than it saves
 # What FFmpeg calls still pictures, and those that move but need not.
 _PICTURE_CODECS = frozenset("mjpeg png apng gif webp bmp tiff jpeg2000 jpegls jpegxl ppm pgm targa".split())
 
@@ -51,6 +53,7 @@ def slide(
     Of a model of joints, `estimator` finds them, and `joints` is filled with the times of all frames that
     were looked at, and the joints (K, 3) in them.
     """
+    warm_up_if_long(stream, end_seconds - start_seconds)
     windows, last = [], end_seconds
     view = create_view(stream.recipe.clip_format, estimator, joints)
     with tqdm(
@@ -63,6 +66,12 @@ def slide(
     if not windows:
         raise VideoError(f"{info.path}: no frame could be decoded")
     return windows
+
+
+def warm_up_if_long(stream: ActionStream | PeopleStream, seconds: float) -> None:
+    """Compile a stream for a long file; a short one would be through before."""
+    if seconds / stream.stride_seconds > _LONG_WINDOWS:
+        stream.warm_up()
 
 
 def blocks(

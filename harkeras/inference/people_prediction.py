@@ -24,7 +24,7 @@ from harkeras.inference._annotated_video import caption_at, write_drawn
 from harkeras.inference._assumptions import warn_of_assumptions
 from harkeras.inference._file_decisions import decide_file, file_settings
 from harkeras.inference._timeline import VideoPrediction, check_outputs, check_top, top_cells, top_columns
-from harkeras.inference._video_windows import read_info
+from harkeras.inference._video_windows import read_info, warm_up_if_long
 from harkeras.inference.decisions import Window
 from harkeras.inference.people_stream import PeopleStream
 from harkeras.inference.resolve import ForeignModel, resolve_model
@@ -144,6 +144,7 @@ def _slide(
     info: VideoInfo, stream: PeopleStream, progress: bool
 ) -> tuple[dict[int, list[Window]], dict[int, np.ndarray], dict[int, np.ndarray]]:
     """Return the windows of each person, the boxes in the order in which people appear, and any joints."""
+    warm_up_if_long(stream, info.duration_seconds)
     windows, boxes, joints, seconds = defaultdict(list), defaultdict(list), defaultdict(list), 0.0
     frames = one_ahead((frame.rgb(), frame.seconds) for frame in iter_decoded(info.path))
     for image, seconds in tqdm(
