@@ -159,6 +159,7 @@ class TestTwoPeopleWhoCross:
             assert changed[top + 10 : bottom - 10, [left, right]].mean() > 40  # the sides of the box
             assert changed[top + 10 : bottom - 10, left + 4 : right - 4].mean() < 25  # not what is inside
 
+    @pytest.mark.slow
     @pytest.mark.browser
     def test_plays_in_a_browser(self, model, video, tmp_path, play_in_browser):
         predict_people(video, model, tmp_path / "drawn.mp4", tracker=follow(), progress=False)

@@ -475,6 +475,7 @@ class TestClips:
             clip = [frame.image.mean() for frame in iter_frames(path)]
             assert clip == pytest.approx(4 * np.arange(last), abs=3)
 
+    @pytest.mark.slow
     @pytest.mark.browser
     def test_plays_in_a_browser(self, tmp_path, play_in_browser):
         with ClipRecorder(tmp_path / "clips", classes=CLASSES) as recorder:

@@ -84,27 +84,6 @@ def read_shape(text: str | None) -> tuple[int, ...] | None:
     return tuple(map(int, parts))
 
 
-def read_foreign(
-    clip_seconds: float | None,
-    classes: str | None,
-    normalize: bool | None,
-    channel_order: str | None,
-    streams: str | None,
-    interpolation: str | None,
-    input_shape: str | None,
-) -> dict[str, Any]:
-    """Return what was typed for a model that was made elsewhere, as `ForeignModel` has it."""
-    return {
-        "clip_seconds": clip_seconds,
-        "classes": read_names(classes),
-        "normalize": normalize,
-        "channel_order": channel_order,
-        "streams": streams,
-        "interpolation": interpolation,
-        "input_shape": read_shape(input_shape),
-    }
-
-
 def read_folds(text: str) -> int | Literal["groups"]:
     """Read a number of folds, or 'groups'."""
     if text == "groups":

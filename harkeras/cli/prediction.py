@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from harkeras.cli import options
+from harkeras.cli.foreign import (
+    ChannelOrder,
+    Classes,
+    ClipSeconds,
+    InputShape,
+    Interpolation,
+    Normalize,
+    Streams,
+    read_foreign,
+)
 from harkeras.cli.terminal import print_files, print_segments, print_text, quiet
 
 if TYPE_CHECKING:
@@ -48,41 +57,12 @@ SmoothingSeconds = Annotated[
     typer.Option(help="Average over this time; 0 for none. By default over a look, with --causal over 0.5."),
 ]
 Hysteresis = Annotated[float, typer.Option(help="Lead that a change of the label needs; 0 for none.")]
-ClipSeconds = Annotated[
-    float | None,
-    typer.Option(help="Length of a look; by default that of the training clips, or 4 where nobody says."),
-]
 
 Table = Annotated[Path | None, typer.Option(help="Write a row for each video to a .csv file.")]
 Top = Annotated[int, typer.Option(help="List so many of the most probable classes with each action.", min=0)]
 Caption = Annotated[
     Literal["top-left", "top-right", "bottom-left", "bottom-right", "none"],
     typer.Option(help="Where the label stands in the picture, out of the way of a camera's clock."),
-]
-
-# What a recipe would say of a .keras file that was made elsewhere.
-Classes = Annotated[
-    str | None, typer.Option(help="For a .keras file made elsewhere: its classes, separated by commas.")
-]
-Normalize = Annotated[
-    bool | None, typer.Option(help="For a .keras file made elsewhere: whether it expects pixels in [0, 1].")
-]
-ChannelOrder = Annotated[
-    Literal["rgb", "bgr"] | None, typer.Option(help="For a .keras file made elsewhere: its color order.")
-]
-Streams = Annotated[
-    Literal["rgb", "gray", "flow", "rgb+flow"] | None,
-    typer.Option(help="For a .keras file made elsewhere: what its frames hold, if not 1 or 3 channels."),
-]
-Interpolation = Annotated[
-    Literal["area", "bilinear"] | None,
-    typer.Option(
-        help="For a .keras file made elsewhere: bilinear if its frames went through cv2.resize as it is."
-    ),
-]
-InputShape = Annotated[
-    str | None,
-    typer.Option(help="For a .keras file made elsewhere that leaves sizes open: 20,64,64,3, as trained."),
 ]
 
 
@@ -136,7 +116,7 @@ def predict(
     if not (single or per_person) and _looks_at_people(model):
         per_person = True
         _check_typed(context, single, per_person, output, over_time)
-    settings = options.read_foreign(
+    settings = read_foreign(
         clip_seconds, classes, normalize, channel_order, streams, interpolation, input_shape
     )
     settings |= {} if single else over_time

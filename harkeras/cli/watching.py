@@ -15,19 +15,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harkeras.cli import options
-from harkeras.cli.prediction import (
+from harkeras.cli.foreign import (
     ChannelOrder,
     Classes,
     ClipSeconds,
-    Hysteresis,
     InputShape,
     Interpolation,
-    Model,
     Normalize,
     Streams,
-    StrideSeconds,
-    newest_model,
+    read_foreign,
 )
+from harkeras.cli.prediction import Hysteresis, Model, StrideSeconds, newest_model
 from harkeras.cli.terminal import print_text, quiet
 
 if TYPE_CHECKING:
@@ -113,7 +111,7 @@ def watch(
         "min_seconds": min_seconds,
         "threshold": threshold,
     }
-    foreign = options.read_foreign(
+    foreign = read_foreign(
         clip_seconds, classes, normalize, channel_order, streams, interpolation, input_shape
     )
     _watch(source, model, (events, record, webhook, mqtt), window, settings, foreign)
