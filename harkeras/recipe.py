@@ -25,8 +25,10 @@ Streams = Literal["rgb", "gray", "flow", "rgb+flow", "pose"]
 
 Interpolation = Literal["area", "bilinear"]
 FlowMethod = Literal["dis", "farneback", "tvl1"]
-# What a frame shows: the whole picture, or a square around one person, see `harkeras.people`.
-Subject = Literal["frame", "person"]
+# What a frame shows: the whole picture, one square around all people of the clip, or a square that goes along
+# with one person, see `harkeras.people`. Joints are those in the whole picture, or those of one person.
+Subject = Literal["frame", "people", "person"]
+_STREAMS_OF_SUBJECTS = {"people": ("rgb",), "person": ("rgb", "pose")}
 
 
 def count_channels(streams: Streams, flow_fields: int = 0) -> int:
@@ -66,8 +68,10 @@ def read_channels(channels: int) -> tuple[Streams, int]:
 def check_subject(subject: str, streams: Streams) -> None:
     """Raise ValueError if there is no such subject, or the streams do not go with it."""
     check_choice("subject", subject, get_args(Subject))
-    if subject == "person" and streams != "rgb":
-        raise ValueError(f"subject 'person' is for streams 'rgb', got {streams!r}")
+    allowed = _STREAMS_OF_SUBJECTS.get(subject, (streams,))
+    if streams not in allowed:
+        wanted = " or ".join(map(repr, allowed))
+        raise ValueError(f"subject {subject!r} is for streams {wanted}, got {streams!r}")
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ class ClipFormat:
         interpolation: How frames are resized.
         joints: Number of joints K, for "pose", by default 17; None otherwise.
         coordinates: Numbers D per joint, for "pose", by default 3: x, y and score; 2 for x and y alone.
-        subject: "frame" for whole frames; "person" for a square around one person, of streams "rgb".
+        subject: "frame" for whole frames; "people" for one square around all people of the clip, of streams
+            "rgb"; "person" for a square that goes along with one person, or that person's joints.
 
     Raises:
         ValueError: If a number is below 1, there are no such streams, or joints are given without "pose".
@@ -211,7 +216,8 @@ class Recipe:
         coordinates: Numbers D per joint, for "pose": 2 or 3.
         interpolation: How frames are resized: "area", or "bilinear" for models whose training clips went
             through OpenCV's default.
-        subject: What a frame shows: "frame", all of it, or "person", a square around one person.
+        subject: What a frame shows: "frame", all of it; "people", one square around all people of a clip; or
+            "person", a square around one person.
         temperature: Divisor of the model's logits that makes its probabilities honest, see
             `harkeras.calibrate`; 1 leaves them as they are.
         thresholds: Probability from which on a class is named, for classes where it was tuned, see

@@ -24,7 +24,7 @@ from harkeras.evaluation.held_out import evaluate_on_folder
 from harkeras.evaluation.runs import RunReport, create_run_folder
 from harkeras.evaluation.scores import Evaluation, evaluate, measure_latency
 from harkeras.models.saving import MODEL_FILE, save_model
-from harkeras.recipe import FlowMethod, Subject, TrainingRecord
+from harkeras.recipe import FlowMethod, TrainingRecord
 from harkeras.training.trainer import Trainer
 from harkeras.transfer.auto import create_trainer
 
@@ -56,7 +56,7 @@ def train_on_folder(
     classes: Sequence[str] | None = None,
     input_shape: tuple[int, ...] | None = None,
     flow_method: FlowMethod | None = None,
-    subject: Subject | None = None,
+    subject: str | None = None,
     model_options: dict[str, Any] | None = None,
     group_by: str | int | Callable[[Path], str] | None = None,
     split: Split = "group",
@@ -83,7 +83,9 @@ def train_on_folder(
             fields of flow, 3 + 2L are RGB and flow. Or (frames, 17, 3), of the joints of a person. By default
             (20, 64, 64, 3); for "auto" what it finds best; for a published network what it was trained on.
         flow_method: How to compute the flow, where there is any: "dis", the default, "farneback" or "tvl1".
-        subject: "person" to look at a square around the largest person of each clip instead of whole frames.
+        subject: What to look at instead of whole frames, "frame": "people", one square around all people of
+            each clip, or "person", a square that goes along with the largest, or that person's joints. For
+            "auto", "frame,people" chooses between the two inside the training clips.
         model_options: Further arguments of the model's builder, such as `{"width_multiplier": 0.25}`; for
             "auto", of `create_feature_dataset` (`backbone`, `weights`, `inputs`, `flow`) and `train_auto`
             (`heads`, `folds`, `prefer`).

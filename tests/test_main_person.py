@@ -14,9 +14,9 @@ from harkeras.evaluation import evaluate_on_folder, plot_people
 from harkeras.evaluation.probing import early_recognition
 from harkeras.inference import predict_on_video, predict_single_action
 from harkeras.models.saving import load_model
-from harkeras.people import crop_person, detect_people, read_clip
+from harkeras.people import crop_person, detect_people, main_person, read_clip
 from harkeras.people.clips import create_view
-from harkeras.people.main_person import NobodyError, follow_largest, follow_person
+from harkeras.people.main_person import NobodyError, follow_person, list_largest
 from harkeras.people.tracking import Person
 from harkeras.recipe import ClipFormat, Recipe
 from harkeras.transfer import backbone_features
@@ -46,6 +46,7 @@ def figures(monkeypatch):
 
 
 def _find_figures(patch, detector=find_figure):
+    main_person._track.cache_clear()  # what another detector found in the same files
     patch.setattr(
         harkeras.people.tracking,
         "detect_people",
@@ -65,19 +66,19 @@ def empty_clip(tmp_path_factory):
     return path
 
 
-class TestFollowLargest:
+class TestListLargest:
     def test_who_covers_most_over_all_frames(self):
         large, small = Person(1, (0, 0, 20, 40), 0.9), Person(2, (100, 0, 120, 20), 0.9)
         near = Person(2, (100, 0, 130, 40), 0.9)  # for one frame only
-        boxes = follow_largest([[small], [large, near], [large, small], [large]], [0.0, 0.1, 0.2, 0.3])
-        assert boxes == [(-10, 0, 30, 40)] * 4  # the square of the first, also before it is found
+        boxes = list_largest([[small], [large, near], [large, small], [large]])
+        assert boxes == [large.box_px] * 4  # also before it is found
 
     def test_nobody(self):
-        assert follow_largest([[], []], [0.0, 0.1]) is None
+        assert list_largest([[], []]) is None
 
-    def test_the_square_stays_while_nobody_is_found(self):
+    def test_the_box_stays_while_nobody_is_found(self):
         person = Person(1, (0, 0, 40, 40), 0.9)
-        assert follow_largest([[person], [], []], [0.0, 0.1, 0.2]) == [(0, 0, 40, 40)] * 3
+        assert list_largest([[person], [], []]) == [(0, 0, 40, 40)] * 3
 
 
 class TestReadClip:
@@ -112,15 +113,15 @@ class TestReadClip:
             follow_person(empty_clip, 4)
 
     def test_people_have_no_common_view(self):
-        with pytest.raises(ValueError, match=r"must be of whole frames or of joints here, got .*'person'"):
+        with pytest.raises(ValueError, match=r"must be of what all people share here, got .*'person'"):
             create_view(PERSON)
 
     @pytest.mark.parametrize(
         ("options", "match"),
         [
             ({"subject": "hand"}, "subject must be one of .*'hand'"),
-            ({"subject": "person", "streams": "flow"}, "subject 'person' is for streams 'rgb', got 'flow'"),
-            ({"subject": "person", "streams": "pose"}, "subject 'person' is for streams 'rgb', got 'pose'"),
+            ({"subject": "person", "streams": "flow"}, "'person' is for streams 'rgb' or 'pose', got 'flow'"),
+            ({"subject": "people", "streams": "pose"}, "subject 'people' is for streams 'rgb', got 'pose'"),
         ],
     )
     def test_what_a_format_refuses(self, options, match):

@@ -31,7 +31,17 @@ FlowMethod = Annotated[
 PerPerson = Annotated[
     bool,
     typer.Option(
-        "--per-person", help="Look at a square around the largest person of each clip, not at whole frames."
+        "--per-person",
+        help="Look at a square around the largest person of each clip, or at that person's "
+        "joints, not at whole frames: --subject person.",
+    ),
+]
+Subject = Annotated[
+    str | None,
+    typer.Option(
+        help="What to look at: 'frame', the whole of it; 'people', one square around all people of a clip; "
+        "'person', a square that goes along with the largest. With auto, several may be named, as "
+        "frame,people: it takes the one with which it does better inside the training clips.",
     ),
 ]
 Option = Annotated[
@@ -123,6 +133,7 @@ def train(
     flow_fields: options.FlowFields = None,
     flow_method: FlowMethod = None,
     per_person: PerPerson = False,
+    subject: Subject = None,
     option: Option = None,
     prefer: Prefer = None,
     group_by: options.GroupBy = None,
@@ -151,6 +162,8 @@ def train(
         from harkeras.data.augment import default_augmentation
         from harkeras.transfer.auto import find_trainer
         from harkeras.workflow import train_on_folder
+    if per_person and subject not in (None, "person"):
+        raise ValueError(f"subject must be 'person' with per-person, got {subject!r}")
     shape, more_options = find_trainer(model).read_shape(model, (frames, height, width), streams, flow_fields)
     how = {"group_by": group_by, "split": split, "split_dir": split_dir, "test_size": test_size}
     trained = train_on_folder(
@@ -160,7 +173,7 @@ def train(
         classes=options.read_names(classes),
         input_shape=shape,
         flow_method=flow_method,
-        subject="person" if per_person else None,
+        subject="person" if per_person else subject,
         model_options=options.read_model_options(option or [], prefer=prefer) | more_options,
         cache=cache,
         workers=workers,

@@ -19,6 +19,7 @@ from harkeras.data._clip_cache import through_cache
 from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
 from harkeras.people.clips import read_clip
+from harkeras.people.crops import CROPS_VERSION
 from harkeras.people.pose import PoseEstimator, ensure_estimator, estimator_name
 from harkeras.recipe import ClipFormat, FlowMethod, Streams, Subject
 from harkeras.video.reading import VideoError
@@ -60,8 +61,9 @@ def create_dataset(
         flow_fields: Fields of flow L per frame; without meaning for "rgb".
         flow_method: "dis", "farneback", or "tvl1", which needs opencv-contrib-python; without meaning for
             "rgb".
-        subject: "frame" for whole frames, or "person" for a square around the largest person of each clip;
-            clips in which nobody is found are left out with a warning.
+        subject: "frame" for whole frames; "people" for one square around all people of each clip, or the
+            whole frame where there are none; or "person" for a square that goes along with the largest
+            person, or that person's joints: clips in which nobody is found are left out with a warning.
         estimator: What finds 17 joints in an image, for "pose", see `harkeras.people.find_joints`; MoveNet by
             default. A cache knows it by its name.
         workers: Threads that decode; one per core that this process may use by default.
@@ -117,7 +119,7 @@ def load_folder(
     how = {"workers": workers, "strict": strict, "dtype": clip_format.dtype}
     reader = Reader(folder.video_paths, clip_format.shape, read, **how)
     if cache is None:
-        _check_memory((len(folder.video_paths), *clip_format.shape))
+        _check_memory((len(folder.video_paths), *clip_format.shape), np.dtype(clip_format.dtype).itemsize)
         features = reader.read_into_memory()
     else:
         settings = _cache_settings(clip_format, estimator)
@@ -229,24 +231,25 @@ def _cache_settings(clip_format: ClipFormat, estimator: PoseEstimator | None) ->
     """Return what decides about the numbers of a clip beside its file, as JSON knows it."""
     settings = [_PIXELS_VERSION, clip_format.shape]
     if clip_format.streams == "pose":
-        return [*settings, "pose", _JOINTS_VERSION, estimator_name(estimator)]
+        settings += ["pose", _JOINTS_VERSION, estimator_name(estimator)]
+        return settings if clip_format.subject == "frame" else [*settings, clip_format.subject]
     if clip_format.streams != "rgb":
         settings.append(clip_format.flow_method)
     if clip_format.subject != "frame":
-        settings.append(clip_format.subject)
+        settings += [clip_format.subject, CROPS_VERSION]
     if clip_format.interpolation != "area":
         settings.append(clip_format.interpolation)
     return settings
 
 
-def _check_memory(shape: tuple[int, ...]) -> None:
+def _check_memory(shape: tuple[int, ...], bytes_each: int) -> None:
     if not hasattr(os, "sysconf"):
         return  # Windows does not say
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if math.prod(shape) > machine:
+    if bytes_each * math.prod(shape) > machine:
         raise MemoryError(
-            f"{shape[0]} clips of {' x '.join(map(str, shape[1:-1]))} need {_in_bytes(shape)} and this "
-            f"machine has {_in_bytes((machine,))}; pass cache='features.npy' to keep them on disk"
+            f"{shape[0]} clips of {' x '.join(map(str, shape[1:-1]))} need {_in_bytes((*shape, bytes_each))} "
+            f"and this machine has {_in_bytes((machine,))}; pass cache='features.npy' to keep them on disk"
         )
 
 

@@ -233,7 +233,7 @@ class RunReport:
         mistakes = plot_mistakes(evaluation, paths, names=[printable(self._place(path)) for path in paths])
         if mistakes is not None:
             yield "mistakes", mistakes
-        if self.dataset.subject == "person":
+        if self.training.model.recipe.subject == "person":
             yield "people", plot_people(self.dataset, self.training.model.recipe.frames)
 
     def _place(self, path: Path) -> str:

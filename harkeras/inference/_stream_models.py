@@ -1,4 +1,8 @@
-"""Models that take a video chunk by chunk and hand their memory on, as the stream of MoViNet does."""
+"""Models that answer windows in a way of their own.
+
+Those that take a video chunk by chunk and hand their memory on, as the stream of MoViNet does; and those that
+see a square around all people of a window.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from harkeras.inference._window_buffer import Clips
-from harkeras.inference.per_frame import NUMBERS_PER_CALL, to_input
+from harkeras.inference.per_frame import NUMBERS_PER_CALL, ClipModel, to_input
 from harkeras.models.movinet import create_movinet_states
+from harkeras.people.everybody import Scene, crop_everybody
 from harkeras.recipe import Recipe
 
 States = dict[str, np.ndarray]
@@ -113,3 +118,36 @@ class ChunkModel:
                 states = dict(self._model.predict_on_batch(inputs))
             probabilities = states.pop("probabilities")
         return probabilities, states
+
+
+class EverybodyModel:
+    """A compiled model of all people together, whose windows each have a square of their own.
+
+    Attributes:
+        splits: False: what is made of a frame in one window serves in no other.
+        keeps_memory: False: it answers when all frames of a window are there.
+    """
+
+    splits, keeps_memory = False, False
+
+    def __init__(self, model: keras.Model, recipe: Recipe):
+        """Compile the model."""
+        self._model, self._recipe = ClipModel(model, recipe), recipe
+        self.classify = self._model.classify
+
+    def quicken(self) -> EverybodyModel:
+        """Return itself: its windows are computed whole."""
+        return self
+
+    def answer(self, clips: Sequence[Clips]) -> list[np.ndarray]:
+        """Answer windows of one stream or several: for each of the `Clips`, probabilities (W, classes)."""
+        answers = []
+        for each in clips:
+            # One by one: a clip may be large, and next to the model a call costs nothing.
+            crops = (self._crop([each.frames[row].image for row in rows]) for rows in each.rows)
+            answers.append(np.concatenate([self.classify(clip[None]) for clip in crops]))
+        return answers
+
+    def _crop(self, scenes: Sequence[Scene]) -> np.ndarray:
+        recipe = self._recipe
+        return crop_everybody(scenes, recipe.height, recipe.width, interpolation=recipe.interpolation)

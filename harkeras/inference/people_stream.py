@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 
@@ -54,6 +56,7 @@ class PeopleStream:
         """Start with nobody."""
         if recipe.streams not in ("rgb", "pose"):
             raise ValueError(f"recipe must be of streams 'rgb' or 'pose' for people, got {recipe.streams!r}")
+        recipe = replace(recipe, subject="person")  # whatever it learned from, it looks at one at a time
         self.recipe, self._estimator = recipe, estimator
         self._tracker = tracker or PeopleTracker()
         self._stream = ActionStream(model, recipe, stride_seconds=stride_seconds)

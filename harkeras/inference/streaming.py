@@ -13,11 +13,12 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from harkeras.inference._stream_models import ChunkModel
+from harkeras.inference._stream_models import ChunkModel, EverybodyModel
 from harkeras.inference._window_buffer import Clips, WindowBuffer
 from harkeras.inference.decisions import MIN_STRIDE_SECONDS, Window, check_stride
 from harkeras.inference.per_frame import ClipModel
 from harkeras.models.movinet import is_stream_model
+from harkeras.people.everybody import Scene
 from harkeras.recipe import Recipe
 
 
@@ -93,7 +94,8 @@ class ActionStream:
 
         Args:
             frames: uint8 (B, H, W, C), in the size of the recipe; C is 3 for RGB, or as `FlowStack` gives
-                them. For models of joints, float32 (B, K, D).
+                them. For models of joints, float32 (B, K, D); for models of all people together, B objects
+                `harkeras.people.everybody.Scene`.
             seconds: float (B,), when they appear, increasing.
             newest_only: Compute the last one of the complete windows alone, for a live source that comes
                 faster than the model computes.
@@ -179,17 +181,26 @@ def push_together(
     return _answer(streams, complete)
 
 
-def _compile(model: keras.Model, recipe: Recipe) -> ClipModel | ChunkModel:
+def _compile(model: keras.Model, recipe: Recipe) -> ClipModel | ChunkModel | EverybodyModel:
     """Compile a model, once: it keeps what was compiled for the next stream."""
-    pixels = (recipe.streams, recipe.normalize, recipe.channel_order)
+    together = recipe.subject == "people"
+    size = (recipe.height, recipe.width, recipe.interpolation) if together else ()
+    pixels = (recipe.streams, recipe.normalize, recipe.channel_order, *size)
     compiled = getattr(model, "_compiled_for_streams", None)
     if compiled is None or compiled[0] != pixels:
-        compiled = pixels, (ChunkModel if is_stream_model(model) else ClipModel)(model, recipe)
+        kind = EverybodyModel if together else ChunkModel if is_stream_model(model) else ClipModel
+        compiled = pixels, kind(model, recipe)
         model._compiled_for_streams = compiled
     return compiled[1]
 
 
 def _check_frames(frames: np.ndarray, recipe: Recipe) -> None:
+    if recipe.subject == "people":
+        if frames.ndim != 1 or not all(isinstance(frame, Scene) for frame in frames):
+            raise ValueError(
+                f"frames must be B objects Scene for subject 'people', got {frames.dtype} {frames.shape}"
+            )
+        return
     dtype, size = _dtype(recipe), recipe.clip_shape[1:]
     if frames.shape[1:] != size or frames.dtype != dtype:
         raise ValueError(

@@ -6,13 +6,18 @@ import math
 
 import numpy as np
 
+from harkeras.people._one_euro import OneEuroFilter
 from harkeras.people.tracking import Box
 from harkeras.recipe import Interpolation
 from harkeras.video.images import resize_image
 
 # Around a box, as a share of its longer side: arms and legs, and where a person is about to go.
 MARGIN = 0.2
-_SMOOTHING_SECONDS = 0.4
+# Raised when the same boxes would give other crops; caches of what was made of crops know it.
+CROPS_VERSION = 2
+# Of the One-Euro filter, speeds in sides of the square: at rest it averages over 0.4 s, and who runs off at
+# two sides a second gets no further ahead of it than the margin.
+_MIN_CUTOFF_HZ, _BETA, _SPEED_CUTOFF_HZ = 0.4, 1.0, 0.3
 
 
 def crop_person(
@@ -61,18 +66,18 @@ class BoxSmoother:
 
     def __init__(self) -> None:
         """Start with no box."""
-        self._square: np.ndarray | None = None  # center x and y, side
+        self._filter = OneEuroFilter(_MIN_CUTOFF_HZ, _BETA, _SPEED_CUTOFF_HZ)
+        self._square: list[float] | None = None  # center x and y, side
         self._seconds = 0.0
 
     def update(self, box_px: Box, seconds: float) -> Box:
         """Return a square around the person, smoothed: left, top, right and bottom in pixels."""
         left, top, right, bottom = box_px
-        square = np.array([(left + right) / 2, (top + bottom) / 2, max(right - left, bottom - top)])
-        if self._square is None:
-            self._square = square
-        else:
-            share = 1 - math.exp(-max(seconds - self._seconds, 0) / _SMOOTHING_SECONDS)
-            self._square = self._square + share * (square - self._square)
-        self._seconds = seconds
-        x, y, side = self._square.tolist()
+        side = max(right - left, bottom - top)
+        step_seconds = seconds - self._seconds
+        if self._square is None or step_seconds > 0:
+            square = np.array([[(left + right) / 2, (top + bottom) / 2, side]], float)
+            self._square = self._filter.update(square, step_seconds or 1.0, max(side, 1.0))[0].tolist()
+            self._seconds = seconds
+        x, y, side = self._square
         return x - side / 2, y - side / 2, x + side / 2, y + side / 2

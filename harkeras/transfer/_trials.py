@@ -108,15 +108,18 @@ def choose_trial(
     Statistical Learning", section 7.10). The error is that of the best's accuracy; or of the difference of
     the two, if that is larger, because of a best that misses no clip the first would be zero.
 
+    What to look at is no question of cost: of several subjects, that of the best trial is taken first.
+
     Args:
         trials: At least one.
         labels: int (N,), the classes of the clips.
         groups: (N,), their sources.
         prefer: "balanced"; "speed" for two standard errors; "accuracy" for none: the best.
     """
-    right, good = named_right(min(trials, key=rank), labels).astype(float), []
+    best = min(trials, key=rank)
+    right, good = named_right(best, labels).astype(float), []
     own = clustered_error(right, groups)
-    for trial in trials:
+    for trial in (trial for trial in trials if trial.input.subject == best.input.subject):
         behind = right - named_right(trial, labels)
         error = max(own, clustered_error(behind, groups))
         if behind.mean() <= _STANDARD_ERRORS[prefer] * error + 1e-12:

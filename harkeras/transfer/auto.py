@@ -33,7 +33,7 @@ from harkeras.base.keras_state import seeded
 from harkeras.data.folders import ClipFolder
 from harkeras.data.intervals import clustered_interval
 from harkeras.data.splits import list_folds
-from harkeras.recipe import Recipe, Streams, Subject, read_channels
+from harkeras.recipe import Recipe, Streams, read_channels
 from harkeras.training.calibration import fit_temperature
 from harkeras.training.trainer import NetworkTrainer, Size, complete_shape
 from harkeras.transfer._trials import (
@@ -48,7 +48,7 @@ from harkeras.transfer._trials import (
     try_trained,
 )
 from harkeras.transfer.auto_training import AutoTraining, describe_trials
-from harkeras.transfer.feature_dataset import FeatureDataset, create_feature_dataset
+from harkeras.transfer.feature_dataset import FeatureDataset, check_subjects, create_feature_dataset
 from harkeras.transfer.features import PARTS, choose_backbone, frame_encoder, keep_parts, part_sizes
 from harkeras.transfer.heads import (
     DEFAULT_HEADS,
@@ -72,7 +72,7 @@ class AutoTrainer:
             `heads`, `folds`, `prefer`.
         input_shape: The one clip shape to try, (frames, height, width, 3), or 5 channels for RGB and flow;
             what it finds best by default.
-        subject: "frame", or "person" to look at a square around the largest person of each clip.
+        subject: What to look at, see `create_feature_dataset`; several, joined by commas, to choose among.
 
     Raises:
         ValueError: If there is no such option, or it is out of its range.
@@ -83,8 +83,8 @@ class AutoTrainer:
 
     @property
     def fallback(self) -> str | None:
-        """LRCN from scratch, if no option is given: it would mean nothing to LRCN."""
-        return None if self.options else "lrcn"
+        """LRCN from scratch, if nothing is asked for that would mean nothing to LRCN."""
+        return None if self.options or len(self.reading["subjects"]) > 1 else "lrcn"
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -101,7 +101,7 @@ class AutoTrainer:
         options: dict[str, Any] | None = None,
         *,
         input_shape: tuple[int, int, int, int] | None = None,
-        subject: Subject = "frame",
+        subject: str = "frame",
     ):
         """Check everything that can be judged without clips."""
         self.name, self.options = name, dict(options or {})
@@ -117,8 +117,8 @@ class AutoTrainer:
             )
         _check_heads(self.fitting.get("heads", DEFAULT_HEADS))
         check_preference(self.fitting.get("prefer", "balanced"))
-        if subject != "frame":
-            self.reading["subject"] = subject
+        self.reading["subjects"] = tuple(subject.split(","))
+        check_subjects(self.reading["subjects"])
         if input_shape is not None:
             if len(input_shape) != 4 or input_shape[3] not in (3, 5):
                 raise ValueError(
@@ -317,11 +317,11 @@ def _fit(chosen: Trial, dataset: FeatureDataset, seed: int) -> keras.Model:
     streams, flow_fields = read_channels(encoder.input_shape[-1])
     model.recipe = Recipe(
         dataset.classes,
-        *chosen.input,
+        *chosen.input[:3],
         dataset.clip_seconds,
         streams=streams,
         flow_fields=flow_fields,
-        subject=dataset.subject,
+        subject=chosen.input.subject,
     )
     return model
 

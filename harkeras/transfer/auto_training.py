@@ -121,9 +121,15 @@ def describe_trials(
         "test clips took no part. Here is the best of each cost (billions of multiply-adds, and milliseconds",
         "on this machine, for a clip).",
         f"* was fitted: {_RULES[prefer]}.",
-        f"  {'input':<16} {'accuracy':>8} {'loss':>6} {'billions':>8} {'ms':>7}  head of which features",
+        f"  {'input':<23} {'accuracy':>8} {'loss':>6} {'billions':>8} {'ms':>7}  head of which features",
         *(f"{'*' if trial is chosen else ' '} {trial}" for trial in best_at_each_cost(trials)),
     ]
+    if len(subjects := dict.fromkeys(trial.input.subject for trial in trials)) > 1:
+        lines.append(
+            f"Of {' and '.join(subjects)}, what the best of all looks at was taken, whatever it costs."
+        )
+    if set(subjects) - {"frame"}:
+        lines.append("Finding people comes on top of these costs.")
     if how != "by source video":
         lines.append(
             "No sources were known to the folds: if clips come from one video, they were on both sides, and "
@@ -140,6 +146,7 @@ def trial_numbers(trial: Trial) -> dict[str, Any]:
         "frames": trial.input.frames,
         "height": trial.input.height,
         "width": trial.input.width,
+        "subject": trial.input.subject,
         "heads": [
             {"head": head, "parts": list(parts), "strength": strength}
             for head, parts, strength in zip(trial.heads, trial.parts, trial.strengths, strict=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from math import prod
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, get_args
 
 import keras
 import numpy as np
@@ -42,10 +42,12 @@ class Input(NamedTuple):
     frames: int
     height: int
     width: int
+    subject: Subject = "frame"
 
     def __str__(self) -> str:
         """Return it as reports name it."""
-        return f"{self.frames} x {self.height} x {self.width}"
+        size = f"{self.frames} x {self.height} x {self.width}"
+        return size if self.subject == "frame" else f"{size} {self.subject}"
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,8 @@ class FeatureDataset(Dataset):
         Raises:
             ValueError: If the model does not stand on an encoder of these features.
         """
-        given, layers = Input(*model.input_shape[1:4]), {layer.name: layer for layer in model.layers}
+        subject = model.recipe.subject if hasattr(model, "recipe") else "frame"
+        given, layers = Input(*model.input_shape[1:4], subject), {layer.name: layer for layer in model.layers}
         encoders = [layer for name, layer in layers.items() if name.endswith("_features")]
         if given not in self.features.encoders or "head" not in layers or not encoders:
             raise ValueError(
@@ -125,7 +128,7 @@ def create_feature_dataset(
     weights: str | os.PathLike | None = "imagenet",
     inputs: Sequence[tuple[int, ...]] = INPUTS,
     flow: bool = False,
-    subject: Subject = "frame",
+    subjects: Sequence[Subject] = ("frame",),
     cache: str | os.PathLike | None = None,
     workers: int | None = None,
 ) -> FeatureDataset:
@@ -139,7 +142,9 @@ def create_feature_dataset(
         inputs: For each input, frames per clip and the shorter side of a frame in pixels; the other side
             follows from the shape of most clips, in steps of 32. Or frames, height and width.
         flow: Also look at a summary of optical flow, which takes about as long again.
-        subject: "frame" for whole frames, or "person" for a square around the largest person of each clip.
+        subjects: What to look at, one or more of "frame", whole frames; "people", one square around all
+            people of each clip; and "person", a square that goes along with the largest. With "person", clips
+            in which nobody is found are left out for all.
         cache: Folder that keeps what was computed, see `backbone_features`.
         workers: Threads that decode; one per core by default.
 
@@ -153,17 +158,18 @@ def create_feature_dataset(
     """
     if not inputs:
         raise ValueError("inputs must name at least one pair of frames and pixels, got none")
+    check_subjects(subjects)
     chosen = choose_backbone(backbone, weights)
     _logger.info("%s", chosen)
     folder = data_dir if isinstance(data_dir, ClipFolder) else read_folder(data_dir)
     video_paths, channels = folder.video_paths, 5 if flow else 3
     infos = {row: info for row, path in enumerate(video_paths) if (info := _info(path)) is not None}
     shapes = [info.width / info.height for info in infos.values()]
-    shape = float(np.median(shapes or [1.0])) if subject == "frame" else 1.0
-    given = _list_inputs(inputs, shape)
+    shape = float(np.median(shapes or [1.0]))
+    given = [each for subject in subjects for each in _list_inputs(inputs, shape, subject)]
     features, encoders, rows = {}, {}, np.arange(len(video_paths))
     # One bar for all inputs, which moves by the pixels that were looked at, as time does.
-    bar = tqdm(total=len(rows) * sum(map(prod, given)), bar_format=_BAR)
+    bar = tqdm(total=len(rows) * sum(prod(each[:3]) for each in given), bar_format=_BAR)
     with bar:
         for number, each in enumerate(given, 1):
             bar.set_description(f"Computing features {number} of {len(given)}: {each}")
@@ -176,8 +182,8 @@ def create_feature_dataset(
                 frames=each.frames,
                 cache=cache,
                 workers=workers,
-                subject=subject,
-                on_clip=partial(bar.update, prod(each)),
+                subject=each.subject,
+                on_clip=partial(bar.update, prod(each[:3])),
             )
             features = {key: values[kept] for key, values in features.items()}  # were a clip to vanish
             rows = rows[kept]
@@ -191,8 +197,15 @@ def create_feature_dataset(
         classes=folder.classes,
         sources=folder.sources[rows],
         streams="rgb+flow" if flow else "rgb",
-        subject=subject,
+        subject=subjects[0],
     )
+
+
+def check_subjects(subjects: Sequence[str]) -> None:
+    """Raise ValueError unless they name one subject or more, each once."""
+    known = get_args(Subject)
+    if isinstance(subjects, str) or not subjects or len({*subjects} & {*known}) < len(subjects):
+        raise ValueError(f"subjects must be among {', '.join(known)}, each once, got {subjects!r}")
 
 
 def _info(path: Path) -> VideoInfo | None:
@@ -202,10 +215,11 @@ def _info(path: Path) -> VideoInfo | None:
         return None  # `backbone_features` will say so
 
 
-def _list_inputs(inputs: Sequence[tuple[int, ...]], shape: float) -> list[Input]:
-    """Complete the inputs for clips of a width / height, each once."""
+def _list_inputs(inputs: Sequence[tuple[int, ...]], shape: float, subject: Subject) -> list[Input]:
+    """Complete the inputs for clips of a width / height, each once; people are seen in squares."""
+    shape = shape if subject == "frame" else 1.0
     sizes = [tuple(size) if len(size) == 2 else _frame_size(*size, shape) for _, *size in inputs]
-    return list(dict.fromkeys(Input(each[0], *size) for each, size in zip(inputs, sizes, strict=True)))
+    return [*dict.fromkeys(Input(each[0], *size, subject) for each, size in zip(inputs, sizes, strict=True))]
 
 
 def _frame_size(side: int, shape: float) -> tuple[int, int]:

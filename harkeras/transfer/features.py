@@ -35,6 +35,7 @@ from harkeras.base.text import list_lines
 from harkeras.base.workers import in_order
 from harkeras.models.backbones import find_backbone, find_imagenet_weights, image_backbone
 from harkeras.people.clips import read_clip
+from harkeras.people.crops import CROPS_VERSION
 from harkeras.recipe import ClipFormat, Subject
 from harkeras.video.flow import LIMIT_PX
 from harkeras.video.reading import VideoError
@@ -190,7 +191,8 @@ def backbone_features(
             an interruption, as long as the content of the clip, the settings and the weights are the same.
         workers: Threads that decode; one per core by default.
         strict: Raise on the first clip that cannot be read, instead of leaving it out with a warning.
-        subject: "frame" for whole frames, or "person" for a square around the largest person of each clip.
+        subject: "frame" for whole frames; "people" for one square around all people of each clip, or
+            "person" for a square that goes along with the largest.
         on_clip: Called after each clip, in place of a progress bar.
 
     Returns:
@@ -216,7 +218,7 @@ def backbone_features(
         backbone = frame_encoder(backbone, (height, width, 3), weights=weights)
     shape = (frames, *backbone.input_shape[1:])
     facts = [_FEATURES_VERSION, backbone.name, shape, part_sizes(backbone), _hash_weights(backbone)]
-    facts += [] if subject == "frame" else [subject]
+    facts += [] if subject == "frame" else [subject, CROPS_VERSION]
     clip_format = ClipFormat.from_shape(shape, subject=subject)
     files = [_cache_file(path, cache, facts) for path in map(Path, video_paths)]
     found, skipped = _compute(
