@@ -14,13 +14,16 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Collection, Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from harkeras.people.detection import PeopleDetector, detect_people
 from harkeras.video.reading import Frame, iter_frames
+
+if TYPE_CHECKING:
+    from supervision import Detections
 
 Box = tuple[float, float, float, float]
 
@@ -85,7 +88,7 @@ class PeopleTracker:
                 raise ValueError(f"{name} must lie in 0 to 1, got {value}")
         self._detector, self._every = detector, every
         self._begin_score, self._keep_score = begin_score, keep_score
-        self._given = 0  # numbers, so far
+        self._taken = 0  # numbers given before the last start
         self._start_anew()
 
     def _start_anew(self) -> None:
@@ -120,12 +123,13 @@ class PeopleTracker:
             OSError: If there is no detector, and the file of YOLOX-nano cannot be had.
         """
         if self._frames and not 0 < seconds - self._seconds <= _LONGEST_STEP_SECONDS:
+            self._taken += max((track.number for track in self._people.values()), default=0)
             self._start_anew()
         if self._frames % self._every == 0:
             self._detect(image, seconds)
         self._frames, self._seconds = self._frames + 1, seconds
         height, width = image.shape[:2]
-        people = sorted(motion.at(seconds) for motion in self._people.values())
+        people = sorted(motion.at(seconds, self._taken) for motion in self._people.values())
         return [person for person in people if _touches(person.box_px, height, width)]
 
     def _detect(self, image: np.ndarray, seconds: float) -> None:
@@ -133,37 +137,56 @@ class PeopleTracker:
         import supervision
 
         boxes = detect_people(image, threshold=self._keep_score, detector=self._detector)
+        boxes = boxes[[self._may_be_somebody(box, seconds) for box in boxes]]
         detections = supervision.Detections(xyxy=boxes[:, :4], confidence=boxes[:, 4])
         found = self._tracker.update(detections, timestamp=seconds)
         scores = (
             dict(zip(found.tracker_id.tolist(), found.confidence.tolist(), strict=True)) if len(found) else {}
         )
-        resting = {each: motion for each, motion in self._people.items() if each not in scores}
+        scores |= self._find_again(found, scores)
         people = {}
-        for track in list(self._tracker.tracks):
-            each = int(track.tracker_id)
-            if each < 0:  # seen once; the next detection makes it somebody
+        for track in self._tracker.tracks:
+            number = int(track.tracker_id)
+            if number < 0:  # seen once; the next detection makes it somebody
                 continue
-            if each in scores:
-                box, before = track.get_state_bbox(), self._people.get(each)
-                if before is None:
-                    before = self._take_over(box, resting)
-                if before is None:
-                    self._given += 1
-                number = self._given if before is None else before.number
-                people[each] = _Motion(number, box, scores[each], seconds, before)
-        # Not found: expected where the last box was, and no longer on the way.
-        alive = {int(track.tracker_id) for track in self._tracker.tracks}
-        self._people = people | {each: motion.rest() for each, motion in resting.items() if each in alive}
+            if number in scores:
+                box, before = track.get_state_bbox(), self._people.get(number)
+                people[number] = _Motion(number + 1, box, scores[number], seconds, before)
+            else:  # not found: expected where the last box was, and no longer on the way
+                people[number] = self._people[number].rest()
+        self._people = people
 
-    def _take_over(self, box: np.ndarray, resting: dict[int, _Motion]) -> _Motion | None:
-        """Return who of those who rest is found here again, whose own track then ends; None if nobody."""
-        shares = {each: _overlap(box, motion.box) for each, motion in resting.items()}
-        nearest = max(shares, key=shares.get, default=None)
-        if nearest is None or shares[nearest] < _SAME_PLACE:
-            return None
-        self._tracker.tracks = [track for track in self._tracker.tracks if track.tracker_id != nearest]
-        return resting.pop(nearest)
+    def _may_be_somebody(self, box: np.ndarray, seconds: float) -> bool:
+        """Say whether a box is sure enough to begin with, or lies where somebody was, or went."""
+        return box[4] >= self._begin_score or any(
+            _overlap(box[:4], np.array(place)) >= _SAME_PLACE
+            for motion in self._people.values()
+            for place in (motion.box, motion.at(seconds, 0).box_px)
+        )
+
+    def _find_again(self, found: Detections, known: Collection[int]) -> dict[int, float]:
+        """Give boxes that are nobody's to those who were lost just there; return the scores by number.
+
+        The tracker waits for them where they were going, which is elsewhere for somebody who has stopped.
+        """
+        scores = {}
+        free = [row for row in range(len(found)) if found.tracker_id[row] < 0]
+        for track in list(self._tracker.tracks):
+            number = int(track.tracker_id)
+            if number not in self._people or number in known or not free:
+                continue
+            shares = [_overlap(found.xyxy[row], self._people[number].box) for row in free]
+            if max(shares) < _SAME_PLACE:
+                continue
+            row = free.pop(int(np.argmax(shares)))
+            track.update(found.xyxy[row])
+            scores[number] = float(found.confidence[row])
+            self._tracker.tracks = [
+                each
+                for each in self._tracker.tracks
+                if each.tracker_id >= 0 or not np.allclose(each.get_state_bbox(), found.xyxy[row], atol=1)
+            ]
+        return scores
 
 
 class _Motion:
@@ -179,10 +202,10 @@ class _Motion:
         """Return the person where the box was at the last detection, and stays."""
         return _Motion(self.number, self.box, self.score, self.seconds, None)
 
-    def at(self, seconds: float) -> Person:
+    def at(self, seconds: float, taken: int) -> Person:
         """Return the person at a moment after the last detection."""
         box = self.box + self.speed * (seconds - self.seconds)
-        return Person(self.number, tuple(box.tolist()), self.score)
+        return Person(taken + self.number, tuple(box.tolist()), self.score)
 
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> float:
