@@ -77,7 +77,8 @@ def video(tmp_path_factory):
 
 
 class TestPeopleStream:
-    def test_each_goes_through_windows_of_their_own(self, model):
+    def test_each_goes_through_windows_of_their_own(self, model, monkeypatch):
+        monkeypatch.setattr(harkeras.people.tracking, "_LOST_SECONDS", 2.0)
         stream = PeopleStream(model, RECIPE, tracker=follow(until=40))
         alone, smoother = ActionStream(model, RECIPE, stride_seconds=stream.stride_seconds), BoxSmoother()
         expected, windows, sizes = [], {}, []

@@ -160,6 +160,17 @@ class TestPeopleTracker:
                 assert [person.number for person in people] == [1, 2]
         assert center(people[0])[0] == pytest.approx(108, abs=1)
 
+    def test_a_box_that_is_not_sure_belongs_to_who_was_there(self):
+        """Red lies down; a curtain that looks a little like somebody, where red was going, is nobody."""
+        boxes = [[[60 + 4 * i, 20, 80 + 4 * i, 80, 0.9]] for i in range(10)]
+        boxes += [[[160, 20, 180, 80, 0.15]]] * 5 + [[[70, 65, 120, 80, 0.15]]] * 5
+        found = iter(boxes)
+        tracker = PeopleTracker(detector=lambda image: next(found), every=1)
+        people = [tracker.update(draw({}), i / 5) for i in range(20)]
+        assert [person.number for (person,) in people[1:]] == [1] * 19
+        assert people[14][0].box_px == pytest.approx((96, 20, 116, 80), abs=4)
+        assert people[19][0].box_px == pytest.approx((70, 65, 120, 80), abs=4)
+
     def test_who_comes_elsewhere_is_somebody_else(self):
         tracker = PeopleTracker(detector=find_by_color, every=1)
         for i in range(40):
@@ -176,7 +187,7 @@ class TestPeopleTracker:
 
     def test_who_is_gone_is_forgotten(self):
         tracker = PeopleTracker(detector=find_by_color)
-        for i in range(120):
+        for i in range(160):
             people = tracker.update(draw({"red": (60, 60)} if i < 20 else {}), i / FPS)
         assert people == []
 

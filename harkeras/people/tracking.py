@@ -30,7 +30,7 @@ Box = tuple[float, float, float, float]
 # Boxes that are less sure than the second belong to nobody, and those that are less sure than the first begin
 # nobody.
 BEGIN_SCORE, KEEP_SCORE = 0.4, 0.1
-_LOST_SECONDS = 2.0  # so long is a person who is not found waited for
+_LOST_SECONDS = 4.0  # so long is a person who is not found waited for: those who lie are seldom found
 _LONGEST_STEP_SECONDS = 2.0  # after a longer pause, or when the clock goes back, everybody is new
 _LEAST_OVERLAP = 0.1  # of a box and the place where a person is expected
 _SAME_PLACE = 0.2  # share of the smaller box: who stood lies over no more of that place
