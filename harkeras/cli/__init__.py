@@ -18,6 +18,7 @@ from harkeras.cli.bench import bench
 from harkeras.cli.clips import convert_labels, cut, download
 from harkeras.cli.prediction import predict
 from harkeras.cli.scoring import compare, evaluate, models
+from harkeras.cli.teaching import teach
 from harkeras.cli.terminal import print_text
 from harkeras.cli.training import demo, train
 from harkeras.cli.watching import watch
@@ -27,6 +28,7 @@ app = typer.Typer(
 )
 for command in (demo, train, compare, evaluate, predict, watch, bench, download, cut, convert_labels, models):
     app.command()(command)
+app.add_typer(teach, name="teach")
 
 
 def _print_version(wanted: bool) -> None:

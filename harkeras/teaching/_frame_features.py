@@ -50,13 +50,14 @@ def choose_encoder(
     longer = max(round(_SIDE * min(max(shape, 1 / shape), 2.0) / _STEP) * _STEP, _SIDE)
     height, width = (_SIDE, longer) if shape >= 1 else (longer, _SIDE)
     name = choose_backbone(backbone, weights).name
-    return {"name": name, "weights": weights, "height": height, "width": width, "seed": seed}
+    chosen = {"name": name, "weights": weights, "height": height, "width": width}
+    return chosen if weights else chosen | {"seed": seed}
 
 
 def build_encoder(backbone: dict[str, Any]) -> keras.Model:
     """Build what `choose_encoder` chose: frames (B, H, W, 3), 0-255 -> features (B, F)."""
     shape = (backbone["height"], backbone["width"], 3)
-    with seeded(backbone["seed"]):
+    with seeded(backbone.get("seed", 0)):
         return frame_encoder(backbone["name"], shape, weights=backbone["weights"])
 
 
@@ -99,15 +100,13 @@ class FrameFeatures:
                 raise FileNotFoundError(f"{file} was damaged and must be computed again") from error
         return np.concatenate(parts)
 
-    def compute(
-        self, video: Path, seconds: float, encode: Encode | None, on_frames: Callable[[int], None]
-    ) -> None:
+    def compute(self, video: Path, seconds: float, encode: Encode, on_frames: Callable[[int], None]) -> None:
         """Compute what is missing of a recording.
 
         Args:
             video: The recording.
             seconds: How long it is.
-            encode: What `compile_encoder` made; without meaning where nothing is missing.
+            encode: What `compile_encoder` made.
             on_frames: Told of each batch how many frames it was.
 
         Raises:

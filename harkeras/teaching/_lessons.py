@@ -30,7 +30,7 @@ from harkeras.teaching._learning import (
 )
 from harkeras.teaching._store import Recording, Settings, Store
 from harkeras.teaching._windows import Windows, project_down
-from harkeras.teaching.suggesting import Pool, Suggestion, choose_windows, draw_windows, grow_range
+from harkeras.teaching.suggesting import Pool, Suggestion, choose_windows, draw_windows
 from harkeras.video.reading import VideoError, VideoInfo
 
 # The length of a window: the median of the actions, from so many of them on; until then the usual one.
@@ -55,9 +55,10 @@ class Lessons:
         """See `Project.compute_features`."""
         settings = self._store.change_settings(self._with_backbone)
         features, encode = self._kept_features(settings), None
-        todo = [each for each in settings.recordings if not each.problem]
+        paths = {each: self._store.to_path(each.video) for each in settings.recordings if not each.problem}
+        todo = [each for each, path in paths.items() if not _is_ready(features, path, each.seconds)]
         total, done, problems = sum(count_frames(each.seconds) for each in todo), 0, {}
-        bar = tqdm(desc="Looking", total=total, unit="frame", disable=on_progress is not None)
+        bar = tqdm(desc="Looking", total=total, unit="frame", disable=on_progress is not None or not todo)
 
         def advance(frames: int) -> None:
             nonlocal done
@@ -68,11 +69,9 @@ class Lessons:
 
         with bar:
             for each in todo:
-                path = self._store.to_path(each.video)
-                if encode is None and not _is_ready(features, path, each.seconds):
-                    encode = compile_encoder(self.built_encoder(settings))
+                encode = encode or compile_encoder(self.built_encoder(settings))
                 try:
-                    features.compute(path, each.seconds, encode, advance)
+                    features.compute(paths[each], each.seconds, encode, advance)
                 except (VideoError, FileNotFoundError, ValueError) as error:
                     problems[each.video] = " ".join(str(error).split())
         if problems:
@@ -119,10 +118,8 @@ class Lessons:
         else:
             chosen = choose_windows(pool, pool.points[labeled], count, windows.frames, rng)
         suggestions = []
-        for row, kind in chosen:
+        for row, start, end, kind in chosen:
             each = ready[pool.recording[row]]
-            frames = len(self._features_of(settings, each))
-            start, end = grow_range(pool, row, windows.frames, frames, alone=kind != "sure")
             label, confidence = "", 0.0
             if head is not None:
                 label = head.classes[pool.probabilities[row].argmax()]

@@ -26,14 +26,16 @@ class Added(NamedTuple):
     unreadable: dict[str, str]
 
 
-def open_recordings(store: Store, videos: Sequence[tuple[Path, str | None]]) -> dict[str, Recording]:
+def open_recordings(
+    store: Store, videos: Sequence[tuple[Path, str | None]], held_out: bool | None
+) -> dict[str, Recording]:
     """Open videos, each with the name of its source, and return by name what they are, or what is wrong."""
     opened = {}
     for video, source in tqdm(videos, "Opening", unit="video", disable=len(videos) < 20):
         name = store.to_name(video)
         try:
             seconds = round(VideoInfo.read(video).duration_seconds, 3)
-            opened[name] = Recording(name, source or name, seconds)
+            opened[name] = Recording(name, source or name, seconds, held_out)
         except (VideoError, OSError, ValueError) as error:
             opened[name] = Recording(name, source or name, problem=" ".join(str(error).split()))
     return opened

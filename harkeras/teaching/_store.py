@@ -25,7 +25,7 @@ from harkeras.base.text import to_cell
 from harkeras.data.annotations import Annotation, read_annotations
 
 RANGES_FILE = "ranges.csv"
-_PROJECT_FILE, _ANSWERS_FILE = "project.json", "answers.jsonl"
+_PROJECT_FILE, _ANSWERS_FILE, _SUGGESTIONS_FILE = "project.json", "answers.jsonl", "suggestions.json"
 _COLUMNS = ("video", "start_seconds", "end_seconds", "label", "person")
 _FORMAT_VERSION = 1
 
@@ -220,6 +220,17 @@ class Store:
             elif answers:
                 answers.pop()
         return answers
+
+    def write_suggestions(self, rows: Sequence[Sequence[Any]]) -> None:
+        """Write what was proposed, each row with the path of its video in the third place."""
+        named = [[*row[:2], self.to_name(row[2]), *row[3:]] for row in rows]
+        write_text(self.folder / _SUGGESTIONS_FILE, json.dumps(named, indent=1, ensure_ascii=False) + "\n")
+
+    def read_suggestions(self) -> list[list[Any]]:
+        """Return the rows that `write_suggestions` wrote; none if there are none."""
+        path = self.folder / _SUGGESTIONS_FILE
+        rows = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+        return [[*row[:2], self.to_path(row[2]), *row[3:]] for row in rows]
 
     @contextmanager
     def _appended(self, answer: dict[str, Any]) -> Iterator[None]:

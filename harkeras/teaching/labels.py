@@ -68,7 +68,11 @@ class LabeledRecordings:
         return {name: (ranges[name, False], ranges[name, True]) for name in self.classes}
 
     def add(
-        self, videos: str | os.PathLike | Iterable[str | os.PathLike], *, source: str | None = None
+        self,
+        videos: str | os.PathLike | Iterable[str | os.PathLike],
+        *,
+        source: str | None = None,
+        held_out: bool | None = None,
     ) -> Added:
         """Add recordings: files, folders, patterns and URLs, which are downloaded into the project.
 
@@ -78,6 +82,8 @@ class LabeledRecordings:
             videos: One or several.
             source: What these share with others, such as a person or a place: all recordings of a source are
                 held out together. Each is its own source by default.
+            held_out: Whether models are scored on these and never learn from them; by default, the project
+                chooses.
 
         Raises:
             ValueError: If there is no source of videos.
@@ -90,13 +96,15 @@ class LabeledRecordings:
                 found.append(self._download(each.video) if is_web else Path(each.video))
             except (DownloadError, OSError) as error:
                 problems[each.video] = str(error)
-        return self._add([(video, source) for video in found], problems)
+        return self._add([(video, source) for video in found], problems, held_out)
 
     def _download(self, url: str) -> Path:
         return download_youtube_videos(url, self.folder / "recordings").path
 
-    def _add(self, videos: list[tuple[Path, str | None]], problems: dict[str, str]) -> Added:
-        opened = open_recordings(self._store, videos)
+    def _add(
+        self, videos: list[tuple[Path, str | None]], problems: dict[str, str], held_out: bool | None
+    ) -> Added:
+        opened = open_recordings(self._store, videos, held_out)
         problems |= {name: each.problem for name, each in opened.items() if each.problem}
         known: list[str] = []
 
@@ -123,7 +131,7 @@ class LabeledRecordings:
         folder = read_folder(data_dir)
         sources = [f"{folder.data_dir}: {group}" for group in folder.sources.groups]
         paths = list(map(Path, folder.video_paths))
-        added = self._add(list(zip(paths, sources, strict=True)), {})
+        added = self._add(list(zip(paths, sources, strict=True)), {}, None)
         label_of = {path: folder.classes[row] for path, row in zip(paths, folder.labels, strict=True)}
         by_name = {self._store.to_name(path): label for path, label in label_of.items()}
         ranges = [

@@ -125,14 +125,22 @@ class Project(LabeledRecordings):
         proposed that are unlike each other, without a label. The same labels give the same suggestions.
 
         Args:
-            count: How many.
+            count: How many; fewer where no more is left.
             held_out: Propose ranges of the recordings that are held out instead: drawn at random, without a
                 label, so that what models are scored on is no choice of theirs.
 
         Raises:
             ValueError: If `count` is below 1, or no recording has features yet.
         """
-        return self._lessons.suggest(check_count("count", count), held_out)
+        suggestions = self._lessons.suggest(check_count("count", count), held_out)
+        self._store.write_suggestions([(each.kind, each.confidence, *each[:4]) for each in suggestions])
+        return suggestions
+
+    @property
+    def suggestions(self) -> list[Suggestion]:
+        """What was proposed last, also by another process."""
+        rows = self._store.read_suggestions()
+        return [Suggestion(*row, confidence, kind) for kind, confidence, *row in rows]
 
     def retrain(self) -> Retraining:
         """Fit a model to all labels, score it, and take it over unless it does worse than the one before.
@@ -169,3 +177,21 @@ class Project(LabeledRecordings):
         if self.model is None:
             raise ValueError("there is no model yet: label some ranges of two classes, then retrain()")
         return predict_on_video(video, self.model, *args, **options)
+
+    def describe(self) -> str:
+        """Return in some lines what the project holds, and how good its model is."""
+        recordings = self.recordings
+        readable = [each for each in recordings if not each.problem]
+        held_out = sum(each.held_out is True for each in readable)
+        hours = sum(each.seconds for each in readable) / 3600
+        lines = [f"{len(readable)} recordings, {hours:.2f} hours, {held_out} of them held out"]
+        lines += [f"cannot be read: {each.video}: {each.problem}" for each in recordings if each.problem]
+        lines.append(f"{'ranges to learn from':>30} {'to score on':>12}")
+        for name, (learned, tested) in self.counts().items():
+            lines.append(f"{learned:30d} {tested:12d}  {name}")
+        if self.model is None:
+            lines.append("no model yet")
+        else:
+            lines.append(f"model: {self.model}")
+            lines.append(str(self.score or "no score: all labels were of one source"))
+        return "\n".join(lines)

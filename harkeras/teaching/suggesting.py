@@ -21,7 +21,8 @@ import numpy as np
 
 Kind = Literal["sure", "doubt", "new", "held out"]
 _DOUBTFUL_PER_CHOICE = 8  # how many of the smallest margins are looked at for each that is chosen
-_LONGEST_WINDOWS = 4  # a suggestion is at most so many windows long
+_SURE, _DOUBT = 1 / 3, 1 / 3  # shares of what is suggested; the rest is new
+_REACH = 1  # windows that begin so many lengths away are joined at most
 
 
 class Suggestion(NamedTuple):
@@ -62,15 +63,23 @@ class Pool(NamedTuple):
     free: np.ndarray
     probabilities: np.ndarray | None
 
-    def near(self, row: int, frames: int) -> np.ndarray:
-        """Return the windows of the same recording that begin within some frames: bool (W,)."""
-        same = self.recording == self.recording[row]
-        return same & (np.abs(self.start - self.start[row]) <= frames)
+    def near(self, row: int, start: int, end: int) -> np.ndarray:
+        """Return the windows of the same recording that begin in a range of frames: bool (W,)."""
+        return (self.recording == self.recording[row]) & (self.start > start) & (self.start < end)
+
+
+class Choice(NamedTuple):
+    """A row of the pool, first frame and end of what it was joined to, and why it was chosen."""
+
+    row: int
+    start: int
+    end: int
+    kind: Kind
 
 
 def choose_windows(
     pool: Pool, known: np.ndarray, count: int, frames: int, rng: np.random.Generator
-) -> list[tuple[int, Kind]]:
+) -> list[Choice]:
     """Choose windows, no two of one scene.
 
     Args:
@@ -79,22 +88,27 @@ def choose_windows(
         count: How many to choose; fewer where there are no more.
         frames: Length of a window.
         rng: Draws.
-
-    Returns:
-        Rows of the pool, and why each was chosen.
     """
     free, chosen = pool.free.copy(), []
 
     def take(row: int, kind: Kind) -> None:
-        chosen.append((row, kind))
-        free[pool.near(row, 2 * frames)] = False
+        start, end = int(pool.start[row]), int(pool.start[row]) + frames
+        if kind == "sure":
+            start, end = _grow(pool, free, row, frames)
+        chosen.append(Choice(row, start, end, kind))
+        free[pool.near(row, start - 2 * frames, end + frames)] = False
 
     if pool.probabilities is not None:
-        for row in _surest(pool, free, count // 3, frames):
-            take(row, "sure")
+        labels, sure = pool.probabilities.argmax(axis=1), pool.probabilities.max(axis=1)
+        for label in _in_turn(labels[free], round(_SURE * count)):
+            rows = np.flatnonzero(free & (labels == label))
+            if len(rows):
+                asked = {int(pool.recording[each.row]) for each in chosen}
+                again = np.isin(pool.recording[rows], list(asked))
+                take(int(rows[np.lexsort([-sure[rows], again])[0]]), "sure")
         top = np.sort(pool.probabilities, axis=1)
         margins = top[:, -1] - top[:, -2]
-        for _ in range(count // 3):
+        for _ in range(round(_DOUBT * count)):
             rows = np.flatnonzero(free)
             rows = rows[np.argsort(margins[rows], kind="stable")[: _DOUBTFUL_PER_CHOICE * count]]
             if len(rows):
@@ -104,43 +118,32 @@ def choose_windows(
     return chosen
 
 
-def draw_windows(pool: Pool, count: int, frames: int, rng: np.random.Generator) -> list[tuple[int, Kind]]:
+def _in_turn(labels: np.ndarray, count: int) -> list[int]:
+    """Return the classes that are there, one after the other, so many times in all."""
+    present = np.unique(labels).tolist()
+    return [present[number % len(present)] for number in range(count)] if present else []
+
+
+def draw_windows(pool: Pool, count: int, frames: int, rng: np.random.Generator) -> list[Choice]:
     """Draw windows at random, one of each recording before any comes twice."""
-    free, rows = pool.free.copy(), []
+    free, chosen = pool.free.copy(), []
     used = np.zeros(pool.recording.max(initial=0) + 1, int)
-    while len(rows) < count and free.any():
+    while len(chosen) < count and free.any():
         candidates = np.flatnonzero(free)
         least = used[pool.recording[candidates]]
         row = int(rng.choice(candidates[least == least.min()]))
-        rows.append(row)
+        start, end = int(pool.start[row]), int(pool.start[row]) + frames
+        chosen.append(Choice(row, start, end, "held out"))
         used[pool.recording[row]] += 1
-        free[pool.near(row, frames)] = False
-    return [(row, "held out") for row in rows]
-
-
-def _surest(pool: Pool, free: np.ndarray, count: int, frames: int) -> list[int]:
-    """Return the most probable windows of each class in turn, of a recording once before any comes twice."""
-    rows, free = [], free.copy()
-    labels, sure = pool.probabilities.argmax(axis=1), pool.probabilities.max(axis=1)
-    used = np.zeros((pool.recording.max(initial=0) + 1, pool.probabilities.shape[1]), int)
-    while len(rows) < count and free.any():
-        for label in np.unique(labels[free]):
-            candidates = np.flatnonzero(free & (labels == label))
-            if not len(candidates) or len(rows) == count:
-                continue
-            best = np.lexsort([-sure[candidates], used[pool.recording[candidates], label]])[0]
-            row = int(candidates[best])
-            rows.append(row)
-            used[pool.recording[row], label] += 1
-            free[pool.near(row, 2 * frames)] = False
-    return rows
+        free[pool.near(row, start - frames, end)] = False
+    return chosen
 
 
 def _draw_distant(
-    points: np.ndarray, rows: np.ndarray, known: np.ndarray, chosen: list, rng: np.random.Generator
+    points: np.ndarray, rows: np.ndarray, known: np.ndarray, chosen: list[Choice], rng: np.random.Generator
 ) -> int:
     """Draw one of some rows by its squared distance to the nearest point that is known or chosen."""
-    centers = np.concatenate([known, points[[row for row, _ in chosen]]])
+    centers = np.concatenate([known, points[[each.row for each in chosen]]])
     if not len(centers):
         return int(rng.choice(rows))
     products = points[rows] @ centers.T
@@ -149,38 +152,23 @@ def _draw_distant(
     return int(rng.choice(rows, p=nearest / nearest.sum())) if nearest.sum() > 0 else int(rows[0])
 
 
-def grow_range(pool: Pool, row: int, frames: int, count: int, *, alone: bool) -> tuple[int, int]:
-    """Join a window with those beside it that are taken for the same: first frame, and end, not included.
+def _grow(pool: Pool, free: np.ndarray, row: int, frames: int) -> tuple[int, int]:
+    """Join a window with free ones beside it that are taken for the same: first frame, and end, not included.
 
     A window is named after what fills half of it, so that a range ends in the middles of its last windows.
-
-    Args:
-        pool: All windows.
-        row: The window.
-        frames: Length of a window.
-        count: Frames of the recording.
-        alone: Whether it stays alone, as it is in doubt.
     """
     start = int(pool.start[row])
-    if alone:
-        return start, min(start + frames, count)
     rows = np.flatnonzero(pool.recording == pool.recording[row])
-    rows = rows[np.argsort(pool.start[rows])]
     labels, place = pool.probabilities[rows].argmax(axis=1), int(np.flatnonzero(rows == row)[0])
-    same = (labels == labels[place]) & pool.free[rows]
+    joined = (labels == labels[place]) & free[rows] & (np.abs(pool.start[rows] - start) <= _REACH * frames)
     first = last = place
-    while (
-        first > 0 and same[first - 1] and start - pool.start[rows[first - 1]] < _LONGEST_WINDOWS / 2 * frames
-    ):
+    while first > 0 and joined[first - 1]:
         first -= 1
-    while last + 1 < len(rows) and same[last + 1]:
-        if pool.start[rows[last + 1]] - start >= _LONGEST_WINDOWS / 2 * frames:
-            break
+    while last + 1 < len(rows) and joined[last + 1]:
         last += 1
+    begin, end = int(pool.start[rows[first]]), int(pool.start[rows[last]]) + frames
     if first == last:
-        return start, min(start + frames, count)
-    half = frames // 4  # half of the step from one window to the next
-    begin = int(pool.start[rows[first]]) + frames // 2 - half
-    end = int(pool.start[rows[last]]) + frames // 2 + half
-    at_start, at_end = pool.start[rows[first]] == 0, pool.start[rows[last]] + frames >= count
-    return (0 if at_start else begin), (count if at_end else min(end, count))
+        return start, start + frames
+    quarter = frames // 4  # half of the step from one window to the next
+    begin += quarter if begin > 0 else 0
+    return begin, end - quarter if last + 1 < len(rows) else end
