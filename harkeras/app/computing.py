@@ -13,11 +13,12 @@ from harkeras.data.samples import create_sample_video
 from harkeras.inference.people_prediction import predict_people, write_people_timeline
 from harkeras.inference.prediction import predict_on_video, write_timeline
 from harkeras.inference.resolve import ResolvedModel, resolve_model
+from harkeras.models.registry import list_models
 from harkeras.models.saving import read_recipe
 from harkeras.video.youtube import download_youtube_videos
 
 
-def describe_model(path: str) -> dict[str, Any] | None:
+def describe_model(path: str, _changed: int) -> dict[str, Any] | None:
     """Return what the recipe of a model says: its classes, and in words what it looks at; None if none."""
     recipe = read_recipe(path)
     if recipe is None:
@@ -28,6 +29,11 @@ def describe_model(path: str) -> dict[str, Any] | None:
     if recipe.frames == 1:
         looks = f"pictures of {size}"
     return {"classes": recipe.classes, "looks": looks}
+
+
+def list_trainable() -> list[str]:
+    """Return the names of what can be trained on clips."""
+    return ["auto", *list_models()]
 
 
 def recognize(

@@ -89,6 +89,21 @@ def compute(function: str, *arguments: Any) -> Any:
         return shared_worker().call(function, *arguments)
 
 
+def remembered(function: str, *arguments: Any, default: Any = None) -> Any:
+    """Return what a quick function returned when first called; the default while the worker is busy."""
+    known, key = _answers(), (function, arguments)
+    if key not in known:
+        if shared_worker().busy:
+            return default
+        known[key] = compute(function, *arguments)
+    return known[key]
+
+
+@st.cache_resource(show_spinner=False)
+def _answers() -> dict[tuple, Any]:
+    return {}
+
+
 def start_job(key: str, function: str, *arguments: Any, names: dict[str, str] | None = None) -> None:
     """Start a job in place of an older one of the same key."""
     end_job(key)

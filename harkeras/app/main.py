@@ -9,7 +9,7 @@ import streamlit as st
 
 from harkeras.app.storage import current_visit
 
-# A module of `harkeras.app.pages` -> its title and its symbol, one of Google's Material Symbols.
+# A module of `harkeras.app.views` (a folder `pages` would mean something to Streamlit) -> its title and its symbol, one of Google's Material Symbols.
 PAGES = {
     "recognize": ("Recognize", "movie"),
     "train": ("Train", "model_training"),
@@ -39,7 +39,7 @@ def _shower(name: str) -> Callable[[], None]:
 
     def show() -> None:
         with st.spinner("Loading"):
-            page = import_module(f"harkeras.app.pages.{name}")
+            page = import_module(f"harkeras.app.views.{name}")
         page.show()
 
     return show

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import streamlit as st
 
-from harkeras.app.jobs import compute, one_line, shared_worker
+from harkeras.app.jobs import one_line, remembered
 from harkeras.app.storage import models_folder
 from harkeras.base.model_files import find_model_file, list_saved
 from harkeras.base.text import list_some, printable
@@ -36,7 +36,8 @@ def choose_model(key: str) -> ModelChoice | None:
             st.info(f"There is no model in {models_folder()} yet: train one on the page Train.")
         return None
     try:
-        facts = _describe(str(path), find_model_file(path).stat().st_mtime_ns)
+        changed = find_model_file(path).stat().st_mtime_ns
+        facts = remembered("computing.describe_model", str(path), changed, default=_BUSY)
     except (RuntimeError, OSError) as error:
         st.error(one_line(error), icon=":material/error:")
         return None
@@ -46,22 +47,6 @@ def choose_model(key: str) -> ModelChoice | None:
         return _ask(path, key)
     st.caption(f"Knows {printable(list_some(facts['classes'], 8))}. Looks at {facts['looks']}.")
     return ModelChoice(path, {})
-
-
-def _describe(path: str, changed: int) -> dict[str, Any] | None:
-    """Return what a model says of itself, without waiting for what others compute."""
-    key = (path, changed)
-    known = _descriptions()
-    if key not in known:
-        if shared_worker().busy:
-            return _BUSY
-        known[key] = compute("computing.describe_model", path)
-    return known[key]
-
-
-@st.cache_resource(show_spinner=False)
-def _descriptions() -> dict[tuple[str, int], dict[str, Any] | None]:
-    return {}
 
 
 def _ask(path: Path, key: str) -> ModelChoice | None:
