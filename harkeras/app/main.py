@@ -9,7 +9,8 @@ import streamlit as st
 
 from harkeras.app.storage import current_visit
 
-# A module of `harkeras.app.views` (a folder `pages` would mean something to Streamlit) -> its title and its symbol, one of Google's Material Symbols.
+# A module of `harkeras.app.views` -> its title and its symbol, one of Google's Material Symbols. (A folder
+# beside this script that is called `pages` would mean something to Streamlit.)
 PAGES = {
     "recognize": ("Recognize", "movie"),
     "train": ("Train", "model_training"),
