@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import keras
 
 from harkeras.base.files import check_target, content_digest
+from harkeras.base.model_files import MODEL_FILE
 from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
 from harkeras.data.shortcuts import class_shortcuts
@@ -23,7 +24,7 @@ from harkeras.data.splits import Split, check_seed, split_clips
 from harkeras.evaluation.held_out import evaluate_on_folder
 from harkeras.evaluation.runs import RunReport, create_run_folder
 from harkeras.evaluation.scores import Evaluation, evaluate, measure_latency
-from harkeras.models.saving import MODEL_FILE, save_model
+from harkeras.models.saving import save_model
 from harkeras.recipe import FlowMethod, TrainingRecord
 from harkeras.training.trainer import Trainer
 from harkeras.transfer.auto import create_trainer

@@ -16,7 +16,6 @@ from keras import layers
 import harkeras.inference.prediction
 from harkeras.data.batches import ClipDataset
 from harkeras.evaluation.scores import evaluate
-from harkeras.inference._annotated_video import label_colors
 from harkeras.inference._timeline import Segment, VideoPrediction, decide
 from harkeras.inference.decisions import UNSURE, Decider, Window
 from harkeras.inference.prediction import predict_image, predict_on_video, predict_single_action
@@ -503,13 +502,13 @@ class TestAnnotatedVideo:
         named = [classes[number] for number in (3, 10, 17, 24, 31)]  # seven apart
         segments = [Segment(k, k + 1, label, 0.9) for k, label in enumerate((*named, UNSURE))]
         prediction = VideoPrediction(segments, classes, *[np.zeros((1, 2))] * 2, *[np.zeros(1)] * 2)
-        colors = label_colors(prediction)
+        colors = prediction.label_colors()
         assert list(colors) == [*named, UNSURE]
         assert len(set(colors.values())) == 6
         prediction = replace(prediction, classes=(*named, "other"))
         assert all(
             color == class_color(label, prediction.classes)
-            for label, color in label_colors(prediction).items()
+            for label, color in prediction.label_colors().items()
         )
 
     @pytest.mark.parametrize("older", [False, True])

@@ -13,12 +13,11 @@ import keras
 import numpy as np
 import pytest
 
+from harkeras.base.model_files import find_model_file, newest_model
 from harkeras.models import create_lrcn_model, saving
 from harkeras.models.saving import (
     check_clips,
-    find_model_file,
     load_model,
-    newest_model,
     read_recipe,
     save_model,
 )

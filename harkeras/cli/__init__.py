@@ -14,6 +14,7 @@ from typing import Annotated
 
 import typer
 
+from harkeras.cli.app import app as open_app
 from harkeras.cli.bench import bench
 from harkeras.cli.clips import convert_labels, cut, download
 from harkeras.cli.prediction import predict
@@ -29,6 +30,7 @@ app = typer.Typer(
 for command in (demo, train, compare, evaluate, predict, watch, bench, download, cut, convert_labels, models):
     app.command()(command)
 app.add_typer(teach, name="teach")
+app.command("app")(open_app)
 
 
 def _print_version(wanted: bool) -> None:

@@ -182,7 +182,8 @@ def _predict_one(
 
 
 def _looks_at_people(model: Path) -> bool:
-    from harkeras.models.saving import find_model_file, read_recipe
+    from harkeras.base.model_files import find_model_file
+    from harkeras.models.saving import read_recipe
 
     if not Path(model).exists():  # a published model
         return False
@@ -318,10 +319,10 @@ def _check_typed(
 
 def newest_model() -> Path:
     """Return the newest run in saved_models, and say which it is."""
-    from harkeras.models import saving
+    from harkeras.base import model_files
 
     try:
-        model = saving.newest_model("saved_models")
+        model = model_files.newest_model("saved_models")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error}: train one with 'harkeras train', or pass --model") from None
     print_text(f"model: {model}")

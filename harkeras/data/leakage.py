@@ -20,6 +20,7 @@ import numpy as np
 from harkeras.base.files import content_digest
 from harkeras.base.workers import in_order_with_bar
 from harkeras.data.datasets import Dataset
+from harkeras.data.folders import ClipFolder
 from harkeras.video.reading import VideoError, frames_extraction
 
 # Of a hash: frames, and rows and columns of differences.
@@ -106,8 +107,8 @@ def _list_pairs(pairs: Pairs, sign: str, most: int = 10) -> list[str]:
 
 
 def leakage_report(
-    train_set: Dataset,
-    test_set: Dataset,
+    train_set: Dataset | ClipFolder,
+    test_set: Dataset | ClipFolder,
     *,
     near_duplicates: bool = True,
     cross_validation: Callable[[str], Any] | None = None,
@@ -154,7 +155,9 @@ def leakage_report(
     )
 
 
-def find_duplicates(train_set: Dataset, test_set: Dataset) -> tuple[Pairs, Pairs, tuple[str, ...]]:
+def find_duplicates(
+    train_set: Dataset | ClipFolder, test_set: Dataset | ClipFolder
+) -> tuple[Pairs, Pairs, tuple[str, ...]]:
     """Find test clips that are there in training again; for each, the most similar training clip.
 
     Returns:

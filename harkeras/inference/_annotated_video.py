@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from harkeras.base.progress import Progress, progress_bar
 from harkeras.base.workers import one_ahead
 from harkeras.inference._timeline import VideoPrediction
 from harkeras.inference.decisions import UNSURE
 from harkeras.people.skeleton import draw_skeleton
-from harkeras.video.drawing import COLOR_COUNT, Caption, Color, TimelineStrip, class_color, draw_caption
+from harkeras.video.drawing import Caption, TimelineStrip, draw_caption
 from harkeras.video.reading import VideoInfo, iter_decoded
 from harkeras.video.writing import VideoWriter
 
@@ -26,7 +26,7 @@ def write_annotated(
     *,
     caption: Caption,
     joints: Sequence[tuple[float, np.ndarray]] | None = None,
-    progress: bool,
+    progress: Progress,
 ) -> None:
     """Write a video with its labels, and with skeletons if there are joints, to an open file.
 
@@ -36,7 +36,7 @@ def write_annotated(
 
 
 def write_drawn(
-    frames: Iterable[tuple[np.ndarray, float]], info: VideoInfo, writer: VideoWriter, *, progress: bool
+    frames: Iterable[tuple[np.ndarray, float]], info: VideoInfo, writer: VideoWriter, *, progress: Progress
 ) -> None:
     """Write the frames of a video, drawn on, to an open file.
 
@@ -44,9 +44,7 @@ def write_drawn(
     tell apart are moved apart.
     """
     earliest = None
-    for image, seconds in tqdm(
-        frames, "Writing", info.frame_count, unit="frame", leave=None, disable=not progress
-    ):
+    for image, seconds in progress_bar(frames, "Writing", info.frame_count, progress, unit="frame"):
         seconds = 0.0 if earliest is None else max(seconds, earliest)
         writer.write(image, seconds)
         earliest = seconds + writer.least_step_seconds
@@ -69,7 +67,7 @@ def annotated_frames(
     Yields:
         uint8 RGB (H, W, 3), and when it appears in seconds.
     """
-    colors = label_colors(prediction)
+    colors = prediction.label_colors()
     ends, labels = zip(
         *((segment.end_seconds, segment.label) for segment in prediction.segments), strict=True
     )
@@ -91,12 +89,3 @@ def caption_at(prediction: VideoPrediction, seconds: float) -> tuple[str, float 
     if label == UNSURE:
         return label, None
     return label, prediction.probability_at(label, seconds - seconds % _READABLE_SECONDS)
-
-
-def label_colors(prediction: VideoPrediction) -> dict[str, Color]:
-    """Return the color of each label: that of its class, or of many classes, one for each that is named."""
-    labels = [action.label for action in prediction.held_actions()]
-    classes = prediction.classes
-    if len(classes) > COLOR_COUNT:
-        classes = [label for label in labels if label != UNSURE]
-    return {label: class_color(label, classes) for label in labels}

@@ -20,6 +20,7 @@ import numpy as np
 from harkeras.base.files import check_target, write_text
 from harkeras.base.text import to_cell
 from harkeras.inference.decisions import UNSURE, Decider, Window
+from harkeras.video.drawing import COLOR_COUNT, Color, class_color
 
 
 class HeldAction(NamedTuple):
@@ -102,6 +103,14 @@ class VideoPrediction:
                 HeldAction(label, seconds, sum(length * share for length, share in parts) / seconds)
             )
         return sorted(actions, key=lambda action: (action.label == UNSURE, -action.seconds))
+
+    def label_colors(self) -> dict[str, Color]:
+        """Return the color of each label: that of its class, or, of many, one for each that is named."""
+        labels = [action.label for action in self.held_actions()]
+        classes = self.classes
+        if len(classes) > COLOR_COUNT:
+            classes = [label for label in labels if label != UNSURE]
+        return {label: class_color(label, classes) for label in labels}
 
 
 def check_outputs(

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from tqdm.auto import tqdm
 
+from harkeras.base.progress import Progress, progress_bar
 from harkeras.base.workers import one_ahead
 from harkeras.inference.decisions import Window
 from harkeras.inference.people_stream import PeopleStream
@@ -46,7 +47,7 @@ def slide(
     *,
     estimator: PoseEstimator | None = None,
     joints: list[tuple[float, np.ndarray]] | None = None,
-    progress: bool = False,
+    progress: Progress = False,
 ) -> list[Window]:
     """Send the frames that windows need through the stream; the next are decoded while the model computes.
 
@@ -56,9 +57,7 @@ def slide(
     warm_up_if_long(stream, end_seconds - start_seconds)
     windows, last = [], end_seconds
     view = create_view(stream.recipe.clip_format, estimator, joints)
-    with tqdm(
-        desc="Recognizing", total=info.frame_count, unit="frame", leave=None, disable=not progress
-    ) as bar:
+    with progress_bar(None, "Recognizing", info.frame_count, progress, unit="frame") as bar:
         for images, seconds in one_ahead(blocks(info, stream, view, bar, start_seconds, end_seconds)):
             windows += stream.push(np.stack(images), seconds)
             last = seconds[-1]

@@ -15,9 +15,9 @@ from typing import Unpack
 
 import keras
 import numpy as np
-from tqdm.auto import tqdm
 
 from harkeras.base.files import write_text
+from harkeras.base.progress import Progress, progress_bar
 from harkeras.base.text import to_cell
 from harkeras.base.workers import one_ahead
 from harkeras.inference._annotated_video import caption_at, write_drawn
@@ -71,7 +71,7 @@ def predict_people(
     hysteresis: float = 0.1,
     min_seconds: float = 0.5,
     threshold: float = 0.5,
-    progress: bool = True,
+    progress: Progress = True,
     **foreign: Unpack[ForeignModel],
 ) -> list[PersonPrediction]:
     """Name the actions of each person in a video.
@@ -96,7 +96,7 @@ def predict_people(
         hysteresis: What a change of the label costs.
         min_seconds: A label must last this long.
         threshold: Under this probability the label is "unsure".
-        progress: Whether to show progress bars.
+        progress: Whether to show progress bars, or a function to tell, see `predict_on_video`.
         **foreign: What a recipe would say, for a model without one, see `ForeignModel`.
 
     Returns:
@@ -141,15 +141,13 @@ def predict_people(
 
 
 def _slide(
-    info: VideoInfo, stream: PeopleStream, progress: bool
+    info: VideoInfo, stream: PeopleStream, progress: Progress
 ) -> tuple[dict[int, list[Window]], dict[int, np.ndarray], dict[int, np.ndarray]]:
     """Return the windows of each person, the boxes in the order in which people appear, and any joints."""
     warm_up_if_long(stream, info.duration_seconds)
     windows, boxes, joints, seconds = defaultdict(list), defaultdict(list), defaultdict(list), 0.0
     frames = one_ahead((frame.rgb(), frame.seconds) for frame in iter_decoded(info.path))
-    for image, seconds in tqdm(
-        frames, "Recognizing", info.frame_count, unit="frame", leave=None, disable=not progress
-    ):
+    for image, seconds in progress_bar(frames, "Recognizing", info.frame_count, progress, unit="frame"):
         for number, window in stream.push(image, seconds):
             windows[number].append(window)
         for person in stream.people:

@@ -10,6 +10,7 @@ from typing import NamedTuple, Unpack
 import keras
 import numpy as np
 
+from harkeras.base.progress import Progress
 from harkeras.inference._annotated_video import write_annotated
 from harkeras.inference._assumptions import warn_of_assumptions, warn_of_pixels
 from harkeras.inference._file_decisions import decide_file, file_settings
@@ -166,7 +167,7 @@ def predict_on_video(
     threshold: float = 0.5,
     estimator: PoseEstimator | None = None,
     caption: Caption = "top-left",
-    progress: bool = True,
+    progress: Progress = True,
     **foreign: Unpack[ForeignModel],
 ) -> VideoPrediction:
     """Name the actions of a video, each moment from the windows around it.
@@ -199,7 +200,8 @@ def predict_on_video(
             default.
         caption: Corner of the picture for the label, such as "bottom-right", out of the way of a camera's
             clock; "none" for no label.
-        progress: Whether to show progress bars.
+        progress: Whether to show progress bars; or a function that is told instead what is being done, and
+            the share of it that is done. What it raises ends the work, and no output is written.
         **foreign: What a recipe would say, for a model without one, see `ForeignModel`.
 
     Returns:

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, TypedDict, Unpack
 
 import keras
 
+from harkeras.base.model_files import find_model_file
 from harkeras.inference._foreign_models import (
     check_model_file,
     prepare_model,
@@ -18,7 +19,7 @@ from harkeras.inference._foreign_models import (
 )
 from harkeras.models import list_models
 from harkeras.models.movinet import is_stream_model
-from harkeras.models.saving import check_classes, check_recipe, find_model_file, load_model
+from harkeras.models.saving import check_classes, check_recipe, load_model
 from harkeras.pretrained.published import list_pretrained, load_pretrained
 from harkeras.recipe import DEFAULT_CLIP_SECONDS, Interpolation, Recipe, Streams
 

@@ -14,12 +14,11 @@ import numpy as np
 
 import harkeras.data.augment  # noqa: F401  registers the layers that a saved model may hold
 from harkeras.base.files import naming, partial_name, publish, resolve_target
+from harkeras.base.model_files import MODEL_FILE, find_model_file
 from harkeras.models.blocks import speed_up_groups
 from harkeras.models.movinet import is_stream_model
 from harkeras.recipe import Recipe
 
-# The model in the folder of a run.
-MODEL_FILE = "model.keras"
 _MEMBER = "recipe.json"
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 _MOST_JSON_BYTES = 64_000_000  # unpacked; real ones take some kilobytes
@@ -78,27 +77,6 @@ def save_model(
         partial.unlink(missing_ok=True)
     model.recipe = recipe
     return path if named else path.with_name(published.name)
-
-
-def find_model_file(path: str | os.PathLike) -> Path:
-    """Return the file of a model: the path itself or, of the folder of a run, `model.keras` inside."""
-    path = Path(path)
-    return path / MODEL_FILE if (path / MODEL_FILE).is_file() else path
-
-
-def newest_model(folder: str | os.PathLike = "saved_models") -> Path:
-    """Return what was saved last in a folder: a run, that is, a folder with a model, or a `.keras` file.
-
-    Raises:
-        FileNotFoundError: If there is neither.
-    """
-    folder = Path(folder)
-    files = [*folder.glob("*.keras"), *(run / MODEL_FILE for run in folder.glob("*/"))]
-    files = [path for path in files if path.is_file() and not path.name.startswith(".")]
-    if not files:
-        raise FileNotFoundError(f"no model in {folder}")
-    newest = max(files, key=lambda path: path.stat().st_mtime)
-    return newest if newest.parent == folder else newest.parent
 
 
 def load_model(path: str | os.PathLike) -> keras.Model:

@@ -1,0 +1,50 @@
+"""The script that Streamlit runs: the pages, and what is around each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+
+import streamlit as st
+
+from harkeras.app.storage import current_visit
+
+# A module of `harkeras.app.views` -> its title and its symbol, one of Google's Material Symbols. (A folder
+# beside this script that is called `pages` would mean something to Streamlit.)
+PAGES = {
+    "recognize": ("Recognize", "movie"),
+    "train": ("Train", "model_training"),
+    "explore": ("Explore", "search"),
+}
+
+
+def main() -> None:
+    """Show the page that was chosen."""
+    st.set_page_config("harkeras", "🏃", layout="wide")
+    current_visit()  # whose folder is removed when the visitor has gone
+    pages = [
+        st.Page(
+            _shower(name),
+            title=title,
+            icon=f":material/{symbol}:",
+            url_path=name,
+            default=name == "recognize",
+        )
+        for name, (title, symbol) in PAGES.items()
+    ]
+    st.navigation(pages, position="top").run()
+
+
+def _shower(name: str) -> Callable[[], None]:
+    """Return a function that loads a page when it is first shown: TensorFlow takes some seconds."""
+
+    def show() -> None:
+        with st.spinner("Loading"):
+            page = import_module(f"harkeras.app.views.{name}")
+        page.show()
+
+    return show
+
+
+if __name__ == "__main__":
+    main()

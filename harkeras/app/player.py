@@ -1,0 +1,27 @@
+"""A video with its timeline: segments and probabilities over time, which lead the player when clicked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+_FOLDER = Path(__file__).parent
+
+_timeline = st.components.v2.component(
+    "harkeras_timeline",
+    css=(_FOLDER / "timeline.css").read_text(encoding="utf-8"),
+    js=(_FOLDER / "timeline.js").read_text(encoding="utf-8"),
+)
+
+
+def show_player(video: str | Path, key: str, **options: Any) -> None:
+    """Play a file; a timeline of the same key leads it."""
+    with st.container(key=f"player-{key}"):
+        st.video(str(video), **options)
+
+
+def show_timeline(data: dict[str, Any], key: str) -> None:
+    """Draw what `harkeras.app.timeline` makes of a prediction; a click moves the player of that key."""
+    _timeline(key=f"timeline-{key}", data=data | {"player": f"st-key-player-{key}"})

@@ -1,0 +1,158 @@
+"""Train: a folder of clips in, what is in it, and a model with its report out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import altair
+import pandas as pd
+import streamlit as st
+
+from harkeras.app import jobs
+from harkeras.app.storage import models_folder
+from harkeras.app.trainings import Training, list_trainings, start_training
+from harkeras.base.text import printable
+
+_KEY = "inspect"
+_SAMPLES = "data/sample"
+
+
+def show() -> None:
+    """Draw the page."""
+    st.title("Train")
+    trainings = list_trainings(models_folder())
+    running = next((training for training in trainings if training.running), None)
+    if running is not None:
+        _show_running(running.folder)
+        return
+    if trainings and not st.session_state.get("train anew"):
+        _show_result(trainings[0])
+        if st.button("Train another model", type="primary"):
+            st.session_state["train anew"] = True
+            st.rerun()
+        return
+    _choose_folder()
+    contents = jobs.show_job(_KEY)
+    if contents is not None and _show_contents(contents):
+        st.session_state.pop("train anew", None)
+        jobs.end_job(_KEY)
+        st.rerun()
+
+
+def _choose_folder() -> None:
+    """Draw the choice of the clips, and look into them."""
+    kind = st.segmented_control("Clips", ["Folder", "Samples"], default="Folder", required=True)
+    if kind == "Samples":
+        st.caption(f"Rendered figures, in {_SAMPLES}: five actions, to try all of this.")
+        if st.button("Render and look"):
+            jobs.start_job(_KEY, "inspecting.inspect_samples", _SAMPLES)
+        return
+    hint = "Folder on this computer with one folder of clips per class"
+    text = st.text_input(hint, placeholder="/home/me/my_actions").strip()
+    if st.button("Look into it", disabled=not text):
+        jobs.start_job(_KEY, "inspecting.inspect_folder", str(Path(text).expanduser()))
+
+
+def _show_contents(contents: dict[str, Any]) -> bool:
+    """Draw what is in a folder, and how to train on it; return whether a training was started."""
+    rows = contents["rows"]
+    clips = sum(row["clips"] for row in rows)
+    st.subheader(f"{clips} clips of {len(rows)} classes")
+    pictures = {name: picture for name, picture in contents["pictures"].items() if picture is not None}
+    shown = list(pictures.items())[:10]
+    st.image([picture for _, picture in shown], [printable(name) for name, _ in shown], width=128)
+    st.dataframe(rows, hide_index=True)
+    st.caption(printable(contents["sources"]))
+    for note in contents["notes"]:
+        st.warning(printable(note), icon=":material/warning:")
+    if contents["unreadable"]:
+        with st.expander(f"{len(contents['unreadable'])} clips cannot be read; they are left out"):
+            st.text("\n".join(map(printable, contents["unreadable"])))
+    return _start(contents["data_dir"])
+
+
+def _start(data_dir: str) -> bool:
+    models = jobs.remembered("computing.list_trainable", default=["auto", "lrcn"])
+    with st.form("start"):
+        left, middle, right = st.columns(3)
+        model = left.selectbox(
+            "Model", models, help="auto finds out what suits real clips, and has no epochs."
+        )
+        epochs = middle.number_input("Epochs, at most", 1, 1000, 50)
+        batch_size = right.number_input("Clips per step", 1, 256, 8)
+        if not st.form_submit_button("Train", type="primary"):
+            return False
+    settings = {"data_dir": data_dir, "model": model}
+    if model != "auto":
+        settings |= {"epochs": int(epochs), "batch_size": int(batch_size)}
+    start_training(models_folder(), settings)
+    return True
+
+
+@st.fragment(run_every=1.0)
+def _show_running(folder: Path) -> None:
+    training = Training(folder)
+    if not training.running:
+        st.rerun()
+    settings, progress = training.settings, training.progress
+    st.subheader(printable(f"{settings['model']} learns {settings['data_dir']}"))
+    left = f", {progress.left} left" if progress.left else ""
+    st.progress(min(progress.share, 1.0), f"{printable(progress.doing)}: {progress.share:.0%}{left}")
+    _draw_curves(training.epochs)
+    st.caption("It goes on when you close this page, and you find it here again.")
+    first, second, _ = st.columns([2, 2, 3])
+    if training.epochs and first.button("Stop, and keep the best so far", width="stretch"):
+        training.stop()
+    if second.button("End at once", width="stretch"):
+        training.stop(at_once=True)
+    with st.expander("What it says"):
+        st.code(printable_lines(training.log), language=None, height=240)
+
+
+def _draw_curves(epochs: list[dict[str, float]]) -> None:
+    """Draw loss and accuracy per epoch, of training and validation clips."""
+    if not epochs:
+        return
+    table = pd.DataFrame(epochs)
+    for column, metric in zip(st.columns(2), ("loss", "accuracy"), strict=True):
+        names = {metric: "training", f"val_{metric}": "validation"}
+        lines = table.melt("epoch", [name for name in names if name in table], "clips", metric)
+        lines["clips"] = lines["clips"].map(names)
+        limits = altair.Scale(domain=[0, 1]) if metric == "accuracy" else altair.Undefined
+        chart = altair.Chart(lines).mark_line(point=len(epochs) < 30)
+        chart = chart.encode(
+            altair.X("epoch:Q", axis=altair.Axis(tickMinStep=1), title="epoch"),
+            altair.Y(f"{metric}:Q", scale=limits),
+            altair.Color("clips:N", legend=altair.Legend(orient="top", title=None)),
+            tooltip=["epoch", "clips", metric],
+        )
+        column.altair_chart(chart.properties(height=240))
+
+
+def _show_result(training: Training) -> None:
+    """Draw the report of the newest training."""
+    result, settings = training.result, training.settings
+    st.subheader(printable(f"{settings['model']} on {settings['data_dir']}"))
+    if "error" in result:
+        st.error(printable(result["error"]), icon=":material/error:")
+        _draw_curves(training.epochs)
+        with st.expander("What it said"):
+            st.code(printable_lines(training.log), language=None, height=240)
+        return
+    run = Path(result["run"])
+    report = (run / "report.txt").read_text(encoding="utf-8")
+    st.success(printable(" ".join(report.split("\n")[2:5])), icon=":material/check:")
+    st.markdown("The model lies in")
+    st.code(str(run), language=None)
+    _draw_curves(training.epochs)
+    pictures = [run / f"{name}.png" for name in ("confusion", "learning_curve", "mistakes")]
+    for column, picture in zip(st.columns(2) * 2, filter(Path.exists, pictures), strict=False):
+        column.image(str(picture))
+    with st.expander("The whole report"):
+        st.code(report, language=None)
+
+
+def printable_lines(text: str) -> str:
+    """Return text of which each line is printable."""
+    return "\n".join(map(printable, text.split("\n")))
