@@ -1,0 +1,108 @@
+"""Models that left Keras, as `harkeras.deploy.export_model` writes them, behind the same door."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from harkeras.inference.runtimes import NEXT, SUFFIXES, Network, is_saved_model, load_network
+from harkeras.recipe import Recipe
+
+# The two files of a model that was cut, and of one that was not.
+ENCODER, HEAD = "encoder", "head"
+
+
+class ExportedModel:
+    """A model in another engine.
+
+    Attributes:
+        recipe: What it must be shown, and what its outputs mean; what the file does by itself is neutral.
+        splits: Whether it is two networks, one for each frame and one for what the first made of them.
+        keeps_memory: Whether it takes a chunk and states, and gives probabilities and states.
+    """
+
+    def __init__(self, path: str | os.PathLike, *, threads: int | None = None):
+        """Open a `.onnx` or `.tflite` file, a SavedModel, or a folder with an encoder and a head.
+
+        Args:
+            path: What `export_model` wrote.
+            threads: How many threads the engine uses; its own default if None.
+
+        Raises:
+            FileNotFoundError: If there is no such file, or none in the folder.
+            ImportError: If the engine is not installed.
+            ValueError: If a file is no exported model.
+        """
+        self._encoder: Network | None = None
+        path = Path(path)
+        if path.is_dir() and not is_saved_model(path):
+            encoder, head = _find_parts(path)
+            self._encoder, path = load_network(encoder, threads=threads), head
+        self._network = load_network(path, threads=threads)
+        self.recipe: Recipe = self._network.recipe
+        self.splits = self._encoder is not None
+        self.keeps_memory = len(self._network.inputs) > 1
+
+    def encode(self, frames: np.ndarray) -> np.ndarray:
+        """Compute the features of frames (N, H, W, C), of a model that is split: float32 (N, ...)."""
+        return _only(self._encoder, frames)
+
+    def classify(self, clips: np.ndarray) -> np.ndarray:
+        """Answer whole clips.
+
+        Args:
+            clips: uint8 RGB (B, T, H, W, C), or float32 (B, T, K, D) of joints.
+
+        Returns:
+            float32 (B, classes), probabilities.
+        """
+        if self.keeps_memory:
+            return self._follow(clips)
+        if self.splits:
+            features = self.encode(clips.reshape(-1, *clips.shape[2:]))
+            clips = features.reshape(*clips.shape[:2], *features.shape[1:])
+        elif self.recipe.frames == 1 and len(next(iter(self._network.inputs.values()))[0]) == 4:
+            clips = clips.reshape(-1, *clips.shape[-3:])
+        return _only(self._network, clips)
+
+    def create_states(self, count: int) -> dict[str, np.ndarray]:
+        """Make the states of streams that have seen nothing yet: name -> zeros (count, ...)."""
+        states = {name: given for name, given in self._network.inputs.items() if name != "clip"}
+        return {name: np.zeros((count, *shape[1:]), dtype) for name, (shape, dtype) in states.items()}
+
+    def go_on(self, frames: np.ndarray, states: dict[str, np.ndarray]) -> tuple[np.ndarray, dict]:
+        """Show a stream its next frames.
+
+        Args:
+            frames: uint8 (B, 1, H, W, C).
+            states: What the frames before left.
+
+        Returns:
+            Probabilities (B, classes) of the video so far, and the new states.
+        """
+        outputs = self._network.run({"clip": frames, **states})
+        probabilities = outputs.pop("probabilities")
+        return probabilities, {name.removeprefix(NEXT): state for name, state in outputs.items()}
+
+    def _follow(self, clips: np.ndarray) -> np.ndarray:
+        states = self.create_states(len(clips))
+        for i in range(clips.shape[1]):
+            probabilities, states = self.go_on(clips[:, i : i + 1], states)
+        return probabilities
+
+
+def _only(network: Network, inputs: np.ndarray) -> np.ndarray:
+    (name,) = network.inputs
+    (output,) = network.run({name: inputs}).values()
+    return output
+
+
+def _find_parts(folder: Path) -> tuple[Path, Path]:
+    for suffix in SUFFIXES:
+        encoder, head = (folder / f"{name}{suffix}" for name in (ENCODER, HEAD))
+        if encoder.is_file() and head.is_file():
+            return encoder, head
+    wanted = " or ".join(f"{ENCODER}{suffix} and {HEAD}{suffix}" for suffix in SUFFIXES)
+    raise FileNotFoundError(f"{folder} must hold {wanted}")

@@ -1,0 +1,152 @@
+"""Networks that left Keras, run by the engines that phones, browsers and servers have.
+
+`harkeras.deploy.export_model` writes them. Each is one file with its recipe inside: ONNX keeps it among its
+metadata, LiteRT in a ZIP archive behind the network, as its own metadata are kept.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from harkeras.recipe import Recipe
+
+RECIPE_KEY = "harkeras.recipe"  # in ONNX's metadata
+RECIPE_FILE = "recipe.json"  # in the archive behind a LiteRT file, in a SavedModel's assets.extra
+NEXT = "next_"  # before the name of a state that an ONNX network gives
+SUFFIXES = (".onnx", ".tflite")  # of networks that are one file
+
+
+class Network(Protocol):
+    """A network in some engine.
+
+    Attributes:
+        recipe: What it must be shown, and what its outputs mean.
+        inputs: Name of each input -> its shape, with None for what may vary, and its dtype.
+    """
+
+    recipe: Recipe
+    inputs: dict[str, tuple[tuple[int | None, ...], np.dtype]]
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Give each input its array; return each output's by name."""
+        ...
+
+
+def load_network(path: str | os.PathLike, *, threads: int | None = None) -> Network:
+    """Open a `.onnx` or `.tflite` file, or the folder of a SavedModel, that `export_model` wrote.
+
+    Args:
+        path: The file or folder.
+        threads: How many threads the engine uses; all cores by default.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ImportError: If the engine is not installed; it says which extra brings it.
+        ValueError: If it is no such file, or has no recipe.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no exported model at {path}")
+    if is_saved_model(path):
+        return _SavedModel(path)
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"path must be a .onnx or .tflite file or the folder of a SavedModel, got {path}")
+    return _OnnxNetwork(path, threads) if path.suffix == ".onnx" else _LiteRTNetwork(path, threads)
+
+
+def is_saved_model(path: Path) -> bool:
+    """Whether a folder holds a SavedModel."""
+    return (path / "saved_model.pb").is_file()
+
+
+class _OnnxNetwork:
+    """A network in ONNX Runtime."""
+
+    def __init__(self, path: Path, threads: int | None):
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ImportError('ONNX needs onnxruntime: pip install "harkeras[onnx]"') from error
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        if threads is not None:
+            options.intra_op_num_threads = threads
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # the engine's errors have no common class
+            raise ValueError(f"{path} must be a network in ONNX: {str(error)[:300]}") from error
+        text = self._session.get_modelmeta().custom_metadata_map.get(RECIPE_KEY)
+        self.recipe = _read_recipe(path, text)
+        self.inputs = {
+            each.name: (
+                tuple(size if isinstance(size, int) else None for size in each.shape),
+                np.dtype({"tensor(float)": "float32"}.get(each.type, each.type[len("tensor(") : -1])),
+            )
+            for each in self._session.get_inputs()
+        }
+        self._outputs = [each.name for each in self._session.get_outputs()]
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Give each input its array; return each output's by name."""
+        return dict(zip(self._outputs, self._session.run(None, inputs), strict=True))
+
+
+class _LiteRTNetwork:
+    """A network in LiteRT, of one clip at a time."""
+
+    def __init__(self, path: Path, threads: int | None):
+        try:
+            from ai_edge_litert.interpreter import Interpreter
+        except ImportError as error:
+            raise ImportError('LiteRT needs ai-edge-litert: pip install "harkeras[litert]"') from error
+        try:
+            with zipfile.ZipFile(path) as archive:
+                text = archive.read(RECIPE_FILE).decode()
+        except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
+            text = None
+        self.recipe = _read_recipe(path, text)
+        try:
+            self._interpreter = Interpreter(str(path), num_threads=threads or os.cpu_count())
+            self._run = self._interpreter.get_signature_runner()
+        except (ValueError, RuntimeError) as error:
+            raise ValueError(f"{path} must be a network in LiteRT: {str(error)[:300]}") from error
+        details = self._run.get_input_details()
+        self.inputs = {name: (tuple(map(int, d["shape"])), np.dtype(d["dtype"])) for name, d in details.items()}
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Give each input its array, row by row; return each output's by name."""
+        (count,) = {len(array) for array in inputs.values()}
+        rows = [self._run(**{name: x[i : i + 1] for name, x in inputs.items()}) for i in range(count)]
+        return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+
+class _SavedModel:
+    """A network in TensorFlow."""
+
+    def __init__(self, path: Path):
+        import tensorflow as tf
+
+        recipe = path / "assets.extra" / RECIPE_FILE
+        self.recipe = _read_recipe(path, recipe.read_text(encoding="utf-8") if recipe.is_file() else None)
+        self._model = tf.saved_model.load(path)
+        self._run = self._model.signatures["serving_default"]
+        inputs = self._run.structured_input_signature[1]
+        self.inputs = {name: (tuple(x.shape), np.dtype(x.dtype.as_numpy_dtype)) for name, x in inputs.items()}
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Give each input its array; return each output's by name."""
+        return {name: output.numpy() for name, output in self._run(**inputs).items()}
+
+
+def _read_recipe(path: Path, text: str | None) -> Recipe:
+    if text is None:
+        raise ValueError(f"{path} has no recipe: harkeras.export_model writes files that have")
+    try:
+        return Recipe.from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
