@@ -1,6 +1,7 @@
 from . import (
     assets,
     data,
+    deploy,
     evaluation,
     inference,
     models,
@@ -28,6 +29,7 @@ from .data import (
     read_annotations,
     split_by_group,
 )
+from .deploy import export_model
 from .evaluation import (
     compare,
     cross_validate,
@@ -127,10 +129,12 @@ __all__ = [
     "cross_validate",
     "cut_clips",
     "data",
+    "deploy",
     "download_youtube_videos",
     "early_recognition",
     "evaluate",
     "evaluation",
+    "export_model",
     "fine_tune",
     "frames_extraction",
     "grad_cam",

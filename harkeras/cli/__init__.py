@@ -17,6 +17,7 @@ import typer
 from harkeras.cli.app import app as open_app
 from harkeras.cli.bench import bench
 from harkeras.cli.clips import convert_labels, cut, download
+from harkeras.cli.export import export
 from harkeras.cli.prediction import predict
 from harkeras.cli.scoring import compare, evaluate, models
 from harkeras.cli.teaching import teach
@@ -27,7 +28,10 @@ from harkeras.cli.watching import watch
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
-for command in (demo, train, compare, evaluate, predict, watch, bench, download, cut, convert_labels, models):
+for command in (
+    *(demo, train, compare, evaluate, predict, watch, bench),
+    *(export, download, cut, convert_labels, models),
+):
     app.command()(command)
 app.add_typer(teach, name="teach")
 app.command("app")(open_app)

@@ -16,7 +16,7 @@ def folder_written_whole(path: str | os.PathLike) -> Iterator[Path]:
     """Yield an empty temporary folder beside `path`; when the block ends, it gets that name.
 
     Raises:
-        ValueError: If `path` is there and is no empty folder: what somebody keeps in it is not ours to remove.
+        ValueError: If `path` is there and is no empty folder: what lies in it may be somebody's.
         OSError: If it cannot be written.
     """
     path = Path(path)

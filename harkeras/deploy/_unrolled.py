@@ -12,7 +12,7 @@ from harkeras.models.blocks import speed_up_groups
 
 
 def for_onnx(model: keras.Model) -> keras.Model:
-    """Copy a model for ONNX, which knows LSTM and GRU but takes a ConvLSTM for a slow loop, and has no erfc."""
+    """Copy a model for ONNX, which has LSTM and GRU, but runs a ConvLSTM as a slow loop, and has no erfc."""
     return _copied(model, lambda layer: not isinstance(layer, layers.LSTM | layers.GRU), pools=False)
 
 
@@ -21,9 +21,7 @@ def for_litert(model: keras.Model) -> keras.Model:
     return _copied(model, lambda layer: True, pools=True)
 
 
-def _copied(
-    model: keras.Model, unrolls: Callable[[keras.layers.Layer], bool], *, pools: bool
-) -> keras.Model:
+def _copied(model: keras.Model, unrolls: Callable[[keras.layers.Layer], bool], *, pools: bool) -> keras.Model:
     def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = layer.get_config()
         if pools and isinstance(layer, layers.MaxPooling3D | layers.AveragePooling3D):

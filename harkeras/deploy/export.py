@@ -156,10 +156,12 @@ def _read_clips(clips: str | os.PathLike | np.ndarray | None, recipe: Recipe) ->
         video = Path(folder) / "sample.mp4"
         create_sample_video(video)
         last = VideoInfo.read(video).duration_seconds - recipe.clip_seconds
-        return np.stack([
-            read_clip(video, clip_format, start_seconds=start, end_seconds=start + recipe.clip_seconds)
-            for start in np.linspace(0, max(last, 0), _CLIPS)
-        ])
+        return np.stack(
+            [
+                read_clip(video, clip_format, start_seconds=start, end_seconds=start + recipe.clip_seconds)
+                for start in np.linspace(0, max(last, 0), _CLIPS)
+            ]
+        )
 
 
 def _encode(encoder: keras.Model, clips: np.ndarray) -> np.ndarray:
@@ -172,7 +174,9 @@ def _feeds(network: keras.Model, given: np.ndarray) -> Iterator[dict[str, np.nda
     name = network.inputs[0].name
     if isinstance(network.input, dict):
         for clip in given:
-            states = {x.name: np.zeros((1, *x.shape[1:]), x.dtype) for x in network.inputs if x.name != "clip"}
+            states = {
+                x.name: np.zeros((1, *x.shape[1:]), x.dtype) for x in network.inputs if x.name != "clip"
+            }
             for frame in clip:
                 feed = {"clip": frame[None, None], **states}
                 yield feed

@@ -116,7 +116,9 @@ class _LiteRTNetwork:
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{path} must be a network in LiteRT: {str(error)[:300]}") from error
         details = self._run.get_input_details()
-        self.inputs = {name: (tuple(map(int, d["shape"])), np.dtype(d["dtype"])) for name, d in details.items()}
+        self.inputs = {
+            name: (tuple(map(int, d["shape"])), np.dtype(d["dtype"])) for name, d in details.items()
+        }
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Give each input its array, row by row; return each output's by name."""
