@@ -7,10 +7,12 @@ import keras
 import numpy as np
 import pytest
 
+from harkeras.data.samples import create_sample_video
 from harkeras.deploy import export_model
 from harkeras.deploy._folders import folder_written_whole
 from harkeras.deploy._unrolled import for_litert, for_onnx
 from harkeras.inference.exported import ExportedModel
+from harkeras.inference.prediction import predict_on_video, predict_single_action
 from harkeras.inference.runtimes import RECIPE_FILE, load_network
 from harkeras.inference.streaming import ActionStream
 from harkeras.models import create_model, create_movinet_stream_model
@@ -69,7 +71,8 @@ def test_file_answers_as_keras_does(tmp_path, lrcn, clips, suffix):
     assert export.clips == len(clips)
     assert export.size_bytes == export.path.stat().st_size
     assert "same label" in str(export)
-    answers = ExportedModel(export.path).classify(clips)
+    model = ExportedModel(export.path)
+    answers = ActionStream(model, model.recipe).classify(clips)
     np.testing.assert_allclose(answers, ActionStream(lrcn, lrcn.recipe).classify(clips), atol=1e-5)
 
 
@@ -100,6 +103,18 @@ def test_two_files_encode_each_frame_once(tmp_path, lrcn, clips, format):
     assert dtype == np.uint8
 
 
+@pytest.mark.parametrize("name", ["m.onnx", "parts"])
+def test_video_is_named_alike_by_either_engine(tmp_path, lrcn, clips, name):
+    create_sample_video(tmp_path / "long.mp4", actions=("Walking", "Falling"))
+    path = export_model(lrcn, tmp_path / name, format="onnx", split=name == "parts", clips=clips).path
+    wanted = predict_on_video(tmp_path / "long.mp4", lrcn, progress=False, stride_seconds=0.5)
+    got = predict_on_video(tmp_path / "long.mp4", path, progress=False, stride_seconds=0.5)
+    assert [each[:3] for each in got.segments] == [each[:3] for each in wanted.segments]
+    np.testing.assert_allclose(got.probabilities, wanted.probabilities, atol=1e-5)
+    whole = predict_single_action(tmp_path / "long.mp4", path)
+    assert whole.label == predict_single_action(tmp_path / "long.mp4", lrcn).label
+
+
 @pytest.mark.slow
 def test_half_precision_is_half_as_large(tmp_path, lrcn, clips):
     whole = export_model(lrcn, tmp_path / "a.tflite", clips=clips)
@@ -113,7 +128,7 @@ def test_eight_bits_leave_the_temperature_to_the_recipe(tmp_path, lrcn, clips):
     model = ExportedModel(export.path)
     assert model.recipe.temperature == lrcn.recipe.temperature
     wanted = lrcn.predict(clips[..., ::-1].astype("float32"), verbose=0)
-    np.testing.assert_allclose(model.classify(clips), wanted, atol=0.1)
+    np.testing.assert_allclose(model.answer(clips[:1]), wanted[:1], atol=0.1)
     assert export.largest_difference < 0.1
 
 

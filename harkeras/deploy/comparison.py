@@ -64,11 +64,10 @@ def compare_with_keras(
         resolved: The Keras model and its recipe.
         clips: uint8 (N, T, H, W, C), or float32 (N, T, K, D).
     """
-    exported = ExportedModel(path)
-    image = len(resolved.model.inputs) == 1 and len(resolved.model.input_shape) == clips.ndim - 1
-    shown = clips[:, 0] if image else clips
-    original = ActionStream(resolved.model, resolved.recipe)
-    got = np.concatenate([exported.recipe.sharpen(exported.classify(clip[None])) for clip in clips])
+    model = ExportedModel(path)
+    shown = clips[:, 0] if model.takes_images else clips
+    exported, original = ActionStream(model, model.recipe), ActionStream(resolved.model, resolved.recipe)
+    got = np.concatenate([exported.classify(clip[None]) for clip in shown])
     wanted = np.concatenate([original.classify(clip[None]) for clip in shown])
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     return Export(
@@ -79,7 +78,7 @@ def compare_with_keras(
         len(clips),
         float(np.abs(got - wanted).max()),
         float(np.mean(got.argmax(axis=1) == wanted.argmax(axis=1))),
-        _median_milliseconds(lambda: exported.classify(clips[:1])),
+        _median_milliseconds(lambda: exported.classify(shown[:1])),
         _median_milliseconds(lambda: original.classify(shown[:1])),
     )
 

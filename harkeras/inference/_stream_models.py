@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from harkeras.inference._window_buffer import Clips
+from harkeras.inference.exported import ExportedModel
 from harkeras.inference.per_frame import NUMBERS_PER_CALL, ClipModel, to_input
 from harkeras.models.movinet import create_movinet_states
 from harkeras.people.everybody import Scene, crop_everybody
@@ -46,9 +48,13 @@ class ChunkModel:
 
     splits, keeps_memory = False, True
 
-    def __init__(self, model: keras.Model, recipe: Recipe):
+    def __init__(self, model: keras.Model | ExportedModel, recipe: Recipe):
         """Compile the model; it must take chunks of any length, or single frames."""
         self._model, self._recipe = model, recipe
+        if isinstance(model, ExportedModel):
+            self._create_states, self._run = model.create_states, model.follow
+            return
+        self._create_states = partial(create_movinet_states, model)
         frames, *frame = model.input["clip"].shape[1:]
         if frames not in (None, 1):
             raise ValueError(
@@ -71,7 +77,7 @@ class ChunkModel:
 
     def classify(self, clips: np.ndarray) -> np.ndarray:
         """Answer whole clips (B, T, H, W, C): float32 probabilities (B, classes)."""
-        return self._run(clips, create_movinet_states(self._model, len(clips)))[0]
+        return self._run(clips, self._create_states(len(clips)))[0]
 
     def answer(self, clips: Sequence[Clips]) -> list[np.ndarray]:
         """Answer windows of one stream or several; of frames that are not known yet, none is waited for.
@@ -84,7 +90,7 @@ class ChunkModel:
         for each in clips:
             windows.append([])
             for number, rows in enumerate(each.rows, each.number):
-                memory = each.memory.setdefault(number, _Memory(create_movinet_states(self._model)))
+                memory = each.memory.setdefault(number, _Memory(self._create_states(1)))
                 windows[-1].append(memory)
                 new = rows[memory.done : np.count_nonzero(rows >= 0)]
                 if len(new):

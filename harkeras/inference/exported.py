@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from harkeras.inference.runtimes import NEXT, SUFFIXES, Network, is_saved_model, load_network
+from harkeras.inference.runtimes import NEXT, SUFFIXES, Network, has_recipe, is_saved_model, load_network
 from harkeras.recipe import Recipe
 
-# The two files of a model that was cut, and of one that was not.
-ENCODER, HEAD = "encoder", "head"
+ENCODER, HEAD = "encoder", "head"  # the two files of a model that was cut
 
 
 class ExportedModel:
@@ -21,6 +20,7 @@ class ExportedModel:
         recipe: What it must be shown, and what its outputs mean; what the file does by itself is neutral.
         splits: Whether it is two networks, one for each frame and one for what the first made of them.
         keeps_memory: Whether it takes a chunk and states, and gives probabilities and states.
+        takes_images: Whether it takes single images.
     """
 
     def __init__(self, path: str | os.PathLike, *, threads: int | None = None):
@@ -44,27 +44,15 @@ class ExportedModel:
         self.recipe: Recipe = self._network.recipe
         self.splits = self._encoder is not None
         self.keeps_memory = len(self._network.inputs) > 1
+        shape = next(iter(self._network.inputs.values()))[0]
+        self.takes_images = self.recipe.frames == 1 and not self.splits and len(shape) == 4
 
     def encode(self, frames: np.ndarray) -> np.ndarray:
         """Compute the features of frames (N, H, W, C), of a model that is split: float32 (N, ...)."""
         return _only(self._encoder, frames)
 
-    def classify(self, clips: np.ndarray) -> np.ndarray:
-        """Answer whole clips.
-
-        Args:
-            clips: uint8 RGB (B, T, H, W, C), or float32 (B, T, K, D) of joints.
-
-        Returns:
-            float32 (B, classes), probabilities.
-        """
-        if self.keeps_memory:
-            return self._follow(clips)
-        if self.splits:
-            features = self.encode(clips.reshape(-1, *clips.shape[2:]))
-            clips = features.reshape(*clips.shape[:2], *features.shape[1:])
-        elif self.recipe.frames == 1 and len(next(iter(self._network.inputs.values()))[0]) == 4:
-            clips = clips.reshape(-1, *clips.shape[-3:])
+    def answer(self, clips: np.ndarray) -> np.ndarray:
+        """Answer clips (B, T, ...), or of a model that is split, their features: float32 (B, classes)."""
         return _only(self._network, clips)
 
     def create_states(self, count: int) -> dict[str, np.ndarray]:
@@ -72,25 +60,32 @@ class ExportedModel:
         states = {name: given for name, given in self._network.inputs.items() if name != "clip"}
         return {name: np.zeros((count, *shape[1:]), dtype) for name, (shape, dtype) in states.items()}
 
-    def go_on(self, frames: np.ndarray, states: dict[str, np.ndarray]) -> tuple[np.ndarray, dict]:
-        """Show a stream its next frames.
+    def follow(
+        self, clips: np.ndarray, states: dict[str, np.ndarray]
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Show streams their next frames (B, T, H, W, C), one after the other.
 
         Args:
-            frames: uint8 (B, 1, H, W, C).
+            clips: uint8.
             states: What the frames before left.
 
         Returns:
             Probabilities (B, classes) of the video so far, and the new states.
         """
-        outputs = self._network.run({"clip": frames, **states})
-        probabilities = outputs.pop("probabilities")
-        return probabilities, {name.removeprefix(NEXT): state for name, state in outputs.items()}
-
-    def _follow(self, clips: np.ndarray) -> np.ndarray:
-        states = self.create_states(len(clips))
         for i in range(clips.shape[1]):
-            probabilities, states = self.go_on(clips[:, i : i + 1], states)
-        return probabilities
+            outputs = self._network.run({"clip": clips[:, i : i + 1], **states})
+            probabilities = outputs.pop("probabilities")
+            states = {name.removeprefix(NEXT): state for name, state in outputs.items()}
+        return probabilities, states
+
+
+def is_exported(path: str | os.PathLike) -> bool:
+    """Tell from the names of files whether `ExportedModel` is meant to open a path."""
+    path = Path(path)
+    if not path.is_dir():
+        return path.suffix in SUFFIXES
+    parts = any((path / f"{HEAD}{suffix}").is_file() for suffix in SUFFIXES)
+    return parts or (is_saved_model(path) and has_recipe(path))
 
 
 def _only(network: Network, inputs: np.ndarray) -> np.ndarray:

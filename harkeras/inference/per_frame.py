@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from harkeras.inference._lite import compile_lite
 from harkeras.inference._window_buffer import Clips, in_groups
+from harkeras.inference.exported import ExportedModel
 from harkeras.models.graph import list_calls
 from harkeras.recipe import Recipe
 
@@ -103,11 +104,17 @@ class ClipModel:
 
     keeps_memory = False
 
-    def __init__(self, model: keras.Model, recipe: Recipe):
+    def __init__(self, model: keras.Model | ExportedModel, recipe: Recipe):
         """Split the model if it can be, and compile it."""
-        self._model, self._parts, self._recipe = model, split_per_frame(model), recipe
-        self.splits = self._parts is not None
+        self._model, self._recipe = model, recipe
         self._quick: tuple[bytes, ClipModel] | None = None  # and the weights for which it was made
+        if isinstance(model, ExportedModel):  # compiled already, in two parts or in one
+            self.splits = model.splits
+            self._encode = _in_pieces(model.encode) if model.splits else None
+            self._classify = _in_pieces(model.answer)
+            return
+        self._parts = split_per_frame(model)
+        self.splits = self._parts is not None
         if self._parts is None:
             self._encode, self._classify = None, _compile(model, recipe)
         else:
@@ -118,6 +125,8 @@ class ClipModel:
 
         That is so of small models that split, or look at joints: LiteRT computes their parts.
         """
+        if isinstance(self._model, ExportedModel):
+            return self
         weights = _fingerprint(self._model)
         if self._quick is None or self._quick[0] != weights:
             quick = copy.copy(self)
@@ -205,6 +214,12 @@ def _compile(model: keras.Model, recipe: Recipe | None) -> Callable[[np.ndarray]
         if keras.backend.backend() == "tensorflow":
             return traced()(tf.constant(x)).numpy()
         return np.asarray(model.predict_on_batch(to_input(x.astype(np.float32), recipe)))
+
+    return _in_pieces(call)
+
+
+def _in_pieces(call: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """Let a function of batches take any, in pieces that fit into memory."""
 
     def in_pieces(x: np.ndarray) -> np.ndarray:
         size = max(NUMBERS_PER_CALL // x[0].size, 1)

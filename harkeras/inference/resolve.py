@@ -17,6 +17,7 @@ from harkeras.inference._foreign_models import (
     read_streams,
     with_probabilities,
 )
+from harkeras.inference.exported import ExportedModel, is_exported
 from harkeras.models import list_models
 from harkeras.models.movinet import is_stream_model
 from harkeras.models.saving import check_classes, check_recipe, load_model
@@ -63,7 +64,7 @@ class ResolvedModel(NamedTuple):
         assumed: Names of the options that nobody passed and no recipe holds.
     """
 
-    model: keras.Model
+    model: keras.Model | ExportedModel
     recipe: Recipe
     assumed: frozenset[str]
 
@@ -77,7 +78,8 @@ def resolve_model(
     """Load a model where a path or a name is given, check what it takes and gives, and find its recipe.
 
     Args:
-        model: Path of a `.keras` file or of a run's folder, one of `list_pretrained()`, or a model in memory.
+        model: Path of a `.keras` file or of a run's folder, or of what `export_model` wrote, one of
+            `list_pretrained()`, or a model in memory.
         images: Whether it must take images instead of clips.
         **foreign: What a recipe would say; what is not None stands over the recipe.
 
@@ -92,6 +94,8 @@ def resolve_model(
     options = {name: value for name, value in foreign.items() if value is not None}
     input_shape = options.pop("input_shape", None)
     recipe, assumed = getattr(loaded, "recipe", None), frozenset()
+    if isinstance(loaded, ExportedModel):
+        return _resolve_exported(loaded, images, input_shape, options)
     if is_stream_model(loaded):
         return _resolve_stream_model(loaded, recipe, images, input_shape, options)
     if recipe is not None:
@@ -128,11 +132,13 @@ def _check_names(names: Iterable[str], images: bool) -> None:
         raise TypeError(f"got an unexpected keyword argument {unknown[0]!r}; of a model: {', '.join(known)}")
 
 
-def load_named(model: str | os.PathLike) -> keras.Model:
+def load_named(model: str | os.PathLike) -> keras.Model | ExportedModel:
     """Load a model from its path, or a published one by its name."""
     if str(model) in list_pretrained() and not Path(model).exists():
         return load_pretrained(str(model))
     check_model_exists(model)
+    if is_exported(model):
+        return ExportedModel(model)
     path = find_model_file(model)
     check_model_file(path)
     return load_model(path)
@@ -149,6 +155,26 @@ def check_model_exists(model: str | os.PathLike) -> None:
             f"'harkeras train FOLDER --model {name}', or pass a .keras file"
         )
     raise FileNotFoundError(f"no model file at {name}; published models: {', '.join(list_pretrained())}")
+
+
+def _resolve_exported(
+    model: ExportedModel, images: bool, input_shape: tuple[int, ...] | None, options: dict[str, Any]
+) -> ResolvedModel:
+    """Check a model in another engine, which had its recipe from the beginning."""
+    recipe = replace(model.recipe, **options)
+    if images != model.takes_images:
+        takes = "images" if model.takes_images else "clips"
+        raise ValueError(f"model must take {'images' if images else 'clips'}, got one of {takes}")
+    fixed = {"streams", "normalize", "channel_order"} & options.keys()
+    if any(getattr(recipe, name) != getattr(model.recipe, name) for name in fixed):
+        raise ValueError(f"{', '.join(sorted(fixed))} must be left out: an exported model does so by itself")
+    shape = recipe.clip_shape[1:] if images else recipe.clip_shape
+    if input_shape is not None and tuple(input_shape) != shape:
+        raise ValueError(f"input_shape must be what the model takes, {shape}, got {input_shape}")
+    if len(recipe.classes) != len(model.recipe.classes):
+        wanted, got = len(model.recipe.classes), len(recipe.classes)
+        raise ValueError(f"classes must name the model's {wanted} outputs, got {got}")
+    return ResolvedModel(model, recipe, frozenset())
 
 
 def _resolve_stream_model(

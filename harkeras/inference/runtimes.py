@@ -64,6 +64,11 @@ def is_saved_model(path: Path) -> bool:
     return (path / "saved_model.pb").is_file()
 
 
+def has_recipe(saved_model: Path) -> bool:
+    """Whether a SavedModel has a recipe, and thus was exported here."""
+    return (saved_model / "assets.extra" / RECIPE_FILE).is_file()
+
+
 class _OnnxNetwork:
     """A network in ONNX Runtime."""
 
@@ -134,7 +139,7 @@ class _SavedModel:
         import tensorflow as tf
 
         recipe = path / "assets.extra" / RECIPE_FILE
-        self.recipe = _read_recipe(path, recipe.read_text(encoding="utf-8") if recipe.is_file() else None)
+        self.recipe = _read_recipe(path, recipe.read_text(encoding="utf-8") if has_recipe(path) else None)
         self._model = tf.saved_model.load(path)
         self._run = self._model.signatures["serving_default"]
         inputs = self._run.structured_input_signature[1]

@@ -16,6 +16,7 @@ import numpy as np
 from harkeras.inference._stream_models import ChunkModel, EverybodyModel
 from harkeras.inference._window_buffer import Clips, WindowBuffer
 from harkeras.inference.decisions import MIN_STRIDE_SECONDS, Window, check_stride
+from harkeras.inference.exported import ExportedModel
 from harkeras.inference.per_frame import ClipModel
 from harkeras.models.movinet import is_stream_model
 from harkeras.people.everybody import Scene
@@ -188,7 +189,8 @@ def _compile(model: keras.Model, recipe: Recipe) -> ClipModel | ChunkModel | Eve
     pixels = (recipe.streams, recipe.normalize, recipe.channel_order, *size)
     compiled = getattr(model, "_compiled_for_streams", None)
     if compiled is None or compiled[0] != pixels:
-        kind = EverybodyModel if together else ChunkModel if is_stream_model(model) else ClipModel
+        has_memory = model.keeps_memory if isinstance(model, ExportedModel) else is_stream_model(model)
+        kind = EverybodyModel if together else ChunkModel if has_memory else ClipModel
         compiled = pixels, kind(model, recipe)
         model._compiled_for_streams = compiled
     return compiled[1]
