@@ -15,7 +15,7 @@ from harkeras.models import create_lrcn_model, create_pose_lstm_model
 from harkeras.recipe import Recipe
 from harkeras.transfer.heads import create_head, join
 
-pytest.importorskip("ai_edge_litert", reason='needs LiteRT: pip install "harkeras[fast]"')
+pytest.importorskip("ai_edge_litert", reason='needs LiteRT: pip install "harkeras[litert]"')
 CLASSES = ("a", "b", "c")
 
 

@@ -36,7 +36,7 @@ def compile_lite(
         to_input: Function of what comes in, as float32 -> what the model takes.
 
     Returns:
-        None where TensorFlow is better, or alone can do it: LiteRT is not installed (extra `fast`), there is
+        None where TensorFlow is better, or alone can do it: LiteRT is not installed (extra `litert`), there is
         a GPU, the model has many weights, or an operation that LiteRT does not know.
     """
     try:
