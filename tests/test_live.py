@@ -168,11 +168,13 @@ class Capture:
     def set(self, *_):
         return True
 
-    def read(self):
+    def grab(self):
         self.count += 1
         time.sleep(0.01)
-        image = np.full((48, 64, 3), (255, 0, self.count), np.uint8)  # blue
-        return (True, image) if self.count <= 30 else (False, None)
+        return self.count <= 30
+
+    def retrieve(self):
+        return True, np.full((48, 64, 3), (255, 0, self.count), np.uint8)  # blue
 
     def release(self):
         pass

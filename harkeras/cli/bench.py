@@ -15,9 +15,19 @@ def bench(
         Path, typer.Argument(help="The folder of a run, a .keras file, or a published model by its name.")
     ],
     source: Annotated[
-        Path | None, typer.Argument(help="A video; by default one that is rendered for it.")
+        str | None,
+        typer.Argument(
+            help="Number of a camera, the address of a stream (rtsp://, http://), or a file; by default a "
+            "video that is rendered for it."
+        ),
     ] = None,
-    seconds: Annotated[float, typer.Option(help="How much of the video is used, at most.")] = 20.0,
+    per_person: Annotated[
+        bool,
+        typer.Option(
+            "--per-person", help="Follow each person, and measure what one, two and four of them cost."
+        ),
+    ] = False,
+    seconds: Annotated[float, typer.Option(help="How much of the source is used, at most.")] = 20.0,
     stride_seconds: Annotated[
         float | None, typer.Option(help="Time between two looks at the video, as for predict.")
     ] = None,
@@ -27,5 +37,12 @@ def bench(
     with quiet():
         from harkeras.evaluation.real_time import bench_model
     print_text(
-        bench_model(model, source, seconds=seconds, stride_seconds=stride_seconds, target_fps=target_fps)
+        bench_model(
+            model,
+            source,
+            seconds=seconds,
+            stride_seconds=stride_seconds,
+            per_person=per_person,
+            target_fps=target_fps,
+        )
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import cv2
 import numpy as np
 
 from harkeras.people._one_euro import OneEuroFilter
@@ -56,9 +57,18 @@ def crop_person(
     rows = side * max(height / width, 1)
     columns = side * max(width / height, 1)
     top, left = (box[1] + box[3] - rows) / 2, (box[0] + box[2] - columns) / 2
-    y = np.clip(np.arange(round(top), round(top) + max(round(rows), 1)), 0, image.shape[0] - 1)
-    x = np.clip(np.arange(round(left), round(left) + max(round(columns), 1)), 0, image.shape[1] - 1)
-    return resize_image(image[y[:, None], x], height, width, interpolation=interpolation)
+    y, above, below = _span(round(top), max(round(rows), 1), image.shape[0])
+    x, before, behind = _span(round(left), max(round(columns), 1), image.shape[1])
+    crop = cv2.copyMakeBorder(image[y, x], above, below, before, behind, cv2.BORDER_REPLICATE)
+    return resize_image(crop, height, width, interpolation=interpolation)
+
+
+def _span(first: int, count: int, size: int) -> tuple[slice, int, int]:
+    """Return which of `size` rows are among `count` from `first` on, and how many lie on each side."""
+    start = min(max(first, 0), size - 1)
+    stop = min(max(first + count, 1), size)
+    before = min(start - first, count - 1) if first < 0 else 0
+    return slice(start, stop), before, count - before - (stop - start)
 
 
 class BoxSmoother:

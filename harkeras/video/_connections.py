@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
@@ -45,10 +46,12 @@ class Connection(Protocol):
     Attributes:
         end_seconds: When it ends on its own clock; None if nobody knows.
         own_clock: Whether its pictures are shown at their own times instead of at once.
+        waited_seconds: How long the source was waited for until now, decoding not counted.
     """
 
     end_seconds: float | None
     own_clock: bool
+    waited_seconds: float
 
     def pictures(self, tell_damage: Callable[[str], None]) -> Iterator[tuple[float, Picture, bytes]]:
         """Yield the time of each picture on the source's clock, the picture, and some of its pixels.
@@ -114,7 +117,7 @@ class _CameraPicture:
 
 
 class _Camera:
-    end_seconds, own_clock = None, False
+    end_seconds, own_clock, waited_seconds = None, False, 0.0
 
     def __init__(self, number: int):
         self._capture = cv2.VideoCapture(number)
@@ -124,7 +127,10 @@ class _Camera:
 
     def pictures(self, tell_damage: Callable[[str], None]) -> Iterator[tuple[float, Picture, bytes]]:
         while True:
-            there, image = self._capture.read()
+            began = time.perf_counter()
+            there = self._capture.grab()
+            self.waited_seconds += time.perf_counter() - began
+            there, image = self._capture.retrieve() if there else (False, None)
             if not there:
                 raise OSError("it sends nothing")
             yield 0.0, _CameraPicture(image), image.ravel()[::97].tobytes()
@@ -134,7 +140,7 @@ class _Camera:
 
 
 class _File:
-    own_clock = True
+    own_clock, waited_seconds = True, 0.0
 
     def __init__(self, path: str):
         info = VideoInfo.read(path)
@@ -149,6 +155,8 @@ class _File:
 
 
 class _Stream:
+    waited_seconds = 0.0
+
     def __init__(self, address: str):
         self._name = name_source(address)
         options = {"max_pixels": str(MAX_PIXELS), "fflags": "nobuffer"}
@@ -186,8 +194,16 @@ class _Stream:
                 yield seconds - start, _StreamPicture(frame, converter), pixels
 
     def _packets(self) -> Iterator[av.Packet]:
+        packets = self._container.demux(self._stream)
         try:
-            yield from filter(lambda packet: packet.size, self._container.demux(self._stream))
+            while True:
+                began = time.perf_counter()
+                packet = next(packets, None)
+                self.waited_seconds += time.perf_counter() - began
+                if packet is None:
+                    return
+                if packet.size:
+                    yield packet
         except av.error.FFmpegError as error:
             raise OSError(error.strerror or str(error)) from error
 
