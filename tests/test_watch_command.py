@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import cv2
 import keras
@@ -66,7 +67,7 @@ def test_a_file(run, model, video, tmp_path):
     begin, end = out.splitlines()
     assert "begin  green" in begin
     assert "end    green" in end
-    assert "frames/s" in err
+    assert "ms behind" in err
     assert "ms behind" in err
     lines = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert [(line["event"], line["label"]) for line in lines] == [("begin", "green"), ("end", "green")]
@@ -117,6 +118,21 @@ def test_what_cannot_be_is_one_line(run, model, video, monkeypatch):
         assert status == 2
         assert message in err.splitlines()[-1]
         assert not out
+
+
+def test_the_line_names_the_people_who_are_there(capsys):
+    state = SimpleNamespace(people=[], labels={}, label="unsure", confidence=0.0, fps=15.0, lag_seconds=0.02)
+    for people in ((), (1, 3)):
+        state.people = [SimpleNamespace(number=number) for number in people]
+        state.labels = {1: ("red", 0.75)}
+        watching._Terminal(people=True).show(state)
+    state.fps = 0.0
+    watching._Terminal(people=False).show(state)
+    assert capsys.readouterr().err.splitlines() == [
+        "nobody  15.0 frames/s  20 ms behind",
+        "1: red 75%, 3: unsure  15.0 frames/s  20 ms behind",
+        "unsure  20 ms behind",
+    ]
 
 
 def test_a_window_shows_the_picture_and_q_ends_it(run, model, video, monkeypatch):

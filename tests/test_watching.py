@@ -331,6 +331,6 @@ def test_errors_are_told_before_watching(color_video, tmp_path):
     with pytest.raises(ValueError, match="real_time must be True for a source that is no file, got 0"):
         watch(0, model, real_time=False)
     with pytest.raises(FileNotFoundError, match="no video file at"):
-        list(watch(tmp_path / "none.mp4", model))
+        watch(tmp_path / "none.mp4", "no model is loaded for it")
     with pytest.raises(VideoError, match="the stream cannot be opened"):
         list(watch("http://127.0.0.1:1/", model))

@@ -129,10 +129,13 @@ def _watch(
     with quiet():
         from harkeras.inference.resolve import load_named, resolve_model
         from harkeras.inference.watching import watch as watch_source
+        from harkeras.video.addresses import check_source
         from harkeras.video.live import SourceEvent
+    check_source(source)
     loaded = load_named(model or newest_model())
-    classes = resolve_model(loaded, **foreign).recipe.classes
-    stop, screen = threading.Event(), _open_screen(window, classes)
+    recipe = resolve_model(loaded, **foreign).recipe
+    classes, people = recipe.classes, settings["per_person"] or recipe.subject == "person"
+    stop, screen = threading.Event(), _open_screen(window, people, classes)
     sinks: list[EventSink] = []
 
     def show(state: WatchState) -> None:
@@ -222,10 +225,19 @@ def _name(label: str, confidence: float) -> str:
     return label if label == UNSURE else f"{label} {confidence:.0%}"
 
 
+def _name_people(state: WatchState) -> str:
+    from harkeras.inference.decisions import UNSURE
+
+    numbers = [person.number for person in state.people]
+    labels = (f"{number}: {_name(*state.labels.get(number, (UNSURE, 0.0)))}" for number in numbers)
+    return ", ".join(labels) or "nobody"
+
+
 class _Terminal:
     """A line that says what is seen, rewritten in place, or now and then where that cannot be."""
 
-    def __init__(self) -> None:
+    def __init__(self, people: bool) -> None:
+        self._people = people
         self._in_place = sys.stderr.isatty()
         self._next = 0.0
 
@@ -234,11 +246,9 @@ class _Terminal:
         now = time.monotonic()
         if now >= self._next:
             self._next = now + (_REWRITE_SECONDS if self._in_place else _LOG_SECONDS)
-            seen = _name(state.label, state.confidence)
-            if state.people:
-                labels = (f"{number}: {_name(*each)}" for number, each in state.labels.items())
-                seen = ", ".join(labels) or f"{len(state.people)} people"
-            line = f"{seen}  {state.fps:.1f} frames/s  {1000 * state.lag_seconds:.0f} ms behind"
+            seen = _name_people(state) if self._people else _name(state.label, state.confidence)
+            rate = f"{state.fps:.1f} frames/s  " if state.fps else ""
+            line = f"{seen}  {rate}{1000 * state.lag_seconds:.0f} ms behind"
             self._write(line)
         return True
 
@@ -262,7 +272,8 @@ class _Terminal:
 
         line = printable(line)
         if self._in_place:
-            width = max(os.get_terminal_size(sys.stderr.fileno()).columns - 1, 20)
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80  # 0 where nobody knows
+            width = max(columns - 1, 20)
             print(f"\r{line[:width]}\x1b[K", end="", file=sys.stderr, flush=True)
         else:
             print(line, file=sys.stderr, flush=True)
@@ -275,10 +286,10 @@ class _Terminal:
 class _Window(_Terminal):
     """A window with the picture and what is seen in it."""
 
-    def __init__(self, classes: tuple[str, ...]):
+    def __init__(self, people: bool, classes: tuple[str, ...]):
         import cv2
 
-        super().__init__()
+        super().__init__(people)
         self._classes = classes
         cv2.namedWindow(_WINDOW_NAME, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO)
 
@@ -299,18 +310,18 @@ class _Window(_Terminal):
         cv2.destroyAllWindows()
 
 
-def _open_screen(window: bool | None, classes: tuple[str, ...]) -> _Terminal:
+def _open_screen(window: bool | None, people: bool, classes: tuple[str, ...]) -> _Terminal:
     """Open a window, or write to the terminal, as asked for, or as there is a screen."""
     if window is None:
         window = _has_screen() and sys.stderr.isatty()
     elif window and not _has_screen():
         raise ValueError("--window needs a screen: there is neither DISPLAY nor WAYLAND_DISPLAY")
     if not window:
-        return _Terminal()
+        return _Terminal(people)
     import cv2
 
     try:
-        return _Window(classes)
+        return _Window(people, classes)
     except cv2.error:
         raise ValueError("--window needs an OpenCV with windows, as in the package opencv-python") from None
 

@@ -25,6 +25,7 @@ from harkeras.inference.events import ActionEvent, EventRules
 from harkeras.inference.resolve import ForeignModel, resolve_model
 from harkeras.inference.sinks import EventSink
 from harkeras.people.tracking import PeopleTracker, Person
+from harkeras.video.addresses import check_source, is_stream
 from harkeras.video.drawing import class_color, draw_caption, draw_person, person_color
 from harkeras.video.live import LiveFrame, LiveVideo, SourceEvent
 from harkeras.video.reading import VideoInfo, iter_decoded
@@ -43,7 +44,7 @@ class WatchState:
         seconds: The moment, on the clock of the source: when the newest frame came.
         time: The same as time of day, with its time zone.
         label: The label that holds; "unsure" before there is one. Of several people, of the one in `people`
-            whose label was decided on last.
+            whose label was decided on last; "unsure" when that one has gone.
         confidence: Its probability.
         fps: Frames per second that the source sends.
         lag_seconds: From when the newest frame came to when all was said of it.
@@ -125,9 +126,10 @@ def watch(
         >>> for event in watch(0, "saved_models/run", actions=["Falling"]):
         ...     print(event.kind, event.time)
     """
+    check_source(source)
     if seconds is not None and not seconds > 0:
         raise ValueError(f"seconds must be positive, got {seconds}")
-    if not real_time and not os.path.isfile(str(source)):  # noqa: PTH113
+    if not real_time and is_stream(source):
         raise ValueError(f"real_time must be True for a source that is no file, got {source}")
     resolved = resolve_model(model, **foreign)
     recipe = resolved.recipe
@@ -222,7 +224,8 @@ class _Watcher:
             self._labels[person] = self._shown = label, confidence
             events += self._rules.update(label, confidence, seconds, at, person)
         for number in self._looker.gone:
-            self._labels.pop(number, None)
+            if self._labels.pop(number, None) is self._shown:
+                self._shown = UNSURE, 0.0
             events += self._rules.finish_person(number, frame.seconds, frame.time)
         self._show(frame)
         return self._tell(events)

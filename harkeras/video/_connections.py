@@ -6,7 +6,6 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Protocol
 
 import av
@@ -15,6 +14,7 @@ import numpy as np
 
 from harkeras.recipe import Interpolation
 from harkeras.video._pixels import Converter
+from harkeras.video.addresses import is_stream
 from harkeras.video.decoding import MAX_PIXELS, VideoError
 from harkeras.video.images import resize_image
 from harkeras.video.reading import VideoInfo, iter_decoded
@@ -23,8 +23,6 @@ from harkeras.video.reading import VideoInfo, iter_decoded
 OPEN_SECONDS, SILENCE_SECONDS = 10.0, 5.0
 # What FFmpeg reads in pieces of some seconds, or faster than it was filmed: shown at its own speed.
 _PIECEWISE_FORMATS = {"hls", "dash"}
-_CAMERA = re.compile(r"(?:/dev/video)?(\d+)")
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
 class Picture(Protocol):
@@ -73,17 +71,19 @@ def connect(source: int | str | os.PathLike) -> Connection:
         VideoError: If the source cannot be opened, or holds no video.
     """
     text = str(source)
-    if (camera := _CAMERA.fullmatch(text)) and not Path(text).is_file():
-        return _Camera(int(camera[1]))
-    return _Stream(text) if _ADDRESS.match(text) else _File(text)
+    if not is_stream(text):
+        return _File(text)
+    number = text.removeprefix("/dev/video")
+    return _Camera(int(number)) if number.isdecimal() else _Stream(text)
 
 
 def name_source(source: int | str | os.PathLike) -> str:
     """Return how a source is called in a message: an address without what may be a password."""
     text = str(source)
-    if (camera := _CAMERA.fullmatch(text)) and not Path(text).is_file():
-        return f"camera {camera[1]}"
-    return re.sub(r"(?<=://)[^/@]*@", "", text) if _ADDRESS.match(text) else text
+    if not is_stream(text):
+        return text
+    number = text.removeprefix("/dev/video")
+    return f"camera {number}" if number.isdecimal() else re.sub(r"(?<=://)[^/@]*@", "", text)
 
 
 class _StreamPicture:

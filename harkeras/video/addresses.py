@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 _RECORD = "this version reads files, and 'harkeras watch' looks at what is live: record a part of it, such as"
@@ -11,6 +12,20 @@ _RECORD = "this version reads files, and 'harkeras watch' looks at what is live:
 def is_playlist(url: str) -> bool:
     """Tell whether an address names the playlist of a stream, HLS or DASH, which may have no end."""
     return re.search(r"\.(m3u8|mpd)\b", url, re.IGNORECASE) is not None
+
+
+def is_stream(source: Any) -> bool:
+    """Tell whether a source is a camera, by its number, or the address of a stream, and no file."""
+    text = str(source)
+    if re.match(r"[a-z][a-z0-9+.-]+://", text, re.IGNORECASE):
+        return True
+    return re.fullmatch(r"(?:/dev/video)?\d+", text) is not None and not Path(text).is_file()
+
+
+def check_source(source: Any) -> None:
+    """Raise FileNotFoundError for a file that is not there; whether a stream is there is known later."""
+    if not is_stream(source) and not Path(source).exists():
+        raise FileNotFoundError(f"no video file at {source}")
 
 
 def refuse_address(video: Any) -> None:
