@@ -85,6 +85,7 @@ class Project(LabeledRecordings):
             raise ValueError(f"clip_seconds must lie in 0.5 to 60, got {clip_seconds}")
         names = [to_label(name) for name in ([classes] if isinstance(classes, str) else classes)]
         nothing = to_label(nothing)
+        names = [name for name in names if class_of(name).casefold() != class_of(nothing).casefold()]
         if len({class_of(name).casefold() for name in names}) < len(names):
             raise ValueError(f"classes must be different names, got {names}")
         store = Store(Path(folder))
