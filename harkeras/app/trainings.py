@@ -95,11 +95,11 @@ class Training:
     @property
     def progress(self) -> TrainingProgress:
         """How far it is, by the last bar that it has drawn."""
-        bars = re.findall(r"([^:\n]*): *(\d+)%\|[^\n]*?\[[\d:]+<([\d:?]+)", self.log)
+        bars = re.findall(r"(?:([^:\n|]*):)? *(\d+)%\|[^\n]*?\[[\d:]+<([\d:?]+)", self.log)
         if not bars:
             return TrainingProgress("Starting", 0.0, "")
         doing, percent, left = bars[-1]
-        doing = "Training" if re.search(r"\d", doing) or not doing.strip() else doing.strip()
+        doing = doing.strip() or "Training"  # Keras's bar has no name
         return TrainingProgress(doing, int(percent) / 100, "" if "?" in left else left)
 
     def stop(self, *, at_once: bool = False) -> None:

@@ -48,6 +48,7 @@ def app(
         "browser.gatherUsageStats": "false",
         "client.toolbarMode": "viewer",
         "client.showErrorDetails": "none",
+        "client.showErrorLinks": "false",
         "runner.postScriptGC": "false",
     }
     if port is not None:

@@ -81,7 +81,7 @@ def evaluate_on_folder(
         unused = [name for name, value in asked.items() if value is not None]
         if unused:
             raise ValueError(f"{', '.join(unused)} must be left out where the test clips of a run are scored")
-        dataset = _read_recorded(run, data_dir, network.recipe, workers)
+        dataset = read_recorded(run, data_dir, network.recipe, workers)
     else:
         folder, rows, words = _choose_clips(model, network.recipe, data_dir, clips, classes, group_by)
         dataset = _read_clips(folder, rows, network.recipe, cache, workers)
@@ -90,7 +90,7 @@ def evaluate_on_folder(
     return replace(evaluation, latency_seconds=measure_latency(network))
 
 
-def _read_recorded(run: Run, data_dir: Path, recipe: Recipe, workers: int | None) -> Dataset:
+def read_recorded(run: Run, data_dir: Path, recipe: Recipe, workers: int | None) -> Dataset:
     """Read the test clips of a run; warn of what is missing or has changed since."""
     if not data_dir.is_dir():
         raise FileNotFoundError(
