@@ -34,5 +34,5 @@ def export(
 ) -> None:
     """Write a model for phones, browsers and servers, and compare it with Keras on the same clips."""
     with quiet():
-        from harkeras.deploy import export_model
+        from harkeras.deploy.export import export_model
     print_text(export_model(model, output, format=file_format, precision=precision, split=split, clips=clips))
