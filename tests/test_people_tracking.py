@@ -260,6 +260,14 @@ class TestCropPerson:
         assert (crop == crop[:, :1]).all()
         assert (crop[20] == COLORS["red"]).all()
 
+    def test_wherever_the_box_lies(self):
+        image = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
+        for left in (-60, -31, -7, 0, 12, 33, 40, 80):
+            for top in (-60, -31, -7, 0, 12, 25, 30, 80):
+                rows, columns = np.clip(top + np.arange(30), 0, 29), np.clip(left + np.arange(30), 0, 39)
+                crop = crop_person(image, (left, top, left + 30, top + 30), 30, 30, margin=0)
+                np.testing.assert_array_equal(crop, image[rows[:, None], columns])
+
     @pytest.mark.parametrize(
         ("box", "margin", "match"),
         [

@@ -6,6 +6,7 @@ see a square around all people of a window.
 
 from __future__ import annotations
 
+import copy
 from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
@@ -142,8 +143,11 @@ class EverybodyModel:
         self.classify = self._model.classify
 
     def quicken(self) -> EverybodyModel:
-        """Return itself: its windows are computed whole."""
-        return self
+        """Return the same model, quick where it can be, with the weights of this moment."""
+        quick = copy.copy(self)
+        quick._model = self._model.quicken()
+        quick.classify = quick._model.classify
+        return quick
 
     def answer(self, clips: Sequence[Clips]) -> list[np.ndarray]:
         """Answer windows of one stream or several: for each of the `Clips`, probabilities (W, classes)."""
