@@ -23,6 +23,7 @@ COMMANDS = (
     "convert-labels",
     "compare",
     "models",
+    "teach",
 )
 
 

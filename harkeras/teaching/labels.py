@@ -276,8 +276,15 @@ class LabeledRecordings:
         return words
 
     def cut(self, output_dir: str | os.PathLike) -> list[Path]:
-        """Cut the labeled ranges into a folder of clips, to train a network from end to end."""
-        return cut_clips(self.ranges, output_dir)
+        """Cut the labeled ranges into a folder of clips, to train a network from end to end.
+
+        Raises:
+            ValueError: If nothing is labeled.
+        """
+        ranges = self.ranges
+        if not ranges:
+            raise ValueError("there is nothing to cut: label some ranges first")
+        return cut_clips(ranges, output_dir)
 
     def _settings(self) -> Settings:
         return self._store.read_settings()
