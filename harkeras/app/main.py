@@ -15,6 +15,7 @@ PAGES = {
     "recognize": ("Recognize", "movie"),
     "train": ("Train", "model_training"),
     "explore": ("Explore", "search"),
+    "teach": ("Teach", "school"),
 }
 
 

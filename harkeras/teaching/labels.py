@@ -23,12 +23,17 @@ class LabeledRecordings:
     """The part of a `Project` that needs no model: recordings and their labels.
 
     Args:
-        store: The files of the project.
+        folder: A folder that `Project.create` made.
+
+    Raises:
+        FileNotFoundError: If the folder is no project.
+        ValueError: If its files are damaged.
     """
 
-    def __init__(self, store: Store):
-        """Look at a project; nothing is read yet."""
-        self._store = store
+    def __init__(self, folder: str | os.PathLike):
+        """Open a project."""
+        self._store = Store(Path(folder))
+        self._settings()
 
     @property
     def folder(self) -> Path:

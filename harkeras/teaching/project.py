@@ -48,8 +48,7 @@ class Project(LabeledRecordings):
 
     def __init__(self, folder: str | os.PathLike):
         """Open a project."""
-        super().__init__(Store(Path(folder)))
-        self._settings()
+        super().__init__(folder)
         self._lessons = Lessons(self._store)
         self._trainer = Trainer(self._store, self._lessons)
 
