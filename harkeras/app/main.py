@@ -16,6 +16,7 @@ PAGES = {
     "train": ("Train", "model_training"),
     "explore": ("Explore", "search"),
     "teach": ("Teach", "school"),
+    "watch": ("Watch", "videocam"),
 }
 
 
