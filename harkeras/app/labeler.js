@@ -24,14 +24,20 @@ function clock(seconds) {
   return `${minutes}:${(seconds - 60 * minutes).toFixed(2).padStart(5, "0")}`;
 }
 
-const fresh = (video) => ({ video, start: null, end: null, selected: null, zoom: 1, pending: [], count: 0, message: "" });
+const HINT = "S where an action starts, E where it ends, then the digit of its name.";
+const fresh = (video) => ({ video, start: null, end: null, selected: null, zoom: 1, pending: [], count: 0, message: HINT });
 const same = (one, other) => one && other && one.every((part, place) => part === other[place]);
 
 export default function ({ data, parentElement, setStateValue }) {
   const root = parentElement.querySelector(".root") ?? element("div", "root", parentElement);
+  root.cleanUp?.(); // what an earlier run of the page has left: it runs anew, and is not always cleaned up
   root.session ??= Math.random().toString(36).slice(2);
-  if (root.state?.video !== data.video) root.state = { ...fresh(data.video), count: root.state?.count ?? 0 };
+  if (root.state?.video !== data.video) {
+    root.state = { ...fresh(data.video), count: root.state?.count ?? 0 };
+    document.activeElement?.blur(); // the list of recordings would take the keys
+  }
   const state = root.state;
+  root.dataset.video = data.video;
   state.pending = state.pending.filter((action) => !data.done.includes(action.id));
 
   const player = () => document.querySelector(`.${CSS.escape(data.player)} video`);
@@ -218,8 +224,9 @@ export default function ({ data, parentElement, setStateValue }) {
     if (state.zoom > 1) view.scrollLeft = (track.clientWidth * seconds) / data.seconds - view.clientWidth / 2;
     frame = requestAnimationFrame(follow);
   });
-  return () => {
+  root.cleanUp = () => {
     cancelAnimationFrame(frame);
     document.removeEventListener("keydown", onKey, true);
   };
+  return root.cleanUp;
 }
