@@ -35,8 +35,7 @@ def show() -> None:
             _show_camera(choice, rules)
         else:
             _show_source(_choose_address() if kind == "Stream" else _choose_file(), choice, rules)
-    watching = _current()
-    if watching is not None:
+    if _current() is not None:
         with left:
             _draw_look()
         with right:
@@ -56,8 +55,7 @@ def _show_camera(choice: ModelChoice, rules: dict[str, Any]) -> None:
     holder = st.session_state.setdefault("watch holder", {})
 
     def push(frame: av.VideoFrame) -> av.VideoFrame:
-        watching = holder.get("watching")
-        if watching is not None:
+        if (watching := holder.get("watching")) is not None:
             watching.push(frame.to_ndarray(format="rgb24"))
         return frame
 
@@ -95,7 +93,7 @@ def _choose_file() -> str | None:
         return str(keep_upload(upload))
     except (ValueError, OSError) as error:
         st.error(printable(error), icon=":material/error:")
-    return None
+        return None
 
 
 def _show_source(source: str | None, choice: ModelChoice, rules: dict[str, Any]) -> None:
