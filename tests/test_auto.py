@@ -126,7 +126,7 @@ def test_report_says_what_was_tried(dataset):
 def test_the_model_is_scored_on_features_as_on_clips(dataset, folder):
     """Of features, only its head is asked; a model of another kind has none for them."""
     result = train_auto(dataset, heads=QUICK, folds=3)
-    frames, height, width = result.chosen.input
+    frames, height, width, _ = result.chosen.input
     clips = create_dataset(folder, frames=frames, height=height, width=width)
     of_features = evaluate(result.model, dataset).probabilities
     np.testing.assert_allclose(of_features, evaluate(result.model, clips).probabilities, atol=1e-4)
@@ -163,6 +163,16 @@ def test_what_is_dearer_must_be_worth_it(misses, prefer, chosen):
     labels = np.arange(225) % 2
     trials = trials_that_miss(misses, labels)
     assert choose_trial(trials[::-1], labels, np.arange(225), prefer) is trials[chosen]
+
+
+def test_what_to_look_at_is_chosen_by_the_dearest_inputs():
+    """Not by the luckiest of several; and then, what it costs is no reason to look at something else."""
+    labels = np.arange(225) % 2
+    frames, people = trials_that_miss((40, 66), labels), trials_that_miss((62, 60), labels)
+    people = [replace(trial, input=trial.input._replace(subject="people")) for trial in people]
+    assert choose_trial([*frames, *people], labels, np.arange(225)) is people[0]
+    assert choose_trial([*frames, *people], labels, np.arange(225), "accuracy") is people[1]
+    assert choose_trial([*people, *frames[::-1]], labels, np.arange(225), "accuracy") is people[1]
 
 
 def test_what_one_source_says_is_said_once():

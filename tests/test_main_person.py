@@ -6,13 +6,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import harkeras.people.pose
 import harkeras.people.tracking
 from harkeras import cli
 from harkeras.data.batches import ClipDataset
 from harkeras.data.loading import create_dataset
 from harkeras.evaluation import evaluate_on_folder, plot_people
 from harkeras.evaluation.probing import early_recognition
-from harkeras.inference import predict_on_video, predict_single_action
+from harkeras.inference import predict_on_video, predict_people, predict_single_action
 from harkeras.models.saving import load_model
 from harkeras.people import crop_person, detect_people, main_person, read_clip
 from harkeras.people.clips import create_view
@@ -217,6 +218,27 @@ class TestATrainedModel:
         assert len(plot_people(dataset, 2, most=5).axes) == 5
         with pytest.raises(ValueError, match="most must be at least 1, got 0"):
             plot_people(dataset, 2, most=0)
+
+
+def test_joints_of_the_largest_person(sample_dir, tmp_path, monkeypatch):
+    """They are learned from, and the model is shown each person's."""
+
+    def find_points(image):
+        rows = np.array_split(np.arange(image.shape[0]), 17)
+        return np.array([(9.0 * i, image[band].mean(), 1.0) for i, band in enumerate(rows)])
+
+    monkeypatch.setattr(harkeras.people.pose, "default_estimator", lambda: find_points)
+    options = {"input_shape": (6, 17, 3), "subject": "person", "model_options": {"filters": 4, "units": 4}}
+    trained = train_on_folder(
+        sample_dir, "pose_lstm", **options, output_dir=tmp_path, epochs=1, verbose=False, workers=1
+    )
+    recipe = load_model(trained.path).recipe
+    assert (recipe.streams, recipe.subject) == ("pose", "person")
+    clip = sorted((sample_dir / "StandingUp").iterdir())[0]
+    (person,) = predict_people(clip, trained.path, progress=False)
+    assert person.joints.shape[1:] == (17, 3)
+    with pytest.raises(ValueError, match="model looks at one person at a time: call predict_people"):
+        predict_on_video(clip, trained.path, progress=False)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import harkeras.people.pose
+import harkeras.people.tracking
 from harkeras import cli
 from harkeras.data.batches import ClipDataset
 from harkeras.data.loading import create_dataset
@@ -17,7 +18,7 @@ from harkeras.people.clips import PoseView
 from harkeras.recipe import ClipFormat
 from harkeras.training.trainer import complete_shape
 from harkeras.video.reading import VideoInfo, frames_extraction, iter_frames
-from harkeras.video.writing import VideoWriter
+from harkeras.video.writing import VideoWriter, write_frames
 from harkeras.workflow import train_on_folder
 
 
@@ -64,6 +65,24 @@ class TestReadClip:
             if row >= chosen[0]
         ]
         np.testing.assert_allclose(joints, np.array(track)[chosen - chosen[0]], atol=1e-4)
+
+    def test_of_the_largest_person(self, clip, tmp_path, monkeypatch):
+        """Two figures side by side, of whom the one on the right is taken, with the joints it has alone."""
+        pytest.importorskip("trackers", reason='needs pip install "harkeras[people]"')
+        frames = list(iter_frames(clip))
+        write_frames(tmp_path / "two.mp4", ((at, np.hstack([image] * 2)) for at, image in frames), 25, crf=1)
+        boxes = np.array([(100, 60, 220, 200, 0.9), (340, 0, 620, 240, 0.9)])
+        monkeypatch.setattr(harkeras.people.tracking, "detect_people", lambda image, **options: boxes)
+        joints = pose_extraction(tmp_path / "two.mp4", 6, estimator=find_figure, subject="person")
+        tracker = PoseTracker(estimator=find_figure)
+        track = [tracker.update(image, at, (20, 0, 300, 240)) for at, image in frames]
+        rows = ((np.arange(6) + 0.5) * len(track) / 6).astype(int)
+        expected = np.array(track)[rows] + np.array([320, 0, 0])
+        assert np.abs(joints - expected)[1:].mean() < 2  # the first frames differ in what was seen before
+        one = read_clip(
+            tmp_path / "two.mp4", ClipFormat(6, streams="pose", subject="person"), estimator=find_figure
+        )
+        assert np.array_equal(one, joints)
 
     def test_without_scores(self, clip):
         clip_format = ClipFormat(4, streams="pose", coordinates=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal, get_args
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.special import softmax
 from tqdm.auto import tqdm
 
 from harkeras.data.intervals import clustered_error
+from harkeras.recipe import Subject
 from harkeras.transfer._costs import Cost
 from harkeras.transfer.feature_dataset import Input
 from harkeras.transfer.heads import create_head, fit_head, fit_regressions, statistics_of
@@ -108,7 +110,8 @@ def choose_trial(
     Statistical Learning", section 7.10). The error is that of the best's accuracy; or of the difference of
     the two, if that is larger, because of a best that misses no clip the first would be zero.
 
-    What to look at is no question of cost: of several subjects, that of the best trial is taken first.
+    What to look at is no question of cost: of several subjects, one is chosen first, by the dearest input of
+    each. So one pair is compared, and none wins by being the luckiest of more.
 
     Args:
         trials: At least one.
@@ -116,15 +119,26 @@ def choose_trial(
         groups: (N,), their sources.
         prefer: "balanced"; "speed" for two standard errors; "accuracy" for none: the best.
     """
-    best = min(trials, key=rank)
-    right, good = named_right(best, labels).astype(float), []
+    subject = _choose_subject(trials)
+    trials = [trial for trial in trials if trial.input.subject == subject]
+    right, good = named_right(min(trials, key=rank), labels).astype(float), []
     own = clustered_error(right, groups)
-    for trial in (trial for trial in trials if trial.input.subject == best.input.subject):
+    for trial in trials:
         behind = right - named_right(trial, labels)
         error = max(own, clustered_error(behind, groups))
         if behind.mean() <= _STANDARD_ERRORS[prefer] * error + 1e-12:
             good.append(trial)
     return min(good, key=lambda trial: (trial.cost.multiply_adds, *rank(trial)))
+
+
+def _choose_subject(trials: list[Trial]) -> Subject:
+    """Return the subject that does best on the dearest input of each."""
+    best = {}
+    for trial in trials:
+        subject, before = trial.input.subject, best.get(trial.input.subject)
+        if before is None or (prod(trial.input[:3]), *rank(before)) > (prod(before.input[:3]), *rank(trial)):
+            best[subject] = trial
+    return min(best, key=lambda subject: rank(best[subject]))
 
 
 def check_preference(prefer: str) -> None:

@@ -126,7 +126,7 @@ def describe_trials(
     ]
     if len(subjects := dict.fromkeys(trial.input.subject for trial in trials)) > 1:
         lines.append(
-            f"Of {' and '.join(subjects)}, what the best of all looks at was taken, whatever it costs."
+            f"Of {' and '.join(subjects)}, the one that does best on its dearest input was taken first."
         )
     if set(subjects) - {"frame"}:
         lines.append("Finding people comes on top of these costs.")
