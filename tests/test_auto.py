@@ -126,7 +126,7 @@ def test_report_says_what_was_tried(dataset):
 def test_the_model_is_scored_on_features_as_on_clips(dataset, folder):
     """Of features, only its head is asked; a model of another kind has none for them."""
     result = train_auto(dataset, heads=QUICK, folds=3)
-    frames, height, width, _ = result.chosen.input
+    frames, height, width, *_ = result.chosen.input
     clips = create_dataset(folder, frames=frames, height=height, width=width)
     of_features = evaluate(result.model, dataset).probabilities
     np.testing.assert_allclose(of_features, evaluate(result.model, clips).probabilities, atol=1e-4)

@@ -194,8 +194,6 @@ class TestFiles:
         [
             ("model.weights.h5", "a file of weights alone: build the model, call model.load_weights"),
             ("model.pth", "one of PyTorch: build the model in Keras"),
-            ("model.onnx", "one of ONNX"),
-            ("model.tflite", "one of LiteRT"),
             ("model.safetensors", "a file of weights alone"),
         ],
     )
@@ -204,6 +202,13 @@ class TestFiles:
         with pytest.raises(
             ValueError, match=f"{name} must be a .keras file, as Keras 3 writes it; it is {message}"
         ):
+            resolve(tmp_path / name)
+
+    @pytest.mark.parametrize("name", ["model.onnx", "model.tflite"])
+    def test_networks_of_others(self, tmp_path, name):
+        pytest.importorskip("onnxruntime")
+        (tmp_path / name).write_bytes(b"something else")
+        with pytest.raises(ValueError, match=f"{name} (has no recipe|must be a network in ONNX)"):
             resolve(tmp_path / name)
 
     def test_folder(self, tmp_path):

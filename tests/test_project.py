@@ -637,9 +637,7 @@ def run(script, *arguments, wait=True):
 LABEL_ON = """
     import sys
     from harkeras.teaching.labels import LabeledRecordings
-    from harkeras.teaching._store import Store
-    from pathlib import Path
-    project = LabeledRecordings(Store(Path(sys.argv[1])))
+    project = LabeledRecordings(sys.argv[1])
     for number in range(int(sys.argv[4])):
         project.label(sys.argv[2], number / 100, number / 100 + 0.5, sys.argv[3])
 """

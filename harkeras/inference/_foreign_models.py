@@ -19,10 +19,8 @@ from harkeras.recipe import Streams, count_channels, read_channels
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"  # the first bytes of such a file
 _OTHER_FORMATS = {
-    ".onnx": "one of ONNX",
     **dict.fromkeys((".pt", ".pth", ".tar"), "one of PyTorch"),
     ".ckpt": "a checkpoint",
-    ".tflite": "one of LiteRT",
     ".pb": "a frozen graph of TensorFlow",
     ".safetensors": "a file of weights alone",
     ".json": "an architecture without weights",

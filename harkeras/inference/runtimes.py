@@ -152,7 +152,10 @@ class _SavedModel:
 
 def _read_recipe(path: Path, text: str | None) -> Recipe:
     if text is None:
-        raise ValueError(f"{path} has no recipe: harkeras.export_model writes files that have")
+        raise ValueError(
+            f"{path} has no recipe: what harkeras.export_model writes has one; of a network of others, build "
+            "the model in Keras and load the weights into it"
+        )
     try:
         return Recipe.from_json(text)
     except ValueError as error:
