@@ -292,6 +292,25 @@ class TestGradCam:
         assert heat.shape == (4, 32, 32)
         assert np.isfinite(heat).all()
 
+    @pytest.mark.parametrize("kind", ["time distributed", "one batch"])
+    def test_of_a_network_that_sees_single_frames(self, kind):
+        frame = keras.Input((16, 16, 3))
+        maps = keras.layers.Conv2D(1, 3, padding="same", kernel_initializer="ones", use_bias=False)(frame)
+        images = keras.Model(frame, keras.layers.GlobalAveragePooling2D()(maps))
+        images.trainable = False
+        clip = keras.Input((4, 16, 16, 3))
+        if kind == "one batch":
+            x = keras.ops.reshape(images(keras.ops.reshape(clip, (-1, 16, 16, 3))), (-1, 4, 1))
+        else:
+            x = keras.layers.TimeDistributed(images)(clip)
+        x = keras.layers.Dense(2, "sigmoid", kernel_initializer="ones")(keras.layers.Flatten()(x / 1e4))
+        bright = np.zeros((4, 16, 16, 3), np.uint8)
+        bright[2, 2:6, 8:12] = 255
+        heat = grad_cam(keras.Model(clip, x), bright)
+        assert heat.shape == (4, 16, 16)
+        assert heat[2, 4, 10] == pytest.approx(1, abs=0.1)
+        assert heat[0].max() == 0
+
     def test_refusals(self):
         model = self.model()
         clip = np.zeros((6, 32, 32, 3), np.uint8)
@@ -299,5 +318,8 @@ class TestGradCam:
             grad_cam(model, clip[:5])
         with pytest.raises(ValueError, match="layer must be one that gives maps"):
             grad_cam(model, clip, layer="none")
+        vectors = keras.Sequential([keras.Input((6, 3)), keras.layers.Flatten(), keras.layers.Dense(2)])
+        with pytest.raises(ValueError, match="model must have layers that give maps"):
+            grad_cam(vectors, np.zeros((6, 3), np.float32))
         with pytest.raises(ValueError, match="heat must be"):
             plot_grad_cam(clip, np.zeros((1, 2, 3)))

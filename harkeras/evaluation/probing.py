@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 import numpy as np
@@ -19,6 +20,7 @@ from harkeras.data.batches import ClipDataset
 from harkeras.data.datasets import Dataset
 from harkeras.evaluation._reordering import ORDERS, reorder
 from harkeras.evaluation.scores import name_clips
+from harkeras.models.graph import Call, list_calls
 from harkeras.people.clips import read_clip
 from harkeras.people.main_person import NobodyError
 from harkeras.recipe import read_channels
@@ -154,10 +156,11 @@ def grad_cam(
 
     Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization", ICCV
     2017. The maps of a layer are weighted by how much their mean raises the class, added up, and what counts
-    against it is left out.
+    against it is left out. Of a model whose frames go through a network of images one by one, such as LRCN,
+    the maps are those of that network.
 
     Args:
-        model: A model whose layers give maps (B, T', H', W', F).
+        model: A model with maps (B, T', H', W', F), or with a network of images inside that has maps.
         clip: One clip (T, H, W, C).
         class_row: Index of the class to explain; the one that the model names by default.
         layer: Name of the layer to look at; the last one with such maps by default, larger than one point.
@@ -170,15 +173,18 @@ def grad_cam(
     """
     if clip.shape != model.input_shape[1:]:
         raise ValueError(f"clip must be {model.input_shape[1:]}, got {clip.shape}")
-    looked_at = _maps_layer(model, layer)
-    both = keras.Model(model.inputs, [looked_at.output, model.output])
+    both = _with_maps(model, layer)
     require_tensorflow("grad_cam")
+    inputs = tf.cast(prepare_clips(model, clip[None]), tf.float32)
     with tf.GradientTape() as tape:
-        maps, probabilities = both(tf.cast(prepare_clips(model, clip[None]), tf.float32), training=False)
+        tape.watch(inputs)  # of a frozen network no weight is watched
+        maps, probabilities = both(inputs)
         row = int(np.argmax(probabilities[0])) if class_row is None else class_row
         # The logarithm, because a probability near 1 has no slope left.
         score = tf.math.log(probabilities[0, row] + 1e-9)
     gradient = tape.gradient(score, maps)
+    if len(maps.shape) == 4:  # of single frames
+        maps, gradient = maps[None], gradient[None]
     weights = tf.reduce_mean(gradient, axis=(1, 2, 3), keepdims=True)
     heat = tf.nn.relu(tf.reduce_sum(weights * maps, axis=-1))[0].numpy()  # (T', H', W')
     if heat.max() > 0:
@@ -186,19 +192,59 @@ def grad_cam(
     return _stretch(heat, clip.shape[:3])
 
 
-def _maps_layer(model: keras.Model, name: str | None):
-    """Return the layer of that name, or the last whose output is (B, T', H', W', F) and not just a point."""
-    for each in reversed(model.layers):
-        if name is None:
-            shape = getattr(each.output, "shape", ())
-            if len(shape) == 5 and None not in shape[1:] and shape[2] * shape[3] > 1:
-                return each
-        elif each.name == name:
+def _with_maps(model: keras.Model, name: str | None) -> Callable:
+    """Return a function from a clip in a batch to maps and probabilities.
+
+    The maps are (B, T', H', W', F), or, of a network that sees single frames, (T, H', W', F).
+    """
+    maps = _last_maps(model, 5) if name is None else _named_layer(model, name).output
+    if maps is not None:
+        return partial(keras.Model(model.inputs, [maps, model.output]), training=False)
+    for each in list_calls(model):
+        images = getattr(each.operation, "layer", each.operation)  # what is inside of a `TimeDistributed`
+        if isinstance(images, keras.Model) and len(images.input_shape) == 4:
+            maps = _last_maps(images, 4)
+            if maps is not None:
+                return _frame_by_frame(model, each, keras.Model(images.inputs, [maps, images.output]))
+    raise ValueError(f"model must have layers that give maps (B, T, H, W, F), got {_names(model)}")
+
+
+def _frame_by_frame(model: keras.Model, inside: Call, both: keras.Model) -> Callable:
+    """Return the function for a clip whose frames go through a network, which gives maps and features."""
+    before, after = keras.Model(model.inputs, inside.inputs[0]), keras.Model(inside.outputs[0], model.output)
+
+    def call(clips: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        frames = before(clips, training=False)  # (1, T, H, W, C), or (T, H, W, C)
+        alone = len(frames.shape) == 4
+        maps, features = both(frames if alone else frames[0], training=False)
+        return maps, after(features if alone else features[None], training=False)
+
+    return call
+
+
+def _last_maps(model: keras.Model, rank: int) -> keras.KerasTensor | None:
+    """Return the last output behind weights that has this rank, and is not just a point; None if none."""
+    calls = list_calls(model)
+    learned = [row for row, call in enumerate(calls) if getattr(call.operation, "weights", ())]
+    for call in reversed(calls[learned[0] :] if learned else []):
+        for output in reversed(call.outputs):
+            shape = output.shape
+            if len(shape) == rank and None not in shape[1:] and shape[-3] * shape[-2] > 1:
+                return output
+    return None
+
+
+def _named_layer(model: keras.Model, name: str) -> keras.Layer:
+    for each in model.layers:
+        if each.name == name:
             if len(each.output.shape) != 5:
                 raise ValueError(f"layer must give maps (B, T, H, W, F), {name!r} gives {each.output.shape}")
             return each
-    names = ", ".join(each.name for each in model.layers)
-    raise ValueError(f"layer must be one that gives maps (B, T, H, W, F), of {names}; got {name!r}")
+    raise ValueError(f"layer must be one that gives maps (B, T, H, W, F), of {_names(model)}; got {name!r}")
+
+
+def _names(model: keras.Model) -> str:
+    return ", ".join(each.name for each in model.layers)
 
 
 def _stretch(heat: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:

@@ -142,7 +142,7 @@ def _show_result(training: Training) -> None:
         return
     run = Path(result["run"])
     report = (run / "report.txt").read_text(encoding="utf-8")
-    st.success(printable(" ".join(report.split("\n")[2:5])), icon=":material/check:")
+    st.info(printable(" ".join(report.split("\n")[2:5])), icon=":material/check:")
     st.markdown("The model lies in")
     st.code(str(run), language=None)
     _draw_curves(training.epochs)
