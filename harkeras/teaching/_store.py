@@ -258,3 +258,11 @@ def _key(each: Annotation) -> tuple:
     """What tells one range from another, to the thousandth of a second."""
     times = (round(float(seconds), 3) for seconds in (each.start_seconds, each.end_seconds))
     return each.video_key, *times, each.label, each.person
+
+
+def describe_answer(answer: dict[str, Any]) -> str:
+    """Return a line of `answers.jsonl` in words."""
+    rows = answer["added"] or answer["removed"] or [answer.get("range", ["", 0, 0, "", ""])]
+    video, start, end, label, _ = rows[0]
+    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return f"{answer['action']}: {label} {start:g} to {end:g} s of {video}{more}"

@@ -13,7 +13,7 @@ from harkeras.data.cutting import class_of, cut_clips
 from harkeras.data.folders import read_folder
 from harkeras.teaching._gaps import list_gaps, subtract_range
 from harkeras.teaching._recordings import Added, open_recordings
-from harkeras.teaching._store import Recording, Settings, Store
+from harkeras.teaching._store import Recording, Settings, Store, describe_answer
 from harkeras.teaching.suggesting import Suggestion
 from harkeras.video.listing import find_videos
 from harkeras.video.youtube import DownloadError, download_youtube_videos, is_url
@@ -274,7 +274,7 @@ class LabeledRecordings:
             if not answers:
                 return [], []
             rows = [list(map(self._store.from_row, answers[-1][name])) for name in ("added", "removed")]
-            words = self._describe(answers[-1])
+            words = describe_answer(answers[-1])
             return rows[0], rows[1]
 
         self._store.change_ranges("undo", change)
@@ -293,12 +293,6 @@ class LabeledRecordings:
 
     def _settings(self) -> Settings:
         return self._store.read_settings()
-
-    def _describe(self, answer: dict) -> str:
-        rows = answer["added"] or answer["removed"] or [answer.get("range", ["", 0, 0, "", ""])]
-        video, start, end, label, _ = rows[0]
-        more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-        return f"{answer['action']}: {label} {start:g} to {end:g} s of {video}{more}"
 
     def _find(self, video: str | os.PathLike) -> Path:
         """Return the path of a recording that is named by its path or as the project calls it."""

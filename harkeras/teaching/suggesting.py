@@ -21,7 +21,6 @@ import numpy as np
 
 Kind = Literal["sure", "doubt", "new", "held out"]
 _DOUBTFUL_PER_CHOICE = 8  # how many of the smallest margins are looked at for each that is chosen
-_GAP, _FIRST_NEW = 0, 0
 _SURE, _DOUBT = 1 / 3, 1 / 3  # shares of what is suggested; the rest is new
 _REACH = 1  # windows that begin so many lengths away are joined at most
 
@@ -97,9 +96,9 @@ def choose_windows(
         if kind == "sure":
             start, end = _grow(pool, free, row, frames)
         chosen.append(Choice(row, start, end, kind))
-        free[pool.near(row, start - frames - _GAP, end + _GAP)] = False
+        free[pool.near(row, start - frames, end)] = False
 
-    if pool.probabilities is not None and len(known) >= _FIRST_NEW:
+    if pool.probabilities is not None:
         labels, sure = pool.probabilities.argmax(axis=1), pool.probabilities.max(axis=1)
         for label in _in_turn(labels[free], round(_SURE * count)):
             rows = np.flatnonzero(free & (labels == label))

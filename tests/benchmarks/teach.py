@@ -1,6 +1,7 @@
 """How few answers teach a model? Suggestions against a random choice, on recordings that nobody labeled.
 
     python tests/benchmarks/teach.py [data_dir] [--work DIR] [--seeds 5] [--plot teach.png]
+    python tests/benchmarks/teach.py --hour     how long it takes, with an hour of recordings
 
 A machine that knows the true ranges plays the person: it is shown a suggested range, and answers with what
 most of it is, and with the borders of that inside it. Nothing else is labeled at first. After every few
@@ -16,6 +17,7 @@ that are learned from, with the same answers.
 import argparse
 import shutil
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +124,58 @@ def simulate(folder, data, held_out, strategy, seed, features):
     return scores
 
 
+def measure_hour(data_dir, work):
+    """Say how long it takes to look at an hour, and from an answer to new suggestions."""
+    videos, labels = list_videos(data_dir / "surveillance_fights", ["Fight", "NoFight"])
+    recordings, truth, rng = [], [], np.random.default_rng(27)
+    clips = [[frame.image for frame in iter_frames(video, height=240, width=320)] for video in videos]
+    for number in range(6):  # ten minutes each: all clips in another order
+        path, frames = work / "hour" / f"{number}.mp4", 0
+        rows = rng.permutation(len(clips))
+        for row in rows:
+            start, frames = frames / 25, frames + len(clips[row])
+            truth.append(Annotation(path, start, frames / 25, ("Fight", "NoFight")[labels[row]]))
+        if not path.exists():
+            with VideoWriter(path, fps=25) as writer:
+                for row in tqdm(rows, f"Joining {number + 1} of 6", disable=None):
+                    for image in clips[row]:
+                        writer.write(image)
+        recordings.append(path)
+    shutil.rmtree(work / "hour_project", ignore_errors=True)
+    project = Project.create(work / "hour_project", clip_seconds=2.0)
+    project.add(recordings)
+    print(
+        f"\n{sum(each.seconds for each in project.recordings) / 3600:.2f} hours, 320 x 240 pixels, 25 "
+        "frames/s"
+    )
+    with clock("looking at all of it, once"):
+        project.compute_features(lambda share: None)
+    project = Project(project.folder)
+    with clock("the first suggestions, in a new process"):
+        suggestions = project.suggest(12)
+    for _ in range(5):
+        for each in suggestions:
+            answer(project, each, truth)
+        suggestions = project.suggest(12)
+    with clock(f"an answer, with {len(project.ranges)} labels"):
+        answer(project, suggestions[0], truth)
+    with clock("new suggestions after it"):
+        project.suggest(12)
+    held_out = {project.path_of(each) for each in project.recordings if each.held_out}
+    project.import_ranges(each for each in truth if each.video in held_out)
+    with clock(f"training anew, scored on {sum(each.video in held_out for each in truth)} ranges"):
+        print(project.retrain())
+
+
+@contextmanager
+def clock(what):
+    """Print how long a block took, and how much of the processors."""
+    seconds, processor = time.perf_counter(), time.process_time()
+    yield
+    seconds, processor = time.perf_counter() - seconds, time.process_time() - processor
+    print(f"{what:<45} {seconds:7.2f} s, {processor:7.2f} s of the processors", flush=True)
+
+
 def list_held_out(name, data, seeds):
     """Return the sources held out, and the seed, of each run."""
     _, sources, truth = data
@@ -142,8 +196,12 @@ def main():
     parser.add_argument("--only", choices=("falls", "fights"))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--plot", type=Path)
+    parser.add_argument("--hour", action="store_true", help="only measure times, with an hour of recordings")
     options = parser.parse_args()
     (options.work / "features").mkdir(parents=True, exist_ok=True)
+    if options.hour:
+        measure_hour(options.data_dir, options.work)
+        return
     figure = Figure(figsize=(9, 4), layout="constrained")
     axes = dict(zip(("falls", "fights"), figure.subplots(1, 2), strict=True))
     answers = ROUND * np.arange(1, ROUNDS + 1)
