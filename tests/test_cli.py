@@ -398,6 +398,7 @@ def test_usage_errors_are_status_2(run):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_compare(run, sample_dir, tmp_path, eager):
     models = "lrcn:filters=(2, 2, 2, 2):units=4,single_frame:width_multiplier=0.05"
     command = ("compare", sample_dir, "--models", models)
@@ -407,6 +408,9 @@ def test_compare(run, sample_dir, tmp_path, eager):
     assert "| lrcn(filters=(2, 2, 2, 2), units=4) | group | 0." in out
     assert "| single_frame(width_multiplier=0.05) | group | 0." in out
     assert all((tmp_path / "out" / f"comparison.{suffix}").stat().st_size for suffix in ("csv", "md", "html"))
+
+
+def test_compare_in_folds_that_there_are_not(run, sample_dir):
     assert (
         run("compare", sample_dir, "--folds", "few")[2]
         == "error: folds must be a number or 'groups', got 'few'\n"

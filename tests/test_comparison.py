@@ -252,6 +252,7 @@ class TestCompare:
         assert compare(sample_dir, [SMALL], splits=("group", "random"), **options) == rows  # also the seconds
         assert len(list((tmp_path / "out" / "rows").iterdir())) == 2
 
+    @pytest.mark.slow
     def test_auto(self, sample_dir, tmp_path, monkeypatch, eager):
         auto = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((4, 32, 32),)}
         auto = Contestant("auto", auto | {"heads": ("mean_diff",), "folds": 3})

@@ -4,11 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
 
-from harkeras.inference import _timeline
 from harkeras.inference.decisions import UNSURE, Decider, Window
 
 CLASSES = ("Fight", "NoFight", "Walk")
@@ -242,39 +238,6 @@ class TestStreams:
             decider.update(Window(*bad[:2], np.array([bad[2], 0.5])))
         assert decider.smoothed is smoothed
         assert decider.update(Window(1.0, 2.0, np.array([0.9, 0.1]))) == "a"
-
-
-class TestSegments:
-    @hypothesis_settings(max_examples=80, deadline=None)
-    @given(
-        seed=st.integers(0, 2**32 - 1),
-        gaps=st.lists(st.sampled_from([0, 0, 0, 0.01, 2, 700]), min_size=1, max_size=40),
-        stride=st.floats(0.01, 3),
-        clip_seconds=st.floats(0.01, 5),
-        rest=st.sampled_from([0, 0.04, 100]),
-        off=st.sets(st.sampled_from(["smoothing_seconds", "hysteresis", "min_seconds", "threshold"])),
-        seconds=st.floats(0, 5),
-        tuned=st.dictionaries(st.sampled_from("abc"), st.floats(0.05, 1)),
-    )
-    def test_whatever_the_windows(self, seed, gaps, stride, clip_seconds, rest, off, seconds, tuned):
-        """Segments begin and end with the video, follow one another, and are of another label than the
-        last."""
-        starts = np.cumsum([stride + gap for gap in gaps]) - stride - gaps[0]
-        rows = np.random.default_rng(seed).dirichlet([0.5, 0.5, 0.5], len(starts)).astype(np.float32)
-        windows = [Window(start, start + clip_seconds, row) for start, row in zip(starts, rows, strict=True)]
-        options = {"smoothing_seconds": seconds, "min_seconds": seconds / 2, "thresholds": tuned}
-        decider = Decider(("a", "b", "c"), stride, **options | dict.fromkeys(off, 0))
-        duration = windows[-1].end_seconds + rest
-        segments = _timeline.decide(decider, windows, duration).segments
-        assert segments[0].start_seconds == 0
-        assert segments[-1].end_seconds == duration
-        for segment in segments:
-            assert segment.start_seconds < segment.end_seconds
-            assert segment.label in ("a", "b", "c", UNSURE)
-            assert 0 <= segment.confidence <= 1 + 1e-6
-        for one, other in pairwise(segments):
-            assert one.end_seconds == other.start_seconds
-            assert one.label != other.label
 
 
 def test_windows_are_compared_whole():

@@ -96,6 +96,7 @@ def test_compare_writes_no_row(sample_dir, tmp_path):
     assert not list((tmp_path / "comparison").glob("rows/*"))
 
 
+@pytest.mark.slow
 def test_a_finished_training_survives_a_model_that_cannot_be_saved(train_command, sample_dir, tmp_path):
     """The disk is full after the last epoch: the state is there, and the next call only saves."""
     code = """

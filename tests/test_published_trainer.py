@@ -160,6 +160,7 @@ class TestFineTuning:
         assert "backbone_factor" in text + (trained.folder / "report.json").read_text()
         keras.saving.load_model(trained.path)
 
+    @pytest.mark.slow
     def test_cross_validation_and_comparison(self, published, sample_dir, tmp_path, eager):
         dataset = create_dataset(sample_dir, frames=4, height=32, width=32)
         result = cross_validate(create_trainer("tiny", **FAST), dataset, folds=2)

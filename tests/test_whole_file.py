@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from harkeras.inference._file_decisions import decide_file
 from harkeras.inference._timeline import decide
 from harkeras.inference.decisions import UNSURE, Decider, Window
 from harkeras.inference.whole_file import decide_whole, find_best_path, score_labels, smooth
@@ -152,7 +153,7 @@ class TestDecideWhole:
             prediction = decide_whole(windows_of(rows), RECIPE, 6.1, **settings | {"min_seconds": least})
             assert [segment.label for segment in prediction.segments if segment.label != UNSURE] == labels
 
-    @hypothesis_settings(max_examples=80, deadline=None)
+    @hypothesis_settings(max_examples=120, deadline=None)
     @given(
         seed=st.integers(0, 2**32 - 1),
         gaps=st.lists(st.sampled_from([0, 0, 0, 0.01, 2, 700]), min_size=1, max_size=40),
@@ -162,10 +163,13 @@ class TestDecideWhole:
         off=st.sets(st.sampled_from(["smoothing_seconds", "hysteresis", "min_seconds", "threshold"])),
         seconds=st.floats(0, 5),
         tuned=st.dictionaries(st.sampled_from("abc"), st.floats(0.05, 1)),
+        causal=st.booleans(),
     )
-    def test_whatever_the_windows(self, seed, gaps, stride, clip_seconds, rest, off, seconds, tuned):
-        """Segments begin and end with the video, follow one another, and are of another label than the
-        last."""
+    def test_whatever_the_windows(self, seed, gaps, stride, clip_seconds, rest, off, seconds, tuned, causal):
+        """Segments begin and end with the video, follow one another, and are of another label than the last.
+
+        That holds however they are decided, all together or one after the other.
+        """
         starts = np.cumsum([stride + gap for gap in gaps]) - stride - gaps[0]
         rows = np.random.default_rng(seed).dirichlet([0.5, 0.5, 0.5], len(starts)).astype(np.float32)
         windows = [Window(start, start + clip_seconds, row) for start, row in zip(starts, rows, strict=True)]
@@ -174,7 +178,8 @@ class TestDecideWhole:
         )
         options = WHOLE | {"stride_seconds": stride, "smoothing_seconds": seconds, "min_seconds": seconds / 2}
         duration = windows[-1].end_seconds + rest
-        prediction = decide_whole(windows, recipe, duration, **options | dict.fromkeys(off, 0))
+        options |= dict.fromkeys(off, 0)
+        prediction = decide_file(windows, recipe, duration, causal=causal, **options)
         segments = prediction.segments
         assert np.array_equal(prediction.probabilities, rows)
         assert segments[0].start_seconds == 0
