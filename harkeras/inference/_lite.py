@@ -36,8 +36,8 @@ def compile_lite(
         to_input: Function of what comes in, as float32 -> what the model takes.
 
     Returns:
-        None where TensorFlow is better, or alone can do it: LiteRT is not installed (extra `litert`), there is
-        a GPU, the model has many weights, or an operation that LiteRT does not know.
+        None where TensorFlow is better, or alone can do it: LiteRT is not installed (extra `litert`), there
+        is a GPU, the model has many weights, or an operation that LiteRT does not know.
     """
     try:
         from ai_edge_litert.interpreter import Interpreter
