@@ -135,7 +135,7 @@ def test_stream_and_file_agree(watched, chunks, one_by_one):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "chunk", "minutes"), [("split", 1, 120), ("whole", 30, 120), ("memory", 30, 20)]
+    ("kind", "chunk", "minutes"), [("split", 1, 120), ("whole", 30, 120), ("memory", 30, 120)]
 )
 def test_two_hours_at_30_frames_per_second_in_constant_memory(kind, chunk, minutes):
     """Frames, windows, decisions and events: what is kept after an hour is what is kept after a minute."""
