@@ -1,8 +1,8 @@
-"""Make the pictures of the web app: `app.webp`, a result, and `teach.webp`, the loop of labels and answers.
+"""Make the pictures of the web app: `app.webp`, a result, and `teach.webp`, labels and answers.
 
     python tests/benchmarks/app_pictures.py RUN [--output DIR] [--sizes]
 
-RUN is what `harkeras demo` left. It needs Chromium and the extras `app` and `test`; recordings are rendered.
+RUN is the folder of a run, such as `harkeras demo` leaves in `harkeras_demo/model`. It needs Chromium and the extras `app` and `test`; recordings are rendered.
 With `--sizes`, each page is also taken at 1280 and 390 pixels, light and dark, into the folder.
 """
 
@@ -20,7 +20,8 @@ from browser import open_chromium, open_page, serve, until
 
 from harkeras import Project, create_sample_video
 
-SIZE = {"width": 1280, "height": 900}
+SIZE, TALL = {"width": 1280, "height": 880}, {"width": 1280, "height": 1180}
+EMPTY_PX = 140  # above a page's title
 ACTIONS = ("Falling", "Walking", "SittingDown", "StandingUp", "Running")
 
 
@@ -28,11 +29,12 @@ def press(page, name):
     page.get_by_role("button", name=name, exact=True).click()
 
 
-def shot(page, height=None):
+def shot(page):
     """Return a picture of a page, when what it draws has come to rest."""
     page.wait_for_timeout(1500)
     image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    return image if height is None else image.crop((0, 0, image.width, height))
+    image = image.crop((0, EMPTY_PX, image.width, image.height))
+    return image.resize((960, image.height * 3 // 4), Image.Resampling.LANCZOS)
 
 
 def make_project(folder):
@@ -77,15 +79,15 @@ def main():
         page = open_page(browser, app.url, viewport=SIZE)
         recognize(page, video)
         shot(page).save(options.output / "app.webp", quality=75, method=6)
-        page = open_page(browser, f"{app.url}/teach?project={project.folder}", viewport=SIZE)
-        page.locator(".track").wait_for()
+        page = open_page(browser, f"{app.url}/teach?project={project.folder}", viewport=TALL)
+        page.locator(".track").first.wait_for()
         frames = [shot(page)]
-        for tab in ("Suggestions", "Train"):
-            chosen = page.get_by_role("radio", name=tab).or_(page.get_by_role("tab", name=tab))
-            if chosen.count():
-                chosen.first.click()
-                page.wait_for_timeout(4000)
-                frames.append(shot(page))
+        page.get_by_text("Suggestions", exact=True).click()
+        page.get_by_role("button").filter(has_text="Suggest").last.click()
+        page.locator("button.send").wait_for()
+        frames.append(shot(page))
+        page.locator("button.picture").nth(9).click()
+        frames.append(shot(page))
         frames[0].save(
             options.output / "teach.webp",
             save_all=True,
@@ -97,11 +99,12 @@ def main():
         for width in (1280, 390) if options.sizes else ():
             for theme in ("light", "dark"):
                 view = {"viewport": {"width": width, "height": 1000}, "color_scheme": theme}
-                for name in ("recognize", "train", "explore", f"teach?project={project.folder}", "watch"):
+                for name in ("", "train", "explore", f"teach?project={project.folder}", "watch"):
                     page = open_page(browser, f"{app.url}/{name}", **view)
                     page.wait_for_timeout(6000)
                     page.screenshot(
-                        path=options.output / f"{name.split('?')[0]}_{width}_{theme}.png", full_page=True
+                        path=options.output / f"{name.split('?')[0] or 'recognize'}_{width}_{theme}.png",
+                        full_page=True,
                     )
                     page.context.close()
 
