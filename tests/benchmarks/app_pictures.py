@@ -2,8 +2,9 @@
 
     python tests/benchmarks/app_pictures.py RUN [--output DIR] [--sizes]
 
-RUN is the folder of a run, such as `harkeras demo` leaves in `harkeras_demo/model`. It needs Chromium and the extras `app` and `test`; recordings are rendered.
-With `--sizes`, each page is also taken at 1280 and 390 pixels, light and dark, into the folder.
+RUN is the folder of a run, such as `harkeras demo` leaves in `harkeras_demo/model`. Chromium and the extras
+`app` and `test` are needed; recordings are rendered. With `--sizes`, each page is also taken at 1280 and 390
+pixels, light and dark.
 """
 
 import argparse
