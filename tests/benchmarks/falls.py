@@ -3,7 +3,8 @@
     python tests/benchmarks/falls.py [data_dir] [--by frame,person,pose] [--rest] [--seeds 27] [--cache DIR]
 
 `--by` says what the model sees: the whole frame; a square around the person, whom YOLOX-nano finds in every
-third frame (`pip install "harkeras[people]"`); or the joints that MoveNet finds (`"harkeras[pose]"`). Frames
+third frame (`pip install "harkeras[people]"`); "people", one square around everybody in a window; "choice" of
+frame and people, inside the training windows; or the joints that MoveNet finds (`"harkeras[pose]"`). Frames
 and squares go through EfficientNet-Lite0 (`"harkeras[lite]"`) into the head that `auto` chooses; joints into
 `pose_lstm`, which learns from them mirrored, turned and stretched at random.
 
@@ -75,7 +76,7 @@ BACKBONE = "efficientnet_lite0"
 # half of the videos of falls would give no daily window, and details of a recording could tell the class.
 WINDOW_SECONDS, STEP_SECONDS = 1.5, 0.5
 TOLERANCE_SECONDS = WINDOW_SECONDS  # so long behind a fall ends the last window that holds something of it
-INPUTS = {"frame": (8, 224, 288), "person": (8, 224, 224)}  # of the backbone
+INPUT = (8, 224)  # of the backbone: frames, and the shorter side in pixels
 JOINT_FRAMES, EPOCHS, BATCH = 24, 60, 16  # of pose_lstm
 STRIDE_SECONDS = WINDOW_SECONDS / 8
 FALLING, REST = "Falling", "Nothing"
@@ -163,13 +164,13 @@ def select(windows, clips, classes, folder):
 
 
 class Pictures:
-    """Whole frames, or squares around people: a frozen backbone, and the head that `auto` chooses."""
+    """Whole frames or squares around people: a frozen backbone, and subject and head that `auto` chooses."""
 
-    def __init__(self, subject):
-        self.subject = subject
+    def __init__(self, *subjects):
+        self.subjects = subjects
 
     def read(self, folder, cache):
-        options = {"backbone": BACKBONE, "inputs": (INPUTS[self.subject],), "subjects": (self.subject,)}
+        options = {"backbone": BACKBONE, "inputs": (INPUT,), "subjects": self.subjects}
         return create_feature_dataset(folder, **options, cache=cache / "features")
 
     def learn(self, train_set, seed):
@@ -178,7 +179,7 @@ class Pictures:
         return trained.model, trained.model.recipe.sharpen(trained.chosen.probabilities)
 
     def run(self, video, model):
-        if self.subject == "person":
+        if model.recipe.subject == "person":
             people = predict_people(video, model, stride_seconds=STRIDE_SECONDS, progress=False)
             return [each.prediction for each in people]
         return [predict_on_video(video, model, stride_seconds=STRIDE_SECONDS, progress=False)]
@@ -303,10 +304,11 @@ def main():
     parser.add_argument("--seeds", default="27", help="of trainings, each a line of its own")
     parser.add_argument("--cache", type=Path, default=ROOT / "data" / "falls_windows")
     options = parser.parse_args()
-    ways = {"frame": Pictures("frame"), "person": Pictures("person"), "pose": Joints()}
+    ways = {subject: Pictures(subject) for subject in ("frame", "people", "person")}
+    ways |= {"choice": Pictures("frame", "people"), "pose": Joints()}
     ways = {name: ways[name] for name in options.by.split(",")}
     videos, windows, clips = cut_windows(options.data_dir, options.cache / "clips")
-    if set(ways) - {"frame"}:
+    if set(ways) & {"person", "pose"}:
         print_found(videos, ways)
     people, seconds = sorted({video.person for video in videos}), sum(video.seconds for video in videos)
     print(
