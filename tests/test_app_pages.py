@@ -189,6 +189,8 @@ def test_a_folder_without_clips_is_refused(visit, tmp_path):
 
 
 def test_a_training_outlives_the_server_and_is_found_again(tmp_path, browser, sample_dir):
+    from harkeras.app.trainings import list_trainings
+
     clips = shutil.copytree(sample_dir, tmp_path / "clips")
     (clips / "SittingDown" / "v_SittingDown_g01_c09.mp4").write_text("no video")
     with serve(tmp_path) as app:
@@ -197,9 +199,9 @@ def test_a_training_outlives_the_server_and_is_found_again(tmp_path, browser, sa
         page.get_by_text("1 clips cannot be read").wait_for()
         start(page, epochs=12)
         app.kill()
+        assert list_trainings(tmp_path / "saved_models")[0].running
         app.start()
         page.goto(f"{app.url}/train")
-        page.get_by_text("Stop, and keep the best so far").wait_for()
         page.get_by_text("The model lies in").wait_for()
         assert len(list((tmp_path / "saved_models").glob("lrcn__*/model.keras"))) == 1
         page.get_by_text("clips that it was not trained on").wait_for()
@@ -211,8 +213,8 @@ def test_a_training_outlives_the_server_and_is_found_again(tmp_path, browser, sa
 
 
 def start(page, epochs):
-    page.get_by_role("combobox", name="Model").click()
-    page.get_by_role("option", name="lrcn").click()
+    page.get_by_role("combobox", name="Model").fill("lrcn")
+    page.get_by_role("combobox", name="Model").press("Enter")
     page.get_by_label("Epochs, at most").fill(str(epochs))
     press(page, "Train")
     page.get_by_text("End at once").wait_for()
