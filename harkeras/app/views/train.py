@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import altair
-import pandas as pd
 import streamlit as st
 
 from harkeras.app import jobs
+from harkeras.app.curves import draw_curves
 from harkeras.app.storage import models_folder
 from harkeras.app.trainings import Training, list_trainings, start_training
 from harkeras.base.text import printable
@@ -99,7 +98,7 @@ def _show_running(folder: Path) -> None:
     st.subheader(printable(f"{settings['model']} learns {settings['data_dir']}"))
     left = f", {progress.left} left" if progress.left else ""
     st.progress(min(progress.share, 1.0), f"{printable(progress.doing)}: {progress.share:.0%}{left}")
-    _draw_curves(training.epochs)
+    draw_curves(training.epochs)
     st.caption("It goes on when you close this page, and you find it here again.")
     first, second, _ = st.columns([2, 2, 3])
     if training.epochs and first.button("Stop, and keep the best so far", width="stretch"):
@@ -110,33 +109,13 @@ def _show_running(folder: Path) -> None:
         st.code(printable_lines(training.log), language=None, height=240)
 
 
-def _draw_curves(epochs: list[dict[str, float]]) -> None:
-    """Draw loss and accuracy per epoch, of training and validation clips."""
-    if not epochs:
-        return
-    table = pd.DataFrame(epochs)
-    for column, metric in zip(st.columns(2), ("loss", "accuracy"), strict=True):
-        names = {metric: "training", f"val_{metric}": "validation"}
-        lines = table.melt("epoch", [name for name in names if name in table], "clips", "value")
-        lines["clips"] = lines["clips"].map(names)
-        limits = altair.Scale(domain=[0, 1]) if metric == "accuracy" else altair.Undefined
-        chart = altair.Chart(lines).mark_line(point=len(epochs) < 30)
-        chart = chart.encode(
-            altair.X("epoch:Q", axis=altair.Axis(tickMinStep=1), title="epoch"),
-            altair.Y("value:Q", scale=limits, title=metric),
-            altair.Color("clips:N", legend=altair.Legend(orient="top", title=None)),
-            tooltip=["epoch", "clips", "value"],
-        )
-        column.altair_chart(chart.properties(height=240))
-
-
 def _show_result(training: Training) -> None:
     """Draw the report of the newest training."""
     result, settings = training.result, training.settings
     st.subheader(printable(f"{settings['model']} on {settings['data_dir']}"))
     if "error" in result:
         st.error(printable(result["error"]), icon=":material/error:")
-        _draw_curves(training.epochs)
+        draw_curves(training.epochs)
         with st.expander("What it said"):
             st.code(printable_lines(training.log), language=None, height=240)
         return
@@ -145,7 +124,7 @@ def _show_result(training: Training) -> None:
     st.info(printable(" ".join(report.split("\n")[2:5])), icon=":material/check:")
     st.markdown("The model lies in")
     st.code(str(run), language=None)
-    _draw_curves(training.epochs)
+    draw_curves(training.epochs)
     pictures = [run / f"{name}.png" for name in ("confusion", "learning_curve", "mistakes")]
     for column, picture in zip(st.columns(2) * 2, filter(Path.exists, pictures), strict=False):
         column.image(str(picture))
