@@ -67,7 +67,7 @@ def test_readme_is_one_page():
 
 def test_the_first_picture_moves_and_all_are_small():
     links = re.findall(r"!\[.*\]\((.*)\)", PAGES["."])
-    assert len(links) == 3
+    assert len(links) == 5
     assert sum((ROOT / link).stat().st_size for link in links) < 1_000_000
     with Image.open(ROOT / links[0]) as picture:
         assert picture.n_frames > 50
