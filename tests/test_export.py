@@ -10,12 +10,12 @@ import pytest
 from harkeras.data.samples import create_sample_video
 from harkeras.deploy import export_model
 from harkeras.deploy._folders import folder_written_whole
-from harkeras.deploy._unrolled import for_litert, for_onnx
 from harkeras.inference.exported import ExportedModel
 from harkeras.inference.prediction import predict_on_video, predict_single_action
 from harkeras.inference.runtimes import RECIPE_FILE, load_network
 from harkeras.inference.streaming import ActionStream
 from harkeras.models import create_model, create_movinet_stream_model
+from harkeras.models.unrolled import for_litert, for_onnx
 from harkeras.recipe import Recipe
 
 onnx = pytest.importorskip("onnx", reason="pip install harkeras[onnx]")
@@ -151,6 +151,19 @@ def test_families(tmp_path, name, suffix):
     model = build(name)
     export = export_model(model, tmp_path / f"m{suffix}", clips=some_clips(model.recipe))
     assert export.largest_difference < 1e-4
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
+def test_loops_inside_other_layers(tmp_path, suffix):
+    """The heads of `auto` have an LSTM in both directions."""
+    clip = keras.Input((4, 8, 8, 3))
+    features = keras.layers.TimeDistributed(keras.layers.Flatten())(clip)
+    states = keras.layers.Bidirectional(keras.layers.LSTM(4))(features)
+    model = keras.Model(clip, keras.layers.Dense(3, activation="softmax")(states), name="both")
+    model.recipe = Recipe(CLASSES, 4, 8, 8, 2.0)
+    export = export_model(model, tmp_path / f"m{suffix}", clips=some_clips(model.recipe))
+    assert export.largest_difference < 1e-5
+    assert not model.layers[-2].forward_layer.unroll  # the model itself is as it was
 
 
 @pytest.mark.slow

@@ -13,8 +13,8 @@ from typing import Literal
 import keras
 import numpy as np
 
-from harkeras.deploy._unrolled import for_litert, for_onnx
 from harkeras.inference.runtimes import NEXT, RECIPE_FILE, RECIPE_KEY
+from harkeras.models.unrolled import for_litert, for_onnx
 from harkeras.recipe import Recipe
 
 Precision = Literal["float32", "float16", "int8"]

@@ -8,8 +8,7 @@ for rounding. Networks of many weights gain nothing: there the time goes into re
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -18,7 +17,7 @@ import tensorflow as tf
 from joblib import cpu_count
 
 from harkeras.models import count_multiply_adds
-from harkeras.models.blocks import all_layers
+from harkeras.models.unrolled import for_litert
 
 _MOST_WEIGHTS = 4_000_000
 # What a second thread takes to wake up is worth it from here on.
@@ -47,13 +46,14 @@ def compile_lite(
     if not on_cpu or model.count_params() > _MOST_WEIGHTS:
         return None
 
-    @tf.function(input_signature=[tf.TensorSpec((1, *model.input_shape[1:]), dtype)], autograph=False)
-    def traced(x):
-        return model(to_input(tf.cast(x, tf.float32)), training=False)
-
     try:
-        with _unrolled(model):
-            concrete = traced.get_concrete_function()
+        copy = for_litert(model)
+
+        @tf.function(input_signature=[tf.TensorSpec((1, *model.input_shape[1:]), dtype)], autograph=False)
+        def traced(x):
+            return copy(to_input(tf.cast(x, tf.float32)), training=False)
+
+        concrete = traced.get_concrete_function()
         content = tf.lite.TFLiteConverter.from_concrete_functions([concrete], traced).convert()
     except Exception:  # whatever the converter cannot do, TensorFlow can
         return None
@@ -72,19 +72,6 @@ def compile_lite(
             return np.concatenate([run(x[row : row + 1]) for row in range(len(x))])
 
     return call
-
-
-@contextmanager
-def _unrolled(model: keras.Model) -> Iterator[None]:
-    """Let recurrent layers write out their steps: LiteRT does not know their loops."""
-    inner = [layer for layer in all_layers(model) if isinstance(layer, keras.layers.RNN) and not layer.unroll]
-    try:
-        for layer in inner:
-            layer.unroll = True
-        yield
-    finally:
-        for layer in inner:
-            layer.unroll = False
 
 
 def _count_threads(model: keras.Model) -> int:

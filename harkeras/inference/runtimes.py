@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from joblib import cpu_count
 
 from harkeras.recipe import Recipe
 
@@ -116,7 +117,7 @@ class _LiteRTNetwork:
             text = None
         self.recipe = _read_recipe(path, text)
         try:
-            self._interpreter = Interpreter(str(path), num_threads=threads or os.cpu_count())
+            self._interpreter = Interpreter(str(path), num_threads=threads or cpu_count())
             self._run = self._interpreter.get_signature_runner()
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{path} must be a network in LiteRT: {str(error)[:300]}") from error

@@ -8,34 +8,41 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from harkeras.models.blocks import speed_up_groups
+from harkeras.models.blocks import all_layers, speed_up_groups
 
 
 def for_onnx(model: keras.Model) -> keras.Model:
     """Copy a model for ONNX, which has LSTM and GRU, but runs a ConvLSTM as a slow loop, and has no erfc."""
-    return _copied(model, lambda layer: not isinstance(layer, layers.LSTM | layers.GRU), pools=False)
+    return _finish(
+        _clone(model, lambda layer: type(layer).from_config(layer.get_config())), layers.ConvLSTM2D
+    )
 
 
 def for_litert(model: keras.Model) -> keras.Model:
     """Copy a model for LiteRT's own operations, which have no loop over time and no 3-D pool."""
-    return _copied(model, lambda layer: True, pools=True)
 
-
-def _copied(model: keras.Model, unrolls: Callable[[keras.layers.Layer], bool], *, pools: bool) -> keras.Model:
     def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
-        if pools and isinstance(layer, layers.MaxPooling3D | layers.AveragePooling3D):
+        if isinstance(layer, layers.MaxPooling3D | layers.AveragePooling3D):
             return _PoolInTwo(layer, name=layer.name)
-        if isinstance(layer, layers.RNN) and unrolls(layer):
-            config["unroll"] = True  # one step after the other instead of a loop
-        copy = type(layer).from_config(config)
-        if getattr(copy, "activation", None) is keras.activations.gelu:
-            copy.activation = _gelu
-        return copy
+        return type(layer).from_config(layer.get_config())
 
+    return _finish(_clone(model, copied), layers.RNN)
+
+
+def _clone(model: keras.Model, copied: Callable[[keras.layers.Layer], keras.layers.Layer]) -> keras.Model:
     copy = keras.models.clone_model(model, clone_function=copied, recursive=True)
     copy.set_weights(model.get_weights())
     return speed_up_groups(copy)
+
+
+def _finish(copy: keras.Model, unrolled: type[keras.layers.Layer]) -> keras.Model:
+    """Change layers of a copy at any depth, those inside of others too: of a kind, loops become steps."""
+    for layer in all_layers(copy):
+        if isinstance(layer, unrolled):
+            layer.unroll = True  # one step after the other instead of a loop
+        if getattr(layer, "activation", None) is keras.activations.gelu:
+            layer.activation = _gelu
+    return copy
 
 
 def _gelu(x: keras.KerasTensor) -> keras.KerasTensor:
