@@ -196,7 +196,7 @@ def test_a_training_outlives_the_server_and_is_found_again(tmp_path, browser, sa
     with serve(tmp_path) as app:
         page = open_page(browser, f"{app.url}/train")
         look_into(page, clips)
-        page.get_by_text("1 clips cannot be read").wait_for()
+        page.get_by_text("Left out, because they cannot be read: 1").wait_for()
         start(page, epochs=12)
         app.kill()
         assert list_trainings(tmp_path / "saved_models")[0].running

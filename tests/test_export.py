@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 
+from harkeras.cli import main
 from harkeras.data.samples import create_sample_video
 from harkeras.deploy import export_model
 from harkeras.deploy._folders import folder_written_whole
@@ -260,3 +261,18 @@ def test_folder_that_fails_leaves_nothing(tmp_path):
     with pytest.raises(KeyError):
         fail()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_commands_take_an_exported_file(tmp_path, lrcn, clips, capsys, monkeypatch):
+    video = tmp_path / "long.mp4"
+    create_sample_video(video, actions=("Walking",))
+    model = export_model(lrcn, tmp_path / "m.onnx", clips=clips).path
+    for command in (
+        ["predict", video, "--model", model, "--stride-seconds", "0.5"],
+        ["bench", model, video, "--target-fps", "100000"],
+        ["watch", video, "--model", model, "--seconds", "1"],
+    ):
+        monkeypatch.setattr("sys.argv", ["harkeras", *map(str, command)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        assert end.value.code == 0, capsys.readouterr().err

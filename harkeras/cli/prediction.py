@@ -182,12 +182,11 @@ def _predict_one(
 
 
 def _looks_at_people(model: Path) -> bool:
-    from harkeras.base.model_files import find_model_file
-    from harkeras.models.saving import read_recipe
+    from harkeras.inference.resolve import find_recipe
 
     if not Path(model).exists():  # a published model
         return False
-    recipe = read_recipe(find_model_file(model))
+    recipe = find_recipe(model)
     return recipe is not None and recipe.subject == "person"
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import keras
 
+from harkeras.inference.exported import ExportedModel
 from harkeras.inference.per_frame import split_per_frame
 from harkeras.models.movinet import is_stream_model
 from harkeras.recipe import Recipe
@@ -15,9 +16,11 @@ from harkeras.transfer.features import frame_encoder
 _SMALL_BACKBONE = "mobilenet_v2_0.35"
 
 
-def smaller_models(model: keras.Model, recipe: Recipe) -> Iterator[tuple[str, keras.Model, Recipe]]:
+def smaller_models(
+    model: keras.Model | ExportedModel, recipe: Recipe
+) -> Iterator[tuple[str, keras.Model, Recipe]]:
     """Yield models of the same layers for smaller clips, with random weights, as far as they can be built."""
-    if recipe.streams == "pose" or is_stream_model(model):
+    if isinstance(model, ExportedModel) or recipe.streams == "pose" or is_stream_model(model):
         return
     shapes = {}
     for share in (0.75, 0.5):

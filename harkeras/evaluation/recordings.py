@@ -196,7 +196,7 @@ def _choose_recordings(
 ) -> tuple[list[str], list[str]]:
     """Return which recordings to score, and in words what they are to the model."""
     run = None
-    if not isinstance(model, keras.Model):
+    if isinstance(model, str | os.PathLike):
         run = read_run(model) or read_run(Path(model).parent)
     cut_from = {} if run is None else read_clip_videos(run.data_dir)
     trained = set() if record is None else _find_trained(truth, record, cut_from)

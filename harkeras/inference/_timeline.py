@@ -120,7 +120,7 @@ def check_outputs(
     timeline: str | os.PathLike | None,
 ) -> None:
     """Try the outputs before the work: neither may replace what is read, or the other."""
-    inputs = [video, *([] if isinstance(model, keras.Model) else [model])]
+    inputs = [video, *([model] if isinstance(model, str | os.PathLike) else [])]
     if timeline is not None and Path(timeline).suffix.lower() not in (".csv", ".json"):
         raise ValueError(f"timeline must end in .csv or .json, got {timeline}")
     if output is not None:

@@ -17,6 +17,7 @@ class ExportedModel:
     """A model in another engine.
 
     Attributes:
+        name: Name of the file or folder.
         recipe: What it must be shown, and what its outputs mean; what the file does by itself is neutral.
         splits: Whether it is two networks, one for each frame and one for what the first made of them.
         keeps_memory: Whether it takes a chunk and states, and gives probabilities and states.
@@ -37,6 +38,7 @@ class ExportedModel:
         """
         self._encoder: Network | None = None
         path = Path(path)
+        self.name = path.name
         if path.is_dir() and not is_saved_model(path):
             encoder, head = _find_parts(path)
             self._encoder, path = load_network(encoder, threads=threads), head

@@ -152,7 +152,7 @@ class _Predictor:
         options: dict[str, Any],
     ):
         """Load the model, and check the options."""
-        self._model = model if isinstance(model, keras.Model) else load_named(model)
+        self._model = load_named(model) if isinstance(model, str | os.PathLike) else model
         self._single, self._download_dir, self._progress = single, download_dir, progress
         self._options = options
         foreign = {name: options[name] for name in ForeignModel.__annotations__ if name in options}

@@ -20,7 +20,7 @@ from harkeras.inference._foreign_models import (
 from harkeras.inference.exported import ExportedModel, is_exported
 from harkeras.models import list_models
 from harkeras.models.movinet import is_stream_model
-from harkeras.models.saving import check_classes, check_recipe, load_model
+from harkeras.models.saving import check_classes, check_recipe, load_model, read_recipe
 from harkeras.pretrained.published import list_pretrained, load_pretrained
 from harkeras.recipe import DEFAULT_CLIP_SECONDS, Interpolation, Recipe, Streams
 
@@ -142,6 +142,16 @@ def load_named(model: str | os.PathLike) -> keras.Model | ExportedModel:
     path = find_model_file(model)
     check_model_file(path)
     return load_model(path)
+
+
+def find_recipe(model: str | os.PathLike) -> Recipe | None:
+    """Read the recipe of a model from its path, without loading a Keras model; None where there is none.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no file of a model, or its recipe is damaged.
+    """
+    return ExportedModel(model).recipe if is_exported(model) else read_recipe(model)
 
 
 def check_model_exists(model: str | os.PathLike) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 from typing import Literal, get_args
 
 import numpy as np
@@ -136,7 +135,7 @@ def _choose_subject(trials: list[Trial]) -> Subject:
     best = {}
     for trial in trials:
         subject, before = trial.input.subject, best.get(trial.input.subject)
-        if before is None or (prod(trial.input[:3]), *rank(before)) > (prod(before.input[:3]), *rank(trial)):
+        if before is None or (trial.input.pixels, *rank(before)) > (before.input.pixels, *rank(trial)):
             best[subject] = trial
     return min(best, key=lambda subject: rank(best[subject]))
 

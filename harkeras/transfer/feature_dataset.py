@@ -7,7 +7,6 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from math import prod
 from pathlib import Path
 from typing import ClassVar, NamedTuple, get_args
 
@@ -43,6 +42,11 @@ class Input(NamedTuple):
     height: int
     width: int
     subject: Subject = "frame"
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of a clip: what it costs, in proportion."""
+        return self.frames * self.height * self.width
 
     def __str__(self) -> str:
         """Return it as reports name it."""
@@ -169,7 +173,7 @@ def create_feature_dataset(
     given = [each for subject in subjects for each in _list_inputs(inputs, shape, subject)]
     features, encoders, rows = {}, {}, np.arange(len(video_paths))
     # One bar for all inputs, which moves by the pixels that were looked at, as time does.
-    bar = tqdm(total=len(rows) * sum(prod(each[:3]) for each in given), bar_format=_BAR)
+    bar = tqdm(total=len(rows) * sum(each.pixels for each in given), bar_format=_BAR)
     with bar:
         for number, each in enumerate(given, 1):
             bar.set_description(f"Computing features {number} of {len(given)}: {each}")
@@ -183,7 +187,7 @@ def create_feature_dataset(
                 cache=cache,
                 workers=workers,
                 subject=each.subject,
-                on_clip=partial(bar.update, prod(each[:3])),
+                on_clip=partial(bar.update, each.pixels),
             )
             features = {key: values[kept] for key, values in features.items()}  # were a clip to vanish
             rows = rows[kept]

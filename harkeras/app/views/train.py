@@ -66,7 +66,7 @@ def _show_contents(contents: dict[str, Any]) -> bool:
     for note in contents["notes"]:
         st.warning(printable(note), icon=":material/warning:")
     if contents["unreadable"]:
-        with st.expander(f"{len(contents['unreadable'])} clips cannot be read; they are left out"):
+        with st.expander(f"Left out, because they cannot be read: {len(contents['unreadable'])}"):
             st.text("\n".join(map(printable, contents["unreadable"])))
     return _start(contents["data_dir"])
 
