@@ -28,7 +28,7 @@ from harkeras.teaching._learning import Score
 from harkeras.teaching._lessons import Lessons
 from harkeras.teaching._store import Settings, Store
 from harkeras.teaching.labels import LabeledRecordings
-from harkeras.teaching.retraining import Retraining, Trainer
+from harkeras.teaching.retraining import Retrainer, Retraining
 from harkeras.teaching.suggesting import Suggestion
 from harkeras.transfer.learning_curve import LearningCurve
 
@@ -50,7 +50,7 @@ class Project(LabeledRecordings):
         """Open a project."""
         super().__init__(folder)
         self._lessons = Lessons(self._store)
-        self._trainer = Trainer(self._store, self._lessons)
+        self._trainer = Retrainer(self._store, self._lessons)
 
     @classmethod
     def create(

@@ -53,7 +53,7 @@ class Retraining:
         return "\n".join([*lines, f"the new model was {verdict}: {self.model}"])
 
 
-class Trainer:
+class Retrainer:
     """Trains and scores the models of a project.
 
     Args:
