@@ -9,7 +9,7 @@ from filelock import FileLock
 
 pytest.importorskip("streamlit", reason='no Streamlit: pip install "harkeras[app]"')
 
-from harkeras.app import storage, trainings
+from harkeras.app import storage, training_process, trainings
 from harkeras.app.jobs import one_line
 from harkeras.app.training_process import EPOCHS, LOCK, LOG, PROCESS, RESULT, SETTINGS
 from harkeras.app.worker import CanceledError, Worker
@@ -86,6 +86,13 @@ class TestTraining:
         (tmp_path / PROCESS).write_text(str(os.getpid()))
         monkeypatch.setattr(os, "kill", lambda *_: pytest.fail("a stranger was ended"))
         training.stop(at_once=True)
+
+    def test_what_is_stopped_before_it_begins_never_trains(self, training, tmp_path, monkeypatch):
+        monkeypatch.setattr(training_process, "_train", lambda *_: pytest.fail("it trains"))
+        training.stop(at_once=True)
+        training_process.main(tmp_path)
+        assert not training.running
+        assert training.result == {"error": "Its process was ended before it was done."}
 
     def test_what_never_began_has_ended(self, training, tmp_path):
         assert training.running

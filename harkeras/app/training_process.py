@@ -17,9 +17,10 @@ from filelock import FileLock
 
 from harkeras.base.files import write_text
 
-SETTINGS, PROCESS, LOCK, LOG, EPOCHS, RESULT = (
+SETTINGS, PROCESS, STOPPED, LOCK, LOG, EPOCHS, RESULT = (
     "settings.json",
     "process.txt",
+    "stopped.txt",
     "running.lock",
     "log.txt",
     "epochs.csv",
@@ -33,6 +34,8 @@ def main(folder: Path) -> None:
         write_text(folder / PROCESS, str(os.getpid()))
         logger = logging.getLogger("harkeras")
         logger.handlers, logger.level = [logging.StreamHandler()], logging.INFO
+        if (folder / STOPPED).exists():  # asked for before there was a process to be told
+            return
         try:
             settings = json.loads((folder / SETTINGS).read_text(encoding="utf-8"))
             result = {"run": str(_train(settings, folder))}

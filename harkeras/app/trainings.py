@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock, Timeout
 
-from harkeras.app.training_process import EPOCHS, LOCK, LOG, PROCESS, RESULT, SETTINGS
+from harkeras.app.training_process import EPOCHS, LOCK, LOG, PROCESS, RESULT, SETTINGS, STOPPED
 from harkeras.base.files import write_text
 
 _FOLDER = ".trainings"
@@ -58,9 +58,9 @@ class Training:
         if (self.folder / RESULT).exists():
             return False
         if not (self.folder / PROCESS).exists():
-            process = _processes.get(self.folder)
-            started = (self.folder / SETTINGS).stat().st_mtime
-            return time.time() < started + _START_SECONDS and (process is None or process.poll() is None)
+            if self.folder in _processes:
+                return _processes[self.folder].poll() is None
+            return time.time() < (self.folder / SETTINGS).stat().st_mtime + _START_SECONDS
         try:
             with FileLock(self.folder / LOCK, timeout=0, is_singleton=False):
                 return False
@@ -104,7 +104,10 @@ class Training:
 
     def stop(self, *, at_once: bool = False) -> None:
         """Ask the process to end with the best model so far, or end it at once."""
-        if self.running and (self.folder / PROCESS).exists():
+        if not self.running:
+            return
+        write_text(self.folder / STOPPED, "")  # for a process that is yet to begin
+        if (self.folder / PROCESS).exists():
             number = int((self.folder / PROCESS).read_text(encoding="utf-8"))
             os.kill(number, signal.SIGKILL if at_once else signal.SIGINT)
 
