@@ -1,4 +1,4 @@
-"""Which files of others the package can use: weights and class names, where they are, how to know them.
+"""Which files of others the package can use: weights, class names, an engine for browsers; how to know them.
 
 A file is known by its checksum. Where the file itself has been at hand, that is its SHA-256. Where it has
 not, it is what its publisher gives: the id that git has for the file (a SHA-1 over its size and content, part
@@ -190,8 +190,21 @@ def _people_assets() -> dict[str, Asset]:
     return assets
 
 
+def _engine_assets() -> dict[str, Asset]:
+    file = "onnxruntime-web-1.30.0.tgz"
+    url = f"https://registry.npmjs.org/onnxruntime-web/-/{file}"
+    sha256 = "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71"
+    page = "https://www.npmjs.com/package/onnxruntime-web"
+    return {"onnxruntime_web": Asset(file, url, "MIT", 33106585, f"sha256:{sha256}", page)}
+
+
 ASSETS: dict[str, Asset] = (
-    _image_assets() | _i3d_assets() | _torch_assets() | _tensorflow_assets() | _people_assets()
+    _image_assets()
+    | _i3d_assets()
+    | _torch_assets()
+    | _tensorflow_assets()
+    | _people_assets()
+    | _engine_assets()
 )
 # What the folder HARKERAS_ASSETS may hold in place of a file of the table: weights that were recovered from
 # quantized files that Google published. They are to be had nowhere, so that nobody is told to get them.

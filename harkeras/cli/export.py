@@ -15,11 +15,17 @@ def export(
         Path, typer.Argument(help="The folder of a run, a .keras file, or a published model by its name.")
     ],
     output: Annotated[
-        Path, typer.Argument(help="File to write, .onnx or .tflite; a folder for --split and a SavedModel.")
+        Path,
+        typer.Argument(
+            help="File to write, .onnx or .tflite; a folder for --split, a SavedModel and a page."
+        ),
     ],
     file_format: Annotated[
-        Literal["onnx", "litert", "saved_model"] | None,
-        typer.Option("--format", help="What to write; by default what the suffix says."),
+        Literal["onnx", "litert", "saved_model", "web"] | None,
+        typer.Option(
+            "--format",
+            help="What to write; by default what the suffix says. web: a page.",
+        ),
     ] = None,
     precision: Annotated[
         Literal["float32", "float16", "int8"], typer.Option(help="Of a LiteRT file's weights.")

@@ -15,6 +15,10 @@ from harkeras.inference.resolve import ResolvedModel
 from harkeras.inference.streaming import ActionStream
 
 _REPETITIONS = 5
+_SERVED = (
+    "\nAny host of static files serves it (a camera needs https), and for a look here: "
+    'python -m http.server --bind 127.0.0.1 --directory "{}" 8000, then http://localhost:8000'
+)
 
 
 class Export(NamedTuple):
@@ -22,7 +26,7 @@ class Export(NamedTuple):
 
     Attributes:
         path: The file, or the folder of two files or of a SavedModel.
-        format: "onnx", "litert" or "saved_model".
+        format: "onnx", "litert", "saved_model" or "web".
         precision: Of its weights.
         size_bytes: Size of all files.
         clips: How many clips were shown to both.
@@ -43,12 +47,13 @@ class Export(NamedTuple):
     keras_milliseconds: float
 
     def __str__(self) -> str:
-        """Say it in two lines."""
+        """Say it in two lines, and how to serve a page in a third."""
+        served = "" if self.format != "web" else _SERVED.format(self.path)
         return (
             f"{self.path}: {self.format}, {self.precision}, {self.size_bytes / 1e6:.2f} MB\n"
             f"on {self.clips} clips: probabilities differ by {self.largest_difference:.1e} at most, "
             f"{self.same_labels:.0%} get the same label; {self.milliseconds:.1f} ms a clip, compiled Keras "
-            f"{self.keras_milliseconds:.1f}"
+            f"{self.keras_milliseconds:.1f}{served}"
         )
 
 

@@ -26,6 +26,7 @@ from harkeras.deploy._folders import folder_written_whole
 from harkeras.deploy._graph import exported_recipe, split_with_recipe, with_recipe
 from harkeras.deploy._writers import Precision, write_litert, write_onnx, write_saved_model
 from harkeras.deploy.comparison import Export, compare_with_keras
+from harkeras.deploy.web import check_for_web, write_web
 from harkeras.inference.exported import ENCODER, HEAD
 from harkeras.inference.resolve import load_named, resolve_model
 from harkeras.models.movinet import is_stream_model
@@ -34,8 +35,9 @@ from harkeras.recipe import Recipe
 from harkeras.video.listing import find_videos
 from harkeras.video.reading import VideoInfo
 
-Format = Literal["onnx", "litert", "saved_model"]
+Format = Literal["onnx", "litert", "saved_model", "web"]
 _SUFFIXES = {"onnx": ".onnx", "litert": ".tflite"}
+_FOLDERS = ("saved_model", "web")
 _CLIPS = 8  # of a video that is rendered, where no clips are given
 
 
@@ -54,10 +56,10 @@ def export_model(
         model: Path of a `.keras` file or of a run, one of `list_pretrained()`, or a model in memory with a
             recipe. A stream (see `create_movinet_stream_model`) becomes a network that takes one frame and
             its states.
-        path: The file to write, `.onnx` or `.tflite`; a folder for `split` and for a SavedModel.
+        path: The file to write, `.onnx` or `.tflite`; a folder for `split`, a SavedModel and a page.
         format: "onnx" for ONNX Runtime in servers and browsers, any number of clips at a time; "litert" for
-            phones, one clip at a time; "saved_model" for TensorFlow's own servers. By default what the suffix
-            says.
+            phones, one clip at a time; "saved_model" for TensorFlow's own servers; "web" for a page
+            that names actions in the browser, see `harkeras.deploy.web`. By default what the suffix says.
         precision: Of "litert": "float32"; "float16", half the size; or "int8", a quarter of it, with a loss
             that is printed. An int8 network leaves the temperature to its recipe: eight bits cannot hold
             logarithms.
@@ -86,7 +88,13 @@ def export_model(
         raise ValueError(f"precision must be 'float32' for {format}, got {precision!r}")
     loaded = load_named(model) if isinstance(model, str | os.PathLike) else model
     resolved = resolve_model(loaded, images=_takes_images(loaded))
+    if format == "web":
+        check_for_web(resolved)
     shown = _read_clips(clips, resolved.recipe)
+    if format == "web":
+        with folder_written_whole(path) as partial:
+            write_web(partial, resolved)
+        return compare_with_keras(path, format, precision, resolved, shown)
     # What the network does by itself, and what is left to whoever runs it.
     inside, left = resolved.recipe, exported_recipe(resolved.recipe)
     if precision == "int8":
@@ -98,7 +106,7 @@ def export_model(
         if parts is None:
             raise ValueError(f"split must be False for {loaded.name}, which never sees a frame by itself")
         networks = dict(zip((ENCODER, HEAD), parts, strict=True))
-    folder = split or format == "saved_model"
+    folder = split or format in _FOLDERS
     # Keras insists on the suffix.
     with folder_written_whole(path) if folder else written_whole(path, suffix=path.suffix) as partial:
         given = shown
@@ -121,9 +129,9 @@ def _find_format(path: Path, format: Format | None, split: bool) -> Format:
             raise ValueError(f"format must be one of {', '.join(get_args(Format))} where {path} does not say")
         format = by_suffix[path.suffix]
     check_choice("format", format, get_args(Format))
-    if split and format == "saved_model":
-        raise ValueError("split must be False for saved_model")
-    wanted = "" if split or format == "saved_model" else _SUFFIXES[format]
+    if split and format in _FOLDERS:
+        raise ValueError(f"split must be False for {format}")
+    wanted = "" if split or format in _FOLDERS else _SUFFIXES[format]
     if wanted and path.suffix != wanted:
         raise ValueError(f"path must end in {wanted} for {format}, got {path}")
     if not wanted and path.suffix in _SUFFIXES.values():

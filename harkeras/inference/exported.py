@@ -11,6 +11,7 @@ from harkeras.inference.runtimes import NEXT, SUFFIXES, Network, has_recipe, is_
 from harkeras.recipe import Recipe
 
 ENCODER, HEAD = "encoder", "head"  # the two files of a model that was cut
+WHOLE = "model"  # the one file of a model that was not, in a folder with other things
 
 
 class ExportedModel:
@@ -25,7 +26,7 @@ class ExportedModel:
     """
 
     def __init__(self, path: str | os.PathLike, *, threads: int | None = None):
-        """Open a `.onnx` or `.tflite` file, a SavedModel, or a folder with an encoder and a head.
+        """Open a `.onnx` or `.tflite` file, a SavedModel, or a folder with a model or an encoder and a head.
 
         Args:
             path: What `export_model` wrote.
@@ -40,8 +41,9 @@ class ExportedModel:
         path = Path(path)
         self.name = path.name
         if path.is_dir() and not is_saved_model(path):
-            encoder, head = _find_parts(path)
-            self._encoder, path = load_network(encoder, threads=threads), head
+            encoder, path = _find_parts(path)
+            if encoder is not None:
+                self._encoder = load_network(encoder, threads=threads)
         self._network = load_network(path, threads=threads)
         self.recipe: Recipe = self._network.recipe
         self.splits = self._encoder is not None
@@ -86,7 +88,7 @@ def is_exported(path: str | os.PathLike) -> bool:
     path = Path(path)
     if not path.is_dir():
         return path.suffix in SUFFIXES
-    parts = any((path / f"{HEAD}{suffix}").is_file() for suffix in SUFFIXES)
+    parts = any((path / f"{name}{suffix}").is_file() for name in (HEAD, WHOLE) for suffix in SUFFIXES)
     return parts or (is_saved_model(path) and has_recipe(path))
 
 
@@ -96,9 +98,11 @@ def _only(network: Network, inputs: np.ndarray) -> np.ndarray:
     return output
 
 
-def _find_parts(folder: Path) -> tuple[Path, Path]:
+def _find_parts(folder: Path) -> tuple[Path | None, Path]:
     for suffix in SUFFIXES:
-        encoder, head = (folder / f"{name}{suffix}" for name in (ENCODER, HEAD))
+        encoder, head, whole = (folder / f"{name}{suffix}" for name in (ENCODER, HEAD, WHOLE))
+        if whole.is_file():
+            return None, whole
         if encoder.is_file() and head.is_file():
             return encoder, head
     wanted = " or ".join(f"{ENCODER}{suffix} and {HEAD}{suffix}" for suffix in SUFFIXES)

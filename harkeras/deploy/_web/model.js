@@ -1,0 +1,56 @@
+// The model, in ONNX Runtime Web: one network of whole clips, or one of single frames and one of their features.
+
+import { InferenceSession, Tensor, env } from "./onnxruntime/ort.js";
+
+env.wasm.proxy = true; // computes in a worker, so that the page stays awake; threads where the host allows them
+
+function joined(arrays) {
+  const all = new arrays[0].constructor(arrays.reduce((sum, each) => sum + each.length, 0));
+  let place = 0;
+  for (const each of arrays) {
+    all.set(each, place);
+    place += each.length;
+  }
+  return all;
+}
+
+async function run(session, data, shape) {
+  const [name] = session.inputNames;
+  const type = data instanceof Uint8Array ? "uint8" : "float32";
+  return (await session.run({ [name]: new Tensor(type, data, shape) }))[session.outputNames[0]];
+}
+
+export class Model {
+  static async load(recipe, networks) {
+    const model = new Model();
+    const { height, width, streams } = recipe;
+    model.shape = [height, width, streams === "gray" ? 1 : 3];
+    model.sessions = [];
+    for (const name of networks) model.sessions.push(await InferenceSession.create(name));
+    return model;
+  }
+
+  // Probabilities of a window of frames {pixels}. The features of a frame are computed once, and kept with it.
+  async answer(frames) {
+    const [network, head] = this.sessions;
+    let output;
+    if (head) {
+      await this.encode(network, [...new Set(frames)].filter((frame) => !frame.features));
+      output = await run(head, joined(frames.map((frame) => frame.features)), [1, frames.length, ...this.features]);
+    } else {
+      output = await run(network, joined(frames.map((frame) => frame.pixels)), [1, frames.length, ...this.shape]);
+    }
+    return Array.from(output.data);
+  }
+
+  async encode(encoder, frames) {
+    if (!frames.length) return;
+    const output = await run(encoder, joined(frames.map((frame) => frame.pixels)), [frames.length, ...this.shape]);
+    this.features = output.dims.slice(1);
+    const size = output.data.length / frames.length;
+    frames.forEach((frame, row) => {
+      frame.features = output.data.slice(row * size, (row + 1) * size);
+      frame.pixels = null;
+    });
+  }
+}
