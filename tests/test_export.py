@@ -191,6 +191,7 @@ def test_copies_answer_alike():
     model = keras.Model(clip, keras.layers.GRU(3)(keras.layers.LSTM(4, return_sequences=True)(x)))
     x = np.random.default_rng(0).normal(size=(2, 4, 6)).astype("float32")
     for copy in (for_onnx(model), for_litert(model)):
+        assert copy.layers[-1] is not model.layers[-1]
         np.testing.assert_allclose(copy(x), model(x), atol=1e-6)
 
 

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from harkeras.inference.per_frame import split_per_frame
+from harkeras.inference.splitting import split_per_frame
 from harkeras.recipe import ClipFormat
 from harkeras.transfer import features as module
 from harkeras.transfer.features import backbone_features, frame_encoder, keep_parts, part_sizes

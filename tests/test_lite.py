@@ -10,7 +10,7 @@ import pytest
 from keras import layers, ops
 
 from harkeras.inference import ActionStream, push_together
-from harkeras.inference._lite import compile_lite
+from harkeras.inference.conversion import convert_to_litert
 from harkeras.models import create_lrcn_model, create_pose_lstm_model
 from harkeras.recipe import Recipe
 from harkeras.transfer.heads import create_head, join
@@ -63,16 +63,17 @@ def warm(model, recipe=None):
 
 
 @pytest.fixture
-def compiled(monkeypatch):
-    """What became of each part that LiteRT was asked for: None of those that it did not take."""
-    made = []
+def converted(monkeypatch):
+    """The names of the networks that were converted for LiteRT."""
+    names = []
 
-    def compile_and_note(*arguments):
-        made.append(compile_lite(*arguments))
-        return made[-1]
+    def convert_and_note(model):
+        result = convert_to_litert(model)
+        names.append(model.name)
+        return result
 
-    monkeypatch.setattr("harkeras.inference.per_frame.compile_lite", compile_and_note)
-    return made
+    monkeypatch.setattr("harkeras.inference.conversion.convert_to_litert", convert_and_note)
+    return names
 
 
 @pytest.mark.parametrize(
@@ -87,23 +88,21 @@ def compiled(monkeypatch):
     ],
     ids=["lrcn", "pixels in 0 to 1", "bgr", "statistics", "bidirectional lstm", "tcn"],
 )
-def test_it_says_the_same(build, options, compiled):
+def test_it_says_the_same(build, options, converted):
     model = build()
     recipe = recipe_of(model, **options)
     expected = push_all(ActionStream(model, recipe))
     assert np.ptp(expected, axis=0).max() > 1e-4
     np.testing.assert_allclose(push_all(warm(model, recipe)), expected, atol=1e-5)
-    assert len(compiled) == 2
-    assert all(compiled)
+    assert converted == ["encoder", "head"]
 
 
-def test_a_model_of_joints(compiled):
+def test_a_model_of_joints(converted):
     model = create_pose_lstm_model(3, (6, 5, 3), filters=4, units=4)
     recipe = Recipe(CLASSES, 6, None, None, 1.0, streams="pose", joints=5, coordinates=3)
     expected = push_all(ActionStream(model, recipe))
     np.testing.assert_allclose(push_all(warm(model, recipe)), expected, atol=1e-5)
-    assert len(compiled) == 1
-    assert all(compiled)
+    assert converted == [model.name]
 
 
 def test_recurrent_layers_are_as_before():
@@ -114,7 +113,7 @@ def test_recurrent_layers_are_as_before():
     assert not bidirectional.backward_layer.unroll
 
 
-def test_weights_are_those_of_the_moment(compiled):
+def test_weights_are_those_of_the_moment(converted):
     model = gru_on_frames()
     first = warm(model)
     before = push_all(first.anew())
@@ -123,9 +122,9 @@ def test_weights_are_those_of_the_moment(compiled):
     expected = push_all(ActionStream(model, recipe_of(model)))
     assert abs(expected - before).max() > 1e-3
     np.testing.assert_allclose(push_all(warm(model)), expected, atol=1e-5)
-    assert len(compiled) == 4
+    assert len(converted) == 4
     warm(model)
-    assert len(compiled) == 4  # nothing has changed
+    assert len(converted) == 4  # nothing has changed
 
 
 def test_streams_that_come_of_one_go_on_together():
@@ -147,31 +146,34 @@ def test_two_threads_with_one_model():
             np.testing.assert_array_equal(probabilities, expected)
 
 
-def test_what_litert_does_not_know_is_left_to_tensorflow(compiled):
+def test_what_litert_does_not_know_is_left_to_tensorflow(converted, caplog):
+    caplog.set_level("INFO", "harkeras")
     model = gru_on_frames(lambda x: ops.erfinv(ops.tanh(x / 1000)))
     expected = push_all(ActionStream(model, recipe_of(model)))
     np.testing.assert_allclose(push_all(warm(model)), expected, atol=1e-5)
-    assert [part is None for part in compiled] == [True, False]
+    assert converted == []
+    assert "stays in TensorFlow: encoder cannot be converted for LiteRT: " in caplog.text
+    assert "Erfinv" in caplog.text
 
 
 @pytest.mark.parametrize("reason", ["not installed", "many weights", "a GPU"])
-def test_where_tensorflow_does_it_all(reason, compiled, monkeypatch):
+def test_where_tensorflow_does_it_all(reason, converted, monkeypatch):
     if reason == "not installed":
         monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
     elif reason == "many weights":
-        monkeypatch.setattr("harkeras.inference._lite._MOST_WEIGHTS", 10)
+        monkeypatch.setattr("harkeras.inference.conversion._MOST_WEIGHTS", 10)
     else:
         monkeypatch.setattr("tensorflow.config.list_physical_devices", lambda kind: [kind])
     model = gru_on_frames()
     expected = push_all(ActionStream(model, recipe_of(model)))
     np.testing.assert_allclose(push_all(warm(model)), expected, atol=1e-5)
-    assert compiled == [None, None]
+    assert converted == []
 
 
-def test_other_models_are_left_as_they_are(compiled):
+def test_other_models_are_left_as_they_are(converted):
     clip = keras.Input((4, 20, 22, 3))
     x = layers.GlobalAveragePooling3D()(layers.Conv3D(3, 3)(layers.Rescaling(0.01)(clip)))
     model = keras.Model(clip, layers.Dense(3, activation="softmax")(x))
     expected = push_all(ActionStream(model, recipe_of(model)))
     np.testing.assert_allclose(push_all(warm(model)), expected, atol=1e-6)
-    assert compiled == []
+    assert converted == []

@@ -6,7 +6,7 @@ import pytest
 
 from harkeras import Recipe, load_model, save_model, train
 from harkeras.data.datasets import Dataset
-from harkeras.inference.per_frame import split_per_frame
+from harkeras.inference.splitting import split_per_frame
 from harkeras.models import create_cnn_lstm_model
 from harkeras.models.backbones import create_backbone, list_backbones
 from harkeras.models.registry import count_parameters, no_weights

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 from learning import fit, moving_blocks
 
-from harkeras.inference.per_frame import split_per_frame
+from harkeras.inference.splitting import split_per_frame
 from harkeras.models.blocks import local_response_normalization
 from harkeras.models.fusion import (
     create_early_fusion_model,

@@ -17,7 +17,7 @@ from keras import layers
 
 from harkeras.inference._window_buffer import frames_on_screen
 from harkeras.inference.decisions import Decider
-from harkeras.inference.per_frame import split_per_frame
+from harkeras.inference.splitting import split_per_frame
 from harkeras.inference.streaming import ActionStream, push_together
 from harkeras.models import create_convlstm_model, create_lrcn_model, create_pose_lstm_model
 from harkeras.models.saving import save_model

@@ -23,11 +23,11 @@ from harkeras.base.checks import check_choice
 from harkeras.base.files import written_whole
 from harkeras.data.samples import create_sample_video
 from harkeras.deploy._folders import folder_written_whole
-from harkeras.deploy._graph import exported_recipe, split_with_recipe, with_recipe
-from harkeras.deploy._writers import Precision, write_litert, write_onnx, write_saved_model
 from harkeras.deploy.comparison import Export, compare_with_keras
 from harkeras.deploy.web import check_for_web, write_web
 from harkeras.inference.exported import ENCODER, HEAD
+from harkeras.inference.network_files import Precision, write_litert, write_onnx, write_saved_model
+from harkeras.inference.recipe_network import exported_recipe, split_with_recipe, with_recipe
 from harkeras.inference.resolve import load_named, resolve_model
 from harkeras.models.movinet import is_stream_model
 from harkeras.people.clips import read_clip

@@ -23,10 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from harkeras.assets.store import find_asset
-from harkeras.deploy._graph import exported_recipe, split_with_recipe, with_recipe
-from harkeras.deploy._writers import write_onnx
 from harkeras.inference.decisions import Decider
 from harkeras.inference.exported import ENCODER, HEAD, WHOLE
+from harkeras.inference.network_files import write_onnx
+from harkeras.inference.recipe_network import exported_recipe, split_with_recipe, with_recipe
 from harkeras.inference.resolve import ResolvedModel
 from harkeras.inference.runtimes import RECIPE_FILE
 from harkeras.inference.streaming import ActionStream

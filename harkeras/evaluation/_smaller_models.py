@@ -8,7 +8,7 @@ from dataclasses import replace
 import keras
 
 from harkeras.inference.exported import ExportedModel
-from harkeras.inference.per_frame import split_per_frame
+from harkeras.inference.splitting import split_per_frame
 from harkeras.models.movinet import is_stream_model
 from harkeras.recipe import Recipe
 from harkeras.transfer.features import frame_encoder

@@ -17,7 +17,8 @@ import tensorflow as tf
 
 from harkeras.inference._window_buffer import Clips
 from harkeras.inference.exported import ExportedModel
-from harkeras.inference.per_frame import NUMBERS_PER_CALL, ClipModel, to_input
+from harkeras.inference.per_frame import NUMBERS_PER_CALL, ClipModel
+from harkeras.inference.recipe_network import to_input
 from harkeras.models.movinet import create_movinet_states
 from harkeras.people.everybody import Scene, crop_everybody
 from harkeras.recipe import Recipe

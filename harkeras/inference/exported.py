@@ -1,4 +1,4 @@
-"""Models that left Keras, as `harkeras.deploy.export_model` writes them, behind the same door."""
+"""Models that left Keras, for a file (`harkeras.deploy.export_model`) or for a while (`runtime=`)."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ class ExportedModel:
     Attributes:
         name: Name of the file or folder.
         recipe: What it must be shown, and what its outputs mean; what the file does by itself is neutral.
+        runtime: The engine that computes it: "onnx", "litert", "saved_model" or "keras".
         splits: Whether it is two networks, one for each frame and one for what the first made of them.
         keeps_memory: Whether it takes a chunk and states, and gives probabilities and states.
         takes_images: Whether it takes single images.
@@ -37,18 +38,27 @@ class ExportedModel:
             ImportError: If the engine is not installed.
             ValueError: If a file is no exported model.
         """
-        self._encoder: Network | None = None
-        path = Path(path)
-        self.name = path.name
+        path, encoder = Path(path), None
+        name = path.name
         if path.is_dir() and not is_saved_model(path):
-            encoder, path = _find_parts(path)
-            if encoder is not None:
-                self._encoder = load_network(encoder, threads=threads)
-        self._network = load_network(path, threads=threads)
-        self.recipe: Recipe = self._network.recipe
-        self.splits = self._encoder is not None
-        self.keeps_memory = len(self._network.inputs) > 1
-        shape = next(iter(self._network.inputs.values()))[0]
+            first, path = _find_parts(path)
+            encoder = None if first is None else load_network(first, threads=threads)
+        self._take(name, load_network(path, threads=threads), encoder)
+
+    @classmethod
+    def of_networks(cls, name: str, network: Network, encoder: Network | None = None) -> ExportedModel:
+        """Make one of networks in memory: the whole, or what comes behind an encoder of single frames."""
+        model = cls.__new__(cls)
+        model._take(name, network, encoder)
+        return model
+
+    def _take(self, name: str, network: Network, encoder: Network | None) -> None:
+        self.name, self._network, self._encoder = name, network, encoder
+        self.recipe: Recipe = network.recipe
+        self.runtime: str = network.runtime
+        self.splits = encoder is not None
+        self.keeps_memory = len(network.inputs) > 1
+        shape = next(iter(network.inputs.values()))[0]
         self.takes_images = self.recipe.frames == 1 and not self.splits and len(shape) == 4
 
     def encode(self, frames: np.ndarray) -> np.ndarray:

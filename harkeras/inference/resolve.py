@@ -17,6 +17,7 @@ from harkeras.inference._foreign_models import (
     read_streams,
     with_probabilities,
 )
+from harkeras.inference.conversion import Runtime, in_runtime
 from harkeras.inference.exported import ExportedModel, is_exported
 from harkeras.models import list_models
 from harkeras.models.movinet import is_stream_model
@@ -73,6 +74,7 @@ def resolve_model(
     model: str | os.PathLike | keras.Model,
     *,
     images: bool = False,
+    runtime: Runtime | None = None,
     **foreign: Unpack[ForeignModel],
 ) -> ResolvedModel:
     """Load a model where a path or a name is given, check what it takes and gives, and find its recipe.
@@ -81,15 +83,25 @@ def resolve_model(
         model: Path of a `.keras` file or of a run's folder, or of what `export_model` wrote, one of
             `list_pretrained()`, or a model in memory.
         images: Whether it must take images instead of clips.
+        runtime: The engine that computes it: "keras", "onnx" or "litert", see `in_runtime`. By default what
+            it is made for, which is Keras for a `.keras` file.
         **foreign: What a recipe would say; what is not None stands over the recipe.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If there is no recipe and no `classes`, they do not fit the model, or it takes or gives
-            something else.
+        ImportError: If the engine is not installed.
+        ValueError: If there is no recipe and no `classes`, they do not fit the model, it takes or gives
+            something else, or cannot be computed by that engine.
         TypeError: If there is no such option.
     """
     _check_names(foreign, images)
+    resolved = _resolve(model, images, foreign)
+    return resolved._replace(model=in_runtime(resolved.model, resolved.recipe, runtime))
+
+
+def _resolve(
+    model: str | os.PathLike | keras.Model | ExportedModel, images: bool, foreign: ForeignModel
+) -> ResolvedModel:
     loaded = load_named(model) if isinstance(model, str | os.PathLike) else model
     options = {name: value for name, value in foreign.items() if value is not None}
     input_shape = options.pop("input_shape", None)

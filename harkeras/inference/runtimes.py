@@ -1,16 +1,20 @@
 """Networks that left Keras, run by the engines that phones, browsers and servers have.
 
 `harkeras.deploy.export_model` writes them. Each is one file with its recipe inside: ONNX keeps it among its
-metadata, LiteRT in a ZIP archive behind the network, as its own metadata are kept.
+metadata, LiteRT in a ZIP archive behind the network, as its own metadata are kept. `runtime=` makes them in
+memory.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import keras
 import numpy as np
 from joblib import cpu_count
 
@@ -26,10 +30,12 @@ class Network(Protocol):
     """A network in some engine.
 
     Attributes:
+        runtime: Name of the engine.
         recipe: What it must be shown, and what its outputs mean.
         inputs: Name of each input -> its shape, with None for what may vary, and its dtype.
     """
 
+    runtime: str
     recipe: Recipe
     inputs: dict[str, tuple[tuple[int | None, ...], np.dtype]]
 
@@ -57,7 +63,7 @@ def load_network(path: str | os.PathLike, *, threads: int | None = None) -> Netw
         return _SavedModel(path)
     if path.suffix not in SUFFIXES:
         raise ValueError(f"path must be a .onnx or .tflite file or the folder of a SavedModel, got {path}")
-    return _OnnxNetwork(path, threads) if path.suffix == ".onnx" else _LiteRTNetwork(path, threads)
+    return _OnnxNetwork(path, threads) if path.suffix == ".onnx" else LiteRTNetwork.of_file(path, threads)
 
 
 def is_saved_model(path: Path) -> bool:
@@ -72,6 +78,8 @@ def has_recipe(saved_model: Path) -> bool:
 
 class _OnnxNetwork:
     """A network in ONNX Runtime."""
+
+    runtime = "onnx"
 
     def __init__(self, path: Path, threads: int | None):
         try:
@@ -102,39 +110,75 @@ class _OnnxNetwork:
         return dict(zip(self._outputs, self._session.run(None, inputs), strict=True))
 
 
-class _LiteRTNetwork:
+class LiteRTNetwork:
     """A network in LiteRT, of one clip at a time."""
 
-    def __init__(self, path: Path, threads: int | None):
-        try:
-            from ai_edge_litert.interpreter import Interpreter
-        except ImportError as error:
-            raise ImportError('LiteRT needs ai-edge-litert: pip install "harkeras[litert]"') from error
+    runtime = "litert"
+
+    def __init__(
+        self, interpreter: Any, recipe: Recipe, inputs: dict[str, dict[str, Any]], outputs: dict[str, int]
+    ):
+        """Take a network over.
+
+        Args:
+            interpreter: An `ai_edge_litert.interpreter.Interpreter`, with its tensors allocated.
+            recipe: What the network must be shown, and what its outputs mean.
+            inputs: Name of each input -> what the interpreter says of it.
+            outputs: Name of each output -> its index.
+        """
+        self.recipe, self._interpreter, self._outputs = recipe, interpreter, outputs
+        self.inputs = {
+            name: (tuple(map(int, d["shape"])), np.dtype(d["dtype"])) for name, d in inputs.items()
+        }
+        self._indices = {name: d["index"] for name, d in inputs.items()}
+        self._lock = threading.Lock()  # an interpreter computes one thing at a time
+
+    @classmethod
+    def of_file(cls, path: Path, threads: int | None) -> LiteRTNetwork:
+        """Open a file that `export_model` wrote."""
+        interpreter_class = find_interpreter()
         try:
             with zipfile.ZipFile(path) as archive:
                 text = archive.read(RECIPE_FILE).decode()
         except (zipfile.BadZipFile, KeyError, UnicodeDecodeError):
             text = None
-        self.recipe = _read_recipe(path, text)
+        recipe = _read_recipe(path, text)
         try:
-            self._interpreter = Interpreter(str(path), num_threads=threads or cpu_count())
-            self._run = self._interpreter.get_signature_runner()
+            interpreter = interpreter_class(str(path), num_threads=threads or cpu_count())
+            interpreter.allocate_tensors()
+            signature = interpreter.get_signature_runner()
         except (ValueError, RuntimeError) as error:
             raise ValueError(f"{path} must be a network in LiteRT: {str(error)[:300]}") from error
-        details = self._run.get_input_details()
-        self.inputs = {
-            name: (tuple(map(int, d["shape"])), np.dtype(d["dtype"])) for name, d in details.items()
-        }
+        outputs = {name: each["index"] for name, each in signature.get_output_details().items()}
+        return cls(interpreter, recipe, signature.get_input_details(), outputs)
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Give each input its array, row by row; return each output's by name."""
         (count,) = {len(array) for array in inputs.values()}
-        rows = [self._run(**{name: x[i : i + 1] for name, x in inputs.items()}) for i in range(count)]
+        with self._lock:
+            rows = [self._run({name: x[i : i + 1] for name, x in inputs.items()}) for i in range(count)]
         return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
+
+    def _run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        for name, array in inputs.items():
+            self._interpreter.set_tensor(self._indices[name], array)
+        self._interpreter.invoke()
+        return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
+
+
+def find_interpreter() -> Any:
+    """Return LiteRT's class of interpreters; raise ImportError if it is not installed."""
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError as error:
+        raise ImportError('LiteRT needs ai-edge-litert: pip install "harkeras[litert]"') from error
+    return Interpreter
 
 
 class _SavedModel:
     """A network in TensorFlow."""
+
+    runtime = "saved_model"
 
     def __init__(self, path: Path):
         import tensorflow as tf
@@ -149,6 +193,37 @@ class _SavedModel:
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Give each input its array; return each output's by name."""
         return {name: output.numpy() for name, output in self._run(**inputs).items()}
+
+
+class KerasNetwork:
+    """A network that stays in Keras."""
+
+    runtime = "keras"
+
+    def __init__(self, model: keras.Model, recipe: Recipe):
+        """Compile the network for any number of clips at a time."""
+        self.recipe, self._model = recipe, model
+        self.inputs = {x.name: (tuple(x.shape), np.dtype(x.dtype)) for x in model.inputs}
+        self._compiled = _compile(model) if keras.backend.backend() == "tensorflow" else None
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Give each input its array; return each output's by name."""
+        outputs = (self._compiled or self._model.predict_on_batch)(inputs)
+        outputs = outputs if isinstance(outputs, dict) else {"probabilities": outputs}
+        return {name: np.asarray(output) for name, output in outputs.items()}
+
+
+def _compile(model: keras.Model) -> Callable:
+    import tensorflow as tf
+
+    @tf.function(
+        input_signature=[{x.name: tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in model.inputs}],
+        autograph=False,
+    )
+    def compiled(inputs):
+        return model(inputs, training=False)
+
+    return compiled
 
 
 def _read_recipe(path: Path, text: str | None) -> Recipe:

@@ -13,9 +13,7 @@ from harkeras.models.blocks import all_layers, speed_up_groups
 
 def for_onnx(model: keras.Model) -> keras.Model:
     """Copy a model for ONNX, which has LSTM and GRU, but runs a ConvLSTM as a slow loop, and has no erfc."""
-    return _finish(
-        _clone(model, lambda layer: type(layer).from_config(layer.get_config())), layers.ConvLSTM2D
-    )
+    return _finish(_clone(model, _copy), layers.ConvLSTM2D)
 
 
 def for_litert(model: keras.Model) -> keras.Model:
@@ -24,7 +22,7 @@ def for_litert(model: keras.Model) -> keras.Model:
     def copied(layer: keras.layers.Layer) -> keras.layers.Layer:
         if isinstance(layer, layers.MaxPooling3D | layers.AveragePooling3D):
             return _PoolInTwo(layer, name=layer.name)
-        return type(layer).from_config(layer.get_config())
+        return _copy(layer)
 
     return _finish(_clone(model, copied), layers.RNN)
 
@@ -33,6 +31,11 @@ def _clone(model: keras.Model, copied: Callable[[keras.layers.Layer], keras.laye
     copy = keras.models.clone_model(model, clone_function=copied, recursive=True)
     copy.set_weights(model.get_weights())
     return speed_up_groups(copy)
+
+
+def _copy(layer: keras.layers.Layer) -> keras.layers.Layer:
+    # A function in the model has no weights, and Keras makes none of its description.
+    return layer if isinstance(layer, layers.Lambda) else type(layer).from_config(layer.get_config())
 
 
 def _finish(copy: keras.Model, unrolled: type[keras.layers.Layer]) -> keras.Model:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import keras
 from keras import ops
 
-from harkeras.inference.per_frame import split_per_frame, to_input
+from harkeras.inference.splitting import split_per_frame
 from harkeras.models.movinet import is_stream_model
 from harkeras.recipe import Recipe
 
@@ -52,6 +53,15 @@ def split_with_recipe(model: keras.Model, recipe: Recipe) -> tuple[keras.Model, 
 def exported_recipe(recipe: Recipe) -> Recipe:
     """Return what is left to do for whoever runs the exported network: what it does by itself is neutral."""
     return replace(recipe, normalize=False, channel_order="rgb", temperature=1.0)
+
+
+def to_input(x: Any, recipe: Recipe | None) -> Any:
+    """Turn float32 pixels in 0-255, RGB, into those that a recipe asks for; without one, into themselves."""
+    if recipe is not None and recipe.normalize:
+        x = x / 255.0
+    if recipe is not None and recipe.channel_order == "bgr":
+        x = x[..., ::-1]
+    return x
 
 
 def prepare(pixels: keras.KerasTensor, recipe: Recipe) -> keras.KerasTensor:
