@@ -45,16 +45,12 @@ _ENGINE_FILES = {
 def check_for_web(resolved: ResolvedModel) -> None:
     """Raise ValueError for a model that the page cannot show what it must be shown."""
     recipe, model = resolved.recipe, resolved.model
-    if is_stream_model(model):
-        raise ValueError(
-            f"format must not be 'web' for {model.name}, a stream with states: export its causal twin"
-        )
     if recipe.streams not in ("rgb", "gray") or recipe.subject != "frame":
         seen = recipe.streams if recipe.subject == "frame" else f"one square around its {recipe.subject}"
         raise ValueError(
             f"format must not be 'web' for {model.name}: the page shows whole frames, not {seen}"
         )
-    if len(model.input_shape) == 4:
+    if not is_stream_model(model) and len(model.input_shape) == 4:
         raise ValueError(
             f"format must not be 'web' for {model.name}, which takes images: the page shows clips"
         )

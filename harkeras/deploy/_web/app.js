@@ -39,6 +39,7 @@ function begin() {
   say("");
   video.controls = false;
   video.ontimeupdate = null;
+  find("camera").hidden = true;
   find("stop").hidden = false;
   timeline = new Timeline(recipe, settings);
   return running.signal;
@@ -46,6 +47,11 @@ function begin() {
 
 function end() {
   running.abort();
+  showIdle();
+}
+
+function showIdle() {
+  find("camera").hidden = false;
   find("stop").hidden = find("other").hidden = true;
 }
 
@@ -159,7 +165,8 @@ async function readFile(file) {
   const segments = timeline.segments(video.duration);
   const onSeek = (seconds) => (video.currentTime = seconds + 0.001);
   view.drawTimeline(segments, video.duration, { duration: video.duration, onSeek });
-  find("speed").hidden = find("stop").hidden = true;
+  showIdle();
+  find("speed").hidden = true;
   video.controls = true;
   video.ontimeupdate = () => {
     const { label, confidence } = segments.find(({ end }) => end > video.currentTime) ?? segments.at(-1);

@@ -1,4 +1,5 @@
-// The model, in ONNX Runtime Web: one network of whole clips, or one of single frames and one of their features.
+// The model, in ONNX Runtime Web: one network of whole clips, one of single frames and one of their features, or
+// one that takes a frame and what the frames before left, its states.
 
 import { InferenceSession, Tensor, env } from "./onnxruntime/ort.js";
 
@@ -12,6 +13,18 @@ function joined(arrays) {
     place += each.length;
   }
   return all;
+}
+
+const ARRAYS = { float32: Float32Array, int32: Int32Array, int64: BigInt64Array };
+
+// The states of a stream that has seen nothing yet; what is open in their shapes is the number of streams.
+function emptyStates(session) {
+  const states = session.inputMetadata.filter(({ name }) => name !== "clip");
+  return states.map(({ name, type, shape }) => {
+    const sizes = shape.map((size) => (typeof size === "number" ? size : 1));
+    const length = sizes.reduce((product, size) => product * size, 1);
+    return [name, new Tensor(type, new ARRAYS[type](length), sizes)];
+  });
 }
 
 async function run(session, data, shape) {
@@ -33,6 +46,7 @@ export class Model {
   // Probabilities of a window of frames {pixels}. The features of a frame are computed once, and kept with it.
   async answer(frames) {
     const [network, head] = this.sessions;
+    if (network.inputNames.length > 1) return this.follow(network, frames);
     let output;
     if (head) {
       await this.encode(network, [...new Set(frames)].filter((frame) => !frame.features));
@@ -41,6 +55,17 @@ export class Model {
       output = await run(network, joined(frames.map((frame) => frame.pixels)), [1, frames.length, ...this.shape]);
     }
     return Array.from(output.data);
+  }
+
+  async follow(network, frames) {
+    let states = emptyStates(network);
+    let outputs;
+    for (const { pixels } of frames) {
+      const clip = new Tensor("uint8", pixels.slice(), [1, 1, ...this.shape]); // running takes it away
+      outputs = await network.run({ clip, ...Object.fromEntries(states) });
+      states = states.map(([name]) => [name, outputs[`next_${name}`]]);
+    }
+    return Array.from(outputs.probabilities.data);
   }
 
   async encode(encoder, frames) {

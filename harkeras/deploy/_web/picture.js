@@ -22,18 +22,21 @@ function axis(from, to, interpolation) {
 
 // RGBA {data, width, height} -> RGB of the wanted size, Uint8Array (H x W x 3), as harkeras.video resizes.
 export function resize(image, height, width, interpolation) {
+  const { data } = image;
   const columns = axis(image.width, width, interpolation);
   const narrow = new Float32Array(image.height * width * 3);
   let place = 0;
   for (let row = 0; row < image.height; row += 1) {
     for (const { first, weights } of columns) {
-      let [red, green, blue] = [0, 0, 0];
+      let red = 0;
+      let green = 0;
+      let blue = 0;
       let pixel = 4 * (row * image.width + first);
-      for (const weight of weights) {
-        red += weight * image.data[pixel];
-        green += weight * image.data[pixel + 1];
-        blue += weight * image.data[pixel + 2];
-        pixel += 4;
+      for (let step = 0; step < weights.length; step += 1, pixel += 4) {
+        const weight = weights[step];
+        red += weight * data[pixel];
+        green += weight * data[pixel + 1];
+        blue += weight * data[pixel + 2];
       }
       narrow[place] = red;
       narrow[place + 1] = green;
