@@ -29,7 +29,7 @@ from harkeras.inference._window_buffer import WindowBuffer
 from harkeras.inference.decisions import Decider, Window
 from harkeras.inference.exported import ExportedModel
 from harkeras.inference.prediction import predict_on_video
-from harkeras.models import create_model, create_movinet_stream_model
+from harkeras.models import create_model
 from harkeras.recipe import Recipe, TrainingRecord
 from harkeras.video.reading import iter_frames
 
@@ -104,10 +104,12 @@ class TestFolder:
         video = make_video("clip.mp4", range(60))
         assert predict_on_video(video, folder, progress=False).classes == CLASSES
 
-    @pytest.mark.slow
     def test_a_model_that_looks_at_whole_clips_is_one_file(self, tmp_path, stand_in, make_video, monkeypatch):
         monkeypatch.setattr(web, "find_asset", lambda _: stand_in)
-        model = build("convlstm", filters=(2,))
+        clip = keras.Input(CLIP)
+        features = keras.layers.GlobalAveragePooling3D()(keras.layers.Conv3D(2, 3)(clip))
+        model = keras.Model(clip, keras.layers.Dense(3, activation="softmax")(features))
+        model.recipe = RECIPE
         folder = export_model(model, tmp_path / "page", format="web").path
         assert json.loads((folder / "settings.json").read_text())["networks"] == ["model.onnx"]
         assert predict_on_video(make_video("clip.mp4", range(60)), folder, progress=False).classes == CLASSES
@@ -214,7 +216,7 @@ def page(chrome, site):
     page = open_page(chrome, "about:blank")
     asked, errors = [], []
     page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", errors.append)
+    page.on("pageerror", lambda error: errors.append(error))
     page.goto(site)
     page.locator("body[data-ready]").wait_for()
     yield page
@@ -323,8 +325,7 @@ class TestInChromium:
             assert np.abs(np.reshape(small, (16, 24, 3)) - wanted).max() <= 1
 
     def test_a_stream_hands_its_states_on(self, tmp_path, chrome, engine):
-        stream = create_movinet_stream_model(3, (1, 64, 64, 3), width_multiplier=0.25)
-        stream.recipe = RECIPE
+        stream = counting_stream()
         path = export_model(stream, tmp_path / "page", format="web").path
         model, clip = ExportedModel(path), np.random.default_rng(0).integers(0, 256, CLIP, np.uint8)
         wanted, _ = model.follow(clip[None], model.create_states(1))
@@ -359,14 +360,33 @@ class TestInChromium:
             frames_seen = stream_windows(recipe, stride, seconds)
             assert camera_windows(page, recipe, stride, seconds) == frames_seen
 
-    def test_a_camera_that_is_not_allowed_is_said(self, chromium, site):
-        with open_chromium(
-            chromium, "--use-fake-device-for-media-stream", "--deny-permission-prompts"
-        ) as browser:
-            page = open_page(browser, site)
-            page.locator("body[data-ready]").wait_for()
-            page.locator("#camera").click()
-            page.locator("#status.error").filter(has_text="The camera was not allowed.").wait_for()
+    def test_a_camera_that_is_not_allowed_is_said(self, page):
+        page.evaluate(
+            """() => {
+                const refused = new DOMException("", "NotAllowedError");
+                navigator.mediaDevices.getUserMedia = () => Promise.reject(refused);
+            }"""
+        )
+        page.locator("#camera").click()
+        page.locator("#status.error").filter(has_text="The camera was not allowed.").wait_for()
+        assert page.locator("#camera").is_visible()
+
+
+def counting_stream():
+    """A stream that sums up the colors of frames, and counts them."""
+    inputs = {
+        "clip": keras.Input((1, 64, 64, 3), name="clip"),
+        "total": keras.Input((3,), name="total"),
+        "count": keras.Input((1,), dtype="int32", name="count"),
+    }
+    color = keras.layers.GlobalAveragePooling3D()(keras.layers.Rescaling(1 / 255)(inputs["clip"]))
+    total = inputs["total"] * 0.5 + color
+    count = inputs["count"] + 1
+    mean = 50 * total / keras.ops.cast(count, "float32")
+    outputs = {"probabilities": keras.ops.softmax(mean), "total": total, "count": count}
+    model = keras.Model(inputs, outputs, name="stream")
+    model.recipe = RECIPE
+    return model
 
 
 def random_windows(rng, stride):
