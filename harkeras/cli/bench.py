@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from harkeras.cli.prediction import Runtime
 from harkeras.cli.terminal import print_text, quiet
 
 
@@ -32,6 +33,7 @@ def bench(
         float | None, typer.Option(help="Time between two looks at the video, as for predict.")
     ] = None,
     target_fps: Annotated[float, typer.Option(help="Frames per second that are wanted.")] = 30.0,
+    runtime: Runtime = None,
 ) -> None:
     """Measure how many frames per second a model follows, where the time goes, and what would save some."""
     with quiet():
@@ -44,5 +46,6 @@ def bench(
             stride_seconds=stride_seconds,
             per_person=per_person,
             target_fps=target_fps,
+            runtime=runtime,
         )
     )

@@ -58,6 +58,10 @@ SmoothingSeconds = Annotated[
 ]
 Hysteresis = Annotated[float, typer.Option(help="Lead that a change of the label needs; 0 for none.")]
 
+Runtime = Annotated[
+    Literal["keras", "onnx", "litert"] | None,
+    typer.Option(help="Engine that computes the model; one that was exported has its own."),
+]
 Table = Annotated[Path | None, typer.Option(help="Write a row for each video to a .csv file.")]
 Top = Annotated[int, typer.Option(help="List so many of the most probable classes with each action.", min=0)]
 Caption = Annotated[
@@ -95,6 +99,7 @@ def predict(
     streams: Streams = None,
     interpolation: Interpolation = None,
     input_shape: InputShape = None,
+    runtime: Runtime = None,
     download_dir: Annotated[Path, typer.Option(help="Folder for the video of a URL.")] = Path("data"),
 ) -> None:
     """Name the actions in a video, or in each of several.
@@ -119,7 +124,7 @@ def predict(
     settings = read_foreign(
         clip_seconds, classes, normalize, channel_order, streams, interpolation, input_shape
     )
-    settings |= {} if single else over_time
+    settings |= {"runtime": runtime} | ({} if single else over_time)
     settings |= {} if single or per_person else {"caption": caption}
     targets = (model, output, timeline, table)
     if _are_several(videos):

@@ -25,7 +25,7 @@ from harkeras.cli.foreign import (
     Streams,
     read_foreign,
 )
-from harkeras.cli.prediction import Hysteresis, Model, StrideSeconds, newest_model
+from harkeras.cli.prediction import Hysteresis, Model, Runtime, StrideSeconds, newest_model
 from harkeras.cli.terminal import print_text, quiet
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def watch(
     streams: Streams = None,
     interpolation: Interpolation = None,
     input_shape: InputShape = None,
+    runtime: Runtime = None,
 ) -> None:
     """Watch a camera, a stream or a file, and tell when an action begins and ends.
 
@@ -110,6 +111,7 @@ def watch(
         "hysteresis": hysteresis,
         "min_seconds": min_seconds,
         "threshold": threshold,
+        "runtime": runtime,
     }
     foreign = read_foreign(
         clip_seconds, classes, normalize, channel_order, streams, interpolation, input_shape

@@ -18,6 +18,8 @@ from tqdm.auto import tqdm
 from harkeras.data.samples import create_sample_video
 from harkeras.evaluation._pipelines import Crowd, PeoplePipeline, PicturePipeline, ReplayedFrame
 from harkeras.evaluation._smaller_models import smaller_models
+from harkeras.inference.conversion import Runtime, in_runtime
+from harkeras.inference.exported import ExportedModel
 from harkeras.inference.resolve import resolve_model
 from harkeras.people.tracking import Box, PeopleTracker
 from harkeras.recipe import Recipe
@@ -125,6 +127,7 @@ def bench_model(
     stride_seconds: float | None = None,
     per_person: bool = False,
     target_fps: float = 30.0,
+    runtime: Runtime | None = None,
     progress: bool = True,
 ) -> RealTimeReport:
     """Measure how fast a model follows a source, every frame of it, one after another.
@@ -143,19 +146,23 @@ def bench_model(
         per_person: Whether to follow each person in the picture; a model that was trained on people is shown
             them in any case.
         target_fps: Frames per second that are wanted.
+        runtime: The engine that computes the model, "keras", "onnx" or "litert", see
+            `harkeras.predict_on_video`.
         progress: Whether to show progress bars.
 
     Raises:
         FileNotFoundError: If there is no such model or video.
-        ValueError: If `seconds` or `target_fps` is not positive, or the model cannot be used.
+        ValueError: If `seconds` or `target_fps` is not positive, or the model cannot be used, or not by that
+            engine.
         VideoError: If the source cannot be opened or decoded, or sends nothing.
-        ImportError: If people are followed and the package `trackers` is not installed.
+        ImportError: If people are followed and the package `trackers` is not installed, or the engine.
     """
     for name, value in (("seconds", seconds), ("target_fps", target_fps)):
         if not value > 0:
             raise ValueError(f"{name} must be positive, got {value}")
     model, recipe, _ = resolve_model(model)
-    bench = _Bench(model, recipe, stride_seconds, per_person or recipe.subject == "person", progress)
+    people = per_person or recipe.subject == "person"
+    bench = _Bench(model, recipe, stride_seconds, people, runtime, progress)
     with tempfile.TemporaryDirectory() as folder:
         if source is None:
             source = Path(folder) / "rendered.mp4"
@@ -168,9 +175,16 @@ class _Bench:
     """Follows a source, keeps some of its frames, and measures on these what could be otherwise."""
 
     def __init__(
-        self, model: keras.Model, recipe: Recipe, stride_seconds: float | None, people: bool, progress: bool
+        self,
+        model: keras.Model | ExportedModel,
+        recipe: Recipe,
+        stride_seconds: float | None,
+        people: bool,
+        runtime: Runtime | None,
+        progress: bool,
     ):
         self._model, self._recipe, self._people, self._progress = model, recipe, people, progress
+        self._runtime = runtime
         self._pipeline = self._build(model, recipe, stride_seconds)
         self._stride_seconds = self._pipeline.stride_seconds
 
@@ -181,6 +195,7 @@ class _Bench:
         stride_seconds: float | None,
         tracker: PeopleTracker | None = None,
     ) -> PicturePipeline | PeoplePipeline:
+        model = in_runtime(model, recipe, self._runtime)
         if self._people:
             return PeoplePipeline(model, recipe, stride_seconds, tracker or PeopleTracker())
         return PicturePipeline(model, recipe, stride_seconds)
@@ -216,7 +231,8 @@ class _Bench:
         """Measure what could be otherwise, and put all together."""
         recipe = self._recipe
         size = " x ".join(map(str, recipe.clip_shape))
-        words = f"{self._model.name} ({size}), windows of {recipe.clip_seconds:g} s every "
+        engine = f" by {self._runtime}" if self._runtime else ""
+        words = f"{self._model.name}{engine} ({size}), windows of {recipe.clip_seconds:g} s every "
         words += f"{self._stride_seconds:.2g} s" + (", of each person" if self._people else "")
         report = RealTimeReport(self._source, words, self._milliseconds, target_fps, people=self._mean_people)
         if self._boxes:

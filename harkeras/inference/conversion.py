@@ -23,7 +23,14 @@ from harkeras.base.checks import check_choice
 from harkeras.inference.exported import ExportedModel
 from harkeras.inference.network_files import convert_to_litert, write_onnx
 from harkeras.inference.recipe_network import exported_recipe, split_with_recipe, with_recipe
-from harkeras.inference.runtimes import KerasNetwork, LiteRTNetwork, Network, find_interpreter, load_network
+from harkeras.inference.runtimes import (
+    KerasNetwork,
+    LiteRTNetwork,
+    Network,
+    find_interpreter,
+    find_onnx_runtime,
+    load_network,
+)
 from harkeras.models import count_multiply_adds
 from harkeras.recipe import Recipe
 
@@ -58,8 +65,8 @@ def in_runtime(
     if isinstance(model, ExportedModel):
         if model.runtime != runtime:
             raise ValueError(
-                f"runtime must be left out, or {model.runtime!r}, for {model.name}, which was exported for "
-                f"it; got {runtime!r}"
+                f"runtime must be left out for {model.name}, which was exported for {model.runtime}, got "
+                f"{runtime!r}"
             )
         return model
     key = runtime, recipe, _fingerprint(model)
@@ -113,6 +120,7 @@ def _to_network(model: keras.Model, recipe: Recipe, runtime: Runtime) -> Network
         return KerasNetwork(model, recipe)
     if runtime == "litert":
         return _to_litert(model, recipe)
+    find_onnx_runtime()  # before the work
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         write_onnx(model, path, recipe)

@@ -156,7 +156,7 @@ class _Predictor:
         self._single, self._download_dir, self._progress = single, download_dir, progress
         self._options = options
         foreign = {name: options[name] for name in ForeignModel.__annotations__ if name in options}
-        self._resolved = resolve_model(self._model, **foreign)
+        self._resolved = resolve_model(self._model, runtime=options.get("runtime"), **foreign)
         recipe, stride_seconds = self._resolved.recipe, options.get("stride_seconds")
         self.per_person = per_person or (recipe.subject == "person" and not single)
         if single:

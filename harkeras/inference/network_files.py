@@ -41,13 +41,13 @@ def write_onnx(model: keras.Model, path: Path, recipe: Recipe) -> None:
         model = keras.Model(model.inputs, list(outputs.values()))
         signature = [keras.InputSpec(x.dtype, (None, *x.shape[1:]), name=x.name) for x in model.inputs]
         model.export(path, format="onnx", verbose=False, input_signature=[signature])
-    network = onnx.load(path)
-    # Inputs and outputs share one space of names, and both have the states of a stream.
-    names = ["probabilities", *(f"{NEXT}{name}" for name in outputs if name != "probabilities")]
-    _rename(network.graph, dict(zip([x.name for x in network.graph.output], names, strict=True)))
-    onnx.helper.set_model_props(network, {RECIPE_KEY: recipe.to_json()})
-    onnx.checker.check_model(network)
-    onnx.save(network, path)
+        network = onnx.load(path)
+        # Inputs and outputs share one space of names, and both have the states of a stream.
+        names = ["probabilities", *(f"{NEXT}{name}" for name in outputs if name != "probabilities")]
+        _rename(network.graph, dict(zip([x.name for x in network.graph.output], names, strict=True)))
+        onnx.helper.set_model_props(network, {RECIPE_KEY: recipe.to_json()})
+        onnx.checker.check_model(network)
+        onnx.save(network, path)
 
 
 def _rename(graph, names: dict[str, str]) -> None:
@@ -130,7 +130,7 @@ def _converting(name: str, engine: str, *loggers: str) -> Iterator[None]:
     levels = {logger: logging.getLogger(logger).level for logger in loggers}
     try:
         for logger in loggers:
-            logging.getLogger(logger).setLevel(logging.ERROR)
+            logging.getLogger(logger).setLevel(logging.CRITICAL)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield

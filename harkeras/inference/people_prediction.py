@@ -25,6 +25,7 @@ from harkeras.inference._assumptions import warn_of_assumptions
 from harkeras.inference._file_decisions import decide_file, file_settings
 from harkeras.inference._timeline import VideoPrediction, check_outputs, check_top, top_cells, top_columns
 from harkeras.inference._video_windows import read_info, warm_up_if_long
+from harkeras.inference.conversion import Runtime
 from harkeras.inference.decisions import Window
 from harkeras.inference.people_stream import PeopleStream
 from harkeras.inference.resolve import ForeignModel, resolve_model
@@ -71,6 +72,7 @@ def predict_people(
     hysteresis: float = 0.1,
     min_seconds: float = 0.5,
     threshold: float = 0.5,
+    runtime: Runtime | None = None,
     progress: Progress = True,
     **foreign: Unpack[ForeignModel],
 ) -> list[PersonPrediction]:
@@ -96,6 +98,7 @@ def predict_people(
         hysteresis: What a change of the label costs.
         min_seconds: A label must last this long.
         threshold: Under this probability the label is "unsure".
+        runtime: The engine that computes the model, "keras", "onnx" or "litert", see `predict_on_video`.
         progress: Whether to show progress bars, or a function to tell, see `predict_on_video`.
         **foreign: What a recipe would say, for a model without one, see `ForeignModel`.
 
@@ -106,13 +109,13 @@ def predict_people(
         FileNotFoundError: If there is no such video or model.
         ValueError: As `predict_on_video`; or if the model looks at optical flow.
         VideoError: If the video cannot be decoded.
-        ImportError: If the package `trackers` is not installed.
+        ImportError: If the package `trackers`, or the engine, is not installed.
         OSError: If an output cannot be written, or the file of YOLOX-nano cannot be had.
     """
     info = read_info(video)
     check_outputs(video, model, output, timeline)
     check_top(top)
-    resolved = resolve_model(model, **foreign)
+    resolved = resolve_model(model, runtime=runtime, **foreign)
     recipe = resolved.recipe
     stream = PeopleStream(
         resolved.model, recipe, tracker=tracker, estimator=estimator, stride_seconds=stride_seconds

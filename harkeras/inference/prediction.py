@@ -16,6 +16,7 @@ from harkeras.inference._assumptions import warn_of_assumptions, warn_of_pixels
 from harkeras.inference._file_decisions import decide_file, file_settings
 from harkeras.inference._timeline import VideoPrediction, check_outputs, check_top, write_timeline
 from harkeras.inference._video_windows import read_info, slide
+from harkeras.inference.conversion import Runtime
 from harkeras.inference.decisions import name_classes
 from harkeras.inference.resolve import ForeignModel, resolve_model
 from harkeras.inference.streaming import ActionStream
@@ -49,6 +50,7 @@ def predict_single_action(
     start_seconds: float | None = None,
     end_seconds: float | None = None,
     estimator: PoseEstimator | None = None,
+    runtime: Runtime | None = None,
     **foreign: Unpack[ForeignModel],
 ) -> ActionPrediction:
     """Name the one action of a video.
@@ -64,6 +66,7 @@ def predict_single_action(
         end_seconds: End of the range, not included; the end of the video by default.
         estimator: What finds joints, for a model of joints, see `harkeras.people.find_joints`; MoveNet by
             default.
+        runtime: The engine that computes the model, "keras", "onnx" or "litert", see `predict_on_video`.
         **foreign: What a recipe would say, for a model without one, see `ForeignModel`.
 
     Returns:
@@ -71,11 +74,13 @@ def predict_single_action(
 
     Raises:
         FileNotFoundError: If there is no such video or model.
+        ImportError: If the engine is not installed.
         ValueError: If classes are missing or do not fit the model, the model takes or gives something else
-            than clips and probabilities, or the range lies outside the video.
+            than clips and probabilities or cannot be computed by that engine, or the range lies outside the
+            video.
         VideoError: If the video cannot be decoded.
     """
-    resolved = resolve_model(model, **foreign)
+    resolved = resolve_model(model, runtime=runtime, **foreign)
     model, recipe, _ = resolved
     info = read_info(video)
     first = float(info.frame_seconds[0])
@@ -167,6 +172,7 @@ def predict_on_video(
     threshold: float = 0.5,
     estimator: PoseEstimator | None = None,
     caption: Caption = "top-left",
+    runtime: Runtime | None = None,
     progress: Progress = True,
     **foreign: Unpack[ForeignModel],
 ) -> VideoPrediction:
@@ -200,6 +206,10 @@ def predict_on_video(
             default.
         caption: Corner of the picture for the label, such as "bottom-right", out of the way of a camera's
             clock; "none" for no label.
+        runtime: The engine that computes the model: "onnx" or "litert", into which it is converted first, in
+            memory; that takes seconds, of large models minutes, and `harkeras.deploy.export_model` does so
+            once and for all. Or "keras" alone: by default, small Keras models go into LiteRT where a file is
+            long, see `ActionStream.warm_up`. A model that was exported has the engine it was exported for.
         progress: Whether to show progress bars; or a function that is told instead what is being done, and
             the share of it that is done. What it raises ends the work, and no output is written.
         **foreign: What a recipe would say, for a model without one, see `ForeignModel`.
@@ -209,9 +219,11 @@ def predict_on_video(
 
     Raises:
         FileNotFoundError: If there is no such video or model.
+        ImportError: If the engine is not installed.
         ValueError: If classes are missing or do not fit the model, the model takes or gives something else
-            than clips and probabilities, `timeline` is neither `.csv` nor `.json`, an output is the video,
-            the model or the other output, or another argument is out of its range.
+            than clips and probabilities or cannot be computed by that engine, `timeline` is neither `.csv`
+            nor `.json`, an output is the video, the model or the other output, or another argument is out of
+            its range.
         VideoError: If the video cannot be decoded.
         OSError: If an output cannot be written.
     """
@@ -220,7 +232,7 @@ def predict_on_video(
     check_caption(caption)
     check_top(top)
     writer = nullcontext() if output is None else VideoWriter(output, info.writing_fps)
-    resolved = resolve_model(model, **foreign)
+    resolved = resolve_model(model, runtime=runtime, **foreign)
     recipe = resolved.recipe
     if recipe.subject == "person":
         raise ValueError("model looks at one person at a time: call predict_people, or pass --per-person")

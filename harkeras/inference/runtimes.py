@@ -82,10 +82,7 @@ class _OnnxNetwork:
     runtime = "onnx"
 
     def __init__(self, path: Path, threads: int | None):
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise ImportError('ONNX needs onnxruntime: pip install "harkeras[onnx]"') from error
+        onnxruntime = find_onnx_runtime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if threads is not None:
@@ -166,6 +163,15 @@ class LiteRTNetwork:
         return {name: self._interpreter.get_tensor(index) for name, index in self._outputs.items()}
 
 
+def find_onnx_runtime() -> Any:
+    """Return the module of ONNX Runtime; raise ImportError if it is not installed."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError('ONNX needs onnxruntime: pip install "harkeras[onnx]"') from error
+    return onnxruntime
+
+
 def find_interpreter() -> Any:
     """Return LiteRT's class of interpreters; raise ImportError if it is not installed."""
     try:
@@ -208,6 +214,8 @@ class KerasNetwork:
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Give each input its array; return each output's by name."""
+        if not isinstance(self._model.input, dict):
+            (inputs,) = inputs.values()
         outputs = (self._compiled or self._model.predict_on_batch)(inputs)
         outputs = outputs if isinstance(outputs, dict) else {"probabilities": outputs}
         return {name: np.asarray(output) for name, output in outputs.items()}
@@ -216,10 +224,10 @@ class KerasNetwork:
 def _compile(model: keras.Model) -> Callable:
     import tensorflow as tf
 
-    @tf.function(
-        input_signature=[{x.name: tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in model.inputs}],
-        autograph=False,
-    )
+    specs = {x.name: tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in model.inputs}
+    signature = [specs] if isinstance(model.input, dict) else list(specs.values())
+
+    @tf.function(input_signature=signature, autograph=False)
     def compiled(inputs):
         return model(inputs, training=False)
 

@@ -20,6 +20,7 @@ import keras
 import numpy as np
 
 from harkeras.inference._lookers import Moment, PeopleLooker, PictureLooker
+from harkeras.inference.conversion import Runtime
 from harkeras.inference.decisions import UNSURE, check_settings
 from harkeras.inference.events import ActionEvent, EventRules
 from harkeras.inference.resolve import ForeignModel, resolve_model
@@ -83,6 +84,7 @@ def watch(
     hysteresis: float = 0.1,
     min_seconds: float = 0.5,
     threshold: float = 0.5,
+    runtime: Runtime | None = None,
     **foreign: Unpack[ForeignModel],
 ) -> Generator[ActionEvent | SourceEvent, None, None]:
     """Watch a source, and yield what happens, while it happens.
@@ -110,6 +112,7 @@ def watch(
         hysteresis: A new label must lead by this much; 0 for nothing.
         min_seconds: A label must last this long; 0 for none.
         threshold: Under this probability the label is "unsure"; 0 for never.
+        runtime: The engine that computes the model, "keras", "onnx" or "litert", see `predict_on_video`.
         **foreign: What a recipe would say, for a model without one, see `ForeignModel`.
 
     Yields:
@@ -120,7 +123,7 @@ def watch(
         ValueError: If `seconds` is not positive, `real_time` is False and the source no file, `actions`
             are no classes, or another argument is out of its range or does not fit the model.
         VideoError: If the source cannot be opened, or a file not decoded.
-        ImportError: If people are followed and the package `trackers` is not installed.
+        ImportError: If people are followed and the package `trackers` is not installed, or the engine.
 
     Example:
         >>> for event in watch(0, "saved_models/run", actions=["Falling"]):
@@ -131,7 +134,7 @@ def watch(
         raise ValueError(f"seconds must be positive, got {seconds}")
     if not real_time and is_stream(source):
         raise ValueError(f"real_time must be True for a source that is no file, got {source}")
-    resolved = resolve_model(model, **foreign)
+    resolved = resolve_model(model, runtime=runtime, **foreign)
     recipe = resolved.recipe
     settings: dict[str, Any] = {
         "smoothing_seconds": smoothing_seconds,
