@@ -1,7 +1,8 @@
 """Work that takes longer than a click: with its progress on the page, and a button to end it.
 
 Streamlit runs a page from top to bottom at each click; what takes long must not stand in its way. A `Job` is
-kept in the session, waits in a thread for the worker's answer, and ends when the visitor has gone.
+kept with the visit, waits in a thread for the worker's answer, and ends when the visitor has gone. It is there
+again when the page is loaded anew.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from harkeras.app.storage import current_visit
+from harkeras.app.storage import current_visit, remember_visit
 from harkeras.app.worker import CanceledError, Worker
 from harkeras.base.text import printable
 
@@ -108,6 +109,7 @@ def start_job(key: str, function: str, *arguments: Any, names: dict[str, str] | 
     """Start a job in place of an older one of the same key."""
     end_job(key)
     current_visit().jobs[key] = Job(shared_worker(), function, arguments, names or {})
+    remember_visit()
 
 
 def end_job(key: str) -> None:
@@ -121,6 +123,7 @@ def show_job(key: str) -> Any:
     job = current_visit().jobs.get(key)
     if job is None:
         return None
+    remember_visit()
     if job.running:
         _draw_progress(key)
     elif job.error is not None:
