@@ -1,8 +1,8 @@
 """Work that takes longer than a click: with its progress on the page, and a button to end it.
 
 Streamlit runs a page from top to bottom at each click; what takes long must not stand in its way. A `Job` is
-kept with the visit, waits in a thread for the worker's answer, and ends when the visitor has gone. It is there
-again when the page is loaded anew.
+kept with the visit, waits in a thread for the worker's answer, and ends when the visitor has gone. A page that
+is loaded anew finds it again.
 """
 
 from __future__ import annotations
