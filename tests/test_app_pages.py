@@ -203,7 +203,7 @@ def test_a_model_of_persons_names_what_each_does(visit, app_folder, real_data):
     save_model(model, app_folder / "persons.keras")
     page = visit()
     choose_file(page, app_folder / "persons.keras")
-    recognize(page, real_data / "falls" / "Subject 1" / "ADL" / "01.mp4")
+    recognize(page, real_data / "surveillance_fights" / "Fight" / "v_Fight_g01_c02.mp4")
     page.get_by_text("Person 1").first.wait_for()
 
 

@@ -1,8 +1,8 @@
 """Work that takes longer than a click: with its progress on the page, and a button to end it.
 
 Streamlit runs a page from top to bottom at each click; what takes long must not stand in its way. A `Job` is
-kept with the visit, waits in a thread for the worker's answer, and ends when the visitor has gone. A page that
-is loaded anew finds it again.
+kept with the visit, waits in a thread for the worker's answer, and ends when the visitor has gone. A page
+that is loaded anew finds it again.
 """
 
 from __future__ import annotations
@@ -91,10 +91,14 @@ def compute(function: str, *arguments: Any) -> Any:
 
 
 def remembered(function: str, *arguments: Any, default: Any = None) -> Any:
-    """Return what a quick function returned when first called; the default while the worker is busy."""
+    """Return what a quick function returned when first called.
+
+    While the worker is busy, it is the default, and the page runs again when the worker is free.
+    """
     known, key = _answers(), (function, arguments)
     if key not in known:
         if shared_worker().busy:
+            _run_again_when_free()
             return default
         known[key] = compute(function, *arguments)
     return known[key]
@@ -103,6 +107,12 @@ def remembered(function: str, *arguments: Any, default: Any = None) -> Any:
 @st.cache_resource(show_spinner=False)
 def _answers() -> dict[tuple, Any]:
     return {}
+
+
+@st.fragment(run_every=0.5)
+def _run_again_when_free() -> None:
+    if not shared_worker().busy:
+        st.rerun()
 
 
 def start_job(key: str, function: str, *arguments: Any, names: dict[str, str] | None = None) -> None:

@@ -32,7 +32,7 @@ def show() -> None:
         st.error(jobs.one_line(error), icon=":material/error:")
         return
     if tested is None:
-        st.info("Another computation is going on; try again in a moment.")
+        st.info("Waiting for another computation")
         return
     st.caption(f"{tested['accuracy']:.0%} of its test clips named right: {printable(tested['split'])}")
     clip = _choose_clip(tested["clips"])
