@@ -8,10 +8,13 @@ import sys
 import time
 import urllib.request
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
+import av
 import pytest
 
-SECONDS = 90  # a busy machine may need that long to load TensorFlow
+ASSETS = Path(__file__).resolve().parents[2] / "shared" / "models"
+SECONDS = 60  # a busy machine may need that long to load TensorFlow
 
 
 class App:
@@ -35,9 +38,15 @@ class App:
             str(self.port),
             *self.options,
         ]
+        environment = {"HARKERAS_ASSETS": str(ASSETS)} | os.environ  # weights, where there are any
         with (self.folder / "server.log").open("ab") as log:
             self.process = subprocess.Popen(
-                command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command,
+                cwd=self.folder,
+                env=environment,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
             )
         end = time.monotonic() + SECONDS
         while time.monotonic() < end:
@@ -97,3 +106,70 @@ def until(condition, seconds=SECONDS):
     while not condition():
         assert time.monotonic() < end, "it has not come true in time"
         time.sleep(0.2)
+
+
+def press(page, name):
+    page.get_by_role("button", name=name, exact=True).click()
+
+
+def upload(page, *files):
+    page.locator("input[type=file]").set_input_files(*files)
+
+
+def video(page, expression):
+    """Return what a script says of the first video, `v`."""
+    return page.evaluate(f"(() => {{ const v = document.querySelector('video'); return {expression}; }})()")
+
+
+@pytest.fixture(scope="session")
+def app_folder(tmp_path_factory, sample_dir):
+    """The folder of the server: recordings, a video of two actions, and a model that has seen little."""
+    from harkeras import create_sample_video, train_on_folder
+
+    folder = tmp_path_factory.mktemp("app")
+    options = {"input_shape": (8, 64, 64, 3), "epochs": 1, "batch_size": 8}
+    train_on_folder(sample_dir, "lrcn", output_dir=folder / "saved_models", **options)
+    create_sample_video(folder / "long.mp4", actions=("SittingDown", "StandingUp"))
+    for number in range(6):
+        actions = ("Falling", "Walking") if number % 2 else ("Walking", "Falling")
+        create_sample_video(folder / "recordings" / f"rec{number}.mp4", actions=actions, group=110 + number)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def app(app_folder):
+    with serve(app_folder, "--upload-megabytes", "1") as app:
+        yield app
+
+
+@pytest.fixture(scope="session")
+def browser(chromium, app_folder):
+    """Chromium, whose camera shows a recording."""
+    camera = app_folder / "camera.mjpeg"
+    _write_mjpeg(app_folder / "recordings" / "rec0.mp4", camera)
+    switches = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with open_chromium(chromium, *switches, f"--use-file-for-fake-video-capture={camera}") as browser:
+        yield browser
+
+
+def _write_mjpeg(source, target):
+    with av.open(str(source)) as recording, av.open(str(target), "w", format="mjpeg") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuvj420p"
+        for frame in recording.decode(video=0):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame.to_ndarray(format="rgb24"))))
+        container.mux(stream.encode())
+
+
+@pytest.fixture
+def visit(browser, app):
+    """`visit(path)`: a page of the app, as a visitor of its own."""
+    pages = []
+
+    def open_path(path=""):
+        pages.append(open_page(browser, f"{app.url}/{path}", viewport={"width": 1280, "height": 1400}))
+        return pages[-1]
+
+    yield open_path
+    for page in pages:
+        page.context.close()

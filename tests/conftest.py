@@ -18,6 +18,7 @@ os.environ["MPLBACKEND"] = "Agg"
 import av
 import numpy as np
 import pytest
+from browser import app, app_folder, browser, visit  # noqa: F401 (fixtures)
 
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")

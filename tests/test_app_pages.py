@@ -1,71 +1,20 @@
 """The pages of the web app in a real browser, used as a person would."""
 
+import contextlib
+import http.server
 import os
+import re
 import shutil
 import tempfile
+import threading
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from browser import open_chromium, open_page, serve, until
+from browser import ASSETS, SECONDS, open_page, press, serve, until, upload, video
 
 pytest.importorskip("streamlit", reason='no Streamlit: pip install "harkeras[app]"')
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
-
-
-@pytest.fixture(scope="module")
-def work(tmp_path_factory, sample_dir):
-    """A folder with a model in it, and a video."""
-    from harkeras import create_sample_video, train_on_folder
-
-    folder = tmp_path_factory.mktemp("app")
-    train_on_folder(
-        sample_dir,
-        "lrcn",
-        output_dir=folder / "saved_models",
-        input_shape=(8, 64, 64, 3),
-        epochs=1,
-        batch_size=8,
-    )
-    create_sample_video(folder / "long.mp4", actions=("SittingDown", "StandingUp"))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def app(work):
-    with serve(work, "--upload-megabytes", "1") as app:
-        yield app
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with open_chromium(chromium) as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(browser, app):
-    """`visit(path)`: a page of the app, as a visitor of its own."""
-    pages = []
-
-    def open_path(path=""):
-        pages.append(open_page(browser, f"{app.url}/{path}"))
-        return pages[-1]
-
-    yield open_path
-    for page in pages:
-        page.context.close()
-
-
-def press(page, name):
-    page.get_by_role("button", name=name, exact=True).click()
-
-
-def upload(page, *files):
-    page.locator("input[type=file]").set_input_files(*files)
-
-
-def video(page, expression):
-    return page.evaluate(f"(() => {{ const v = document.querySelector('video'); return {expression}; }})()")
 
 
 def recognize(page, *files):
@@ -75,9 +24,9 @@ def recognize(page, *files):
     until(lambda: video(page, "v && v.readyState >= 2"))
 
 
-def test_a_video_is_recognized_plays_and_is_led_by_its_timeline(visit, work):
+def test_a_video_is_recognized_plays_and_is_led_by_its_timeline(visit, app_folder):
     page = visit()
-    recognize(page, work / "long.mp4")
+    recognize(page, app_folder / "long.mp4")
     assert video(page, "[v.videoWidth, v.videoHeight]") == [320, 240]
     video(page, "v.play() && 0")
     until(lambda: video(page, "v.currentTime") > 0.2)
@@ -104,7 +53,7 @@ def test_a_real_clip_is_recognized(visit, real_data):
     assert video(page, "v.videoWidth") > 0
 
 
-def test_what_is_no_video_is_refused_in_one_sentence(visit, work):
+def test_what_is_no_video_is_refused_in_one_sentence(visit, app_folder):
     page = visit()
     alert = page.get_by_role("alert").first
     upload(page, {"name": "empty.mp4", "mimeType": "video/mp4", "buffer": b""})
@@ -119,29 +68,29 @@ def test_what_is_no_video_is_refused_in_one_sentence(visit, work):
     page.get_by_text("1.0MB or smaller").wait_for()
 
 
-def test_names_of_uploads_are_no_paths(visit, work):
+def test_names_of_uploads_are_no_paths(visit, app_folder):
     page = visit()
-    before = set(work.parent.rglob("x.mp4")) | set(Path(tempfile.gettempdir()).glob("*x.mp4"))
+    before = set(app_folder.parent.rglob("x.mp4")) | set(Path(tempfile.gettempdir()).glob("*x.mp4"))
     recognize(
-        page, {"name": "../../x.mp4", "mimeType": "video/mp4", "buffer": (work / "long.mp4").read_bytes()}
+        page,
+        {"name": "../../x.mp4", "mimeType": "video/mp4", "buffer": (app_folder / "long.mp4").read_bytes()},
     )
     page.get_by_role("heading", name="x.mp4").wait_for()
-    assert set(work.parent.rglob("x.mp4")) | set(Path(tempfile.gettempdir()).glob("*x.mp4")) == before
+    assert set(app_folder.parent.rglob("x.mp4")) | set(Path(tempfile.gettempdir()).glob("*x.mp4")) == before
 
 
-def test_two_visitors_do_not_see_each_other_and_a_reload_begins_anew(visit, work):
-    first, second = visit(), visit()
-    for name, page in {"first.mp4": first, "second.mp4": second}.items():
-        upload(page, {"name": name, "mimeType": "video/mp4", "buffer": (work / "long.mp4").read_bytes()})
+def test_two_visitors_do_not_see_each_other(visit, app_folder):
+    pages = {"first.mp4": visit(), "second.mp4": visit()}
+    content = (app_folder / "long.mp4").read_bytes()
+    for name, page in pages.items():
+        upload(page, {"name": name, "mimeType": "video/mp4", "buffer": content})
+    for page in pages.values():
         press(page, "Recognize")
-    for name, page in {"first.mp4": first, "second.mp4": second}.items():
+    for name, page in pages.items():
         page.locator("button.segment").first.wait_for()
         page.get_by_role("heading", name=name).wait_for()
-    press(first, "Recognize")
-    first.reload()  # in the middle of it
-    first.get_by_role("heading", name="Recognize").wait_for()
-    assert not first.locator("video").count()
-    recognize(first, work / "long.mp4")
+    tokens = {parse_qs(urlsplit(page.url).query)["visit"][0] for page in pages.values()}
+    assert len(tokens) == 2
     folders = [
         path
         for path in Path(tempfile.gettempdir()).glob("harkeras-app-*")
@@ -151,15 +100,111 @@ def test_two_visitors_do_not_see_each_other_and_a_reload_begins_anew(visit, work
     assert all(path.stat().st_mode & 0o077 == 0 for path in folders)
 
 
-def test_a_model_file_that_is_none_is_refused(visit, work):
-    (work / "none.keras").write_text("no model")
+@pytest.fixture
+def site(app_folder):
+    """A server of one video, which it gives out when `site.open` is set."""
+    content, opened = (app_folder / "long.mp4").read_bytes(), threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            opened.wait(SECONDS)
+            self.send_response(200)
+            self.send_header("Content-Type", "video/mp4")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                self.wfile.write(content)
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        server.open = opened
+        server.address = f"http://127.0.0.1:{server.server_port}/clip.mp4"
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server
+        opened.set()
+        server.shutdown()
+
+
+def recognize_address(page, address):
+    page.get_by_text("Address", exact=True).click()
+    page.get_by_label("A page of YouTube or another site").fill(address)
+    page.keyboard.press("Enter")
+    press(page, "Recognize")
+    page.get_by_text("Downloading").wait_for()
+
+
+def test_an_address_is_recognized_and_a_reload_in_the_middle_loses_nothing(visit, site):
+    page = visit("recognize")  # which lies at the root
+    recognize_address(page, site.address)
+    other = visit()
+    page.reload()
+    page.get_by_text("Downloading").wait_for()
+    site.open.set()
+    page.locator("button.segment").first.wait_for()
+    page.get_by_role("heading", name=site.address).wait_for()
+    page.reload()
+    page.locator("button.segment").first.wait_for()
+    assert not other.locator("video").count()
+
+
+def test_a_prediction_is_canceled(visit, site):
     page = visit()
+    recognize_address(page, site.address)
+    press(page, "Cancel")
+    page.get_by_text("Ending").wait_for()
+    site.open.set()
+    page.get_by_text("Canceled.").wait_for()
+    assert not page.locator("button.segment").count()
+
+
+def test_a_model_file_that_is_none_is_refused(visit, app_folder):
+    (app_folder / "none.keras").write_text("no model")
+    page = visit()
+    choose_file(page, app_folder / "none.keras")
+    page.get_by_role("alert").get_by_text("must be a .keras file").wait_for()
+
+
+def choose_file(page, path):
     page.get_by_role("combobox", name="Model").click()
     page.get_by_role("option", name="A file elsewhere").click()
     field = page.get_by_label("Path of a .keras file")
-    field.fill(str(work / "none.keras"))
+    field.fill(str(path))
     field.press("Enter")
-    page.get_by_role("alert").get_by_text("must be a .keras file").wait_for()
+
+
+def test_a_model_without_a_recipe_is_asked_for_its_classes(visit, app_folder):
+    from harkeras import create_lrcn_model
+
+    create_lrcn_model(2, (8, 64, 64, 3)).save(app_folder / "foreign.keras")
+    page = visit()
+    choose_file(page, app_folder / "foreign.keras")
+    names = page.get_by_label("Names of its outputs")
+    names.fill("Down, Up")
+    names.press("Enter")
+    recognize(page, app_folder / "long.mp4")
+    assert set(page.locator("button.segment").all_inner_texts()) <= {"Down", "Up", "Unsure"}
+
+
+@pytest.mark.real_data
+def test_a_model_of_persons_names_what_each_does(visit, app_folder, real_data):
+    pytest.importorskip("trackers", reason='no trackers: pip install "harkeras[people]"')
+    if not ASSETS.is_dir():
+        pytest.skip("no detector of people: ../shared/models is absent")
+    from harkeras import create_lrcn_model, save_model
+    from harkeras.recipe import Recipe
+
+    model = create_lrcn_model(2, (8, 64, 64, 3))
+    model.recipe = Recipe(("Fight", "Peace"), 8, 64, 64, 1.0, subject="person")
+    save_model(model, app_folder / "persons.keras")
+    page = visit()
+    choose_file(page, app_folder / "persons.keras")
+    recognize(page, real_data / "surveillance_fights" / "Fight" / "v_Fight_g01_c02.mp4")
+    page.get_by_text("Person 1").first.wait_for()
 
 
 def test_refresh_shows_another_test_clip(visit):
@@ -173,6 +218,10 @@ def test_refresh_shows_another_test_clip(visit):
     until(lambda: video(page, "v && v.videoWidth > 0 && v.currentTime > 0"))
     page.get_by_text("Mistakes, the surest first").click()
     page.get_by_text("named wrong").first.wait_for()
+    page.get_by_text("Does it use motion?").click()
+    press(page, "Measure")
+    frozen = page.get_by_test_id("stMetric").filter(has_text="frozen")
+    frozen.get_by_text(re.compile(r"\d+%")).wait_for()
 
 
 def look_into(page, folder):
@@ -188,7 +237,7 @@ def test_a_folder_without_clips_is_refused(visit, tmp_path):
     page.get_by_role("alert").get_by_text("must hold one folder of clips per class").wait_for()
 
 
-def test_a_training_outlives_the_server_and_is_found_again(tmp_path, browser, sample_dir):
+def test_a_training_outlives_the_server_is_found_again_and_stopped(tmp_path, browser, sample_dir):
     from harkeras.app.trainings import list_trainings
 
     clips = shutil.copytree(sample_dir, tmp_path / "clips")
@@ -197,25 +246,26 @@ def test_a_training_outlives_the_server_and_is_found_again(tmp_path, browser, sa
         page = open_page(browser, f"{app.url}/train")
         look_into(page, clips)
         page.get_by_text("Left out, because they cannot be read: 1").wait_for()
-        start(page, epochs=12)
+        start(page)
         app.kill()
         assert list_trainings(tmp_path / "saved_models")[0].running
         app.start()
         page.goto(f"{app.url}/train")
+        press(page, "Stop, and keep the best so far")
         page.get_by_text("The model lies in").wait_for()
         assert len(list((tmp_path / "saved_models").glob("lrcn__*/model.keras"))) == 1
         page.get_by_text("clips that it was not trained on").first.wait_for()
         press(page, "Train another model")
         look_into(page, clips)
-        start(page, epochs=1000)
+        start(page)
         press(page, "End at once")
         page.get_by_role("alert").get_by_text("ended before it was done").wait_for()
 
 
-def start(page, epochs):
+def start(page):
     page.get_by_role("combobox", name="Model").click()
     page.keyboard.type("lrcn")  # a long list draws only what is in sight
     page.get_by_role("option", name="lrcn", exact=True).click()
-    page.get_by_label("Epochs, at most").fill(str(epochs))
+    page.get_by_label("Epochs, at most").fill("1000")
     press(page, "Train")
     page.get_by_text("End at once").wait_for()

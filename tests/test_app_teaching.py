@@ -2,13 +2,14 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 
-import av
 import pytest
-from browser import open_chromium, open_page, serve, until
+from browser import press, until
+from mjpeg import Camera
 
-from harkeras import Project, create_sample_video, iter_frames
+from harkeras import Project
 from harkeras.video import VideoInfo
 
 pytest.importorskip("streamlit", reason='no Streamlit: pip install "harkeras[app]"')
@@ -17,60 +18,20 @@ ACTIONS = ("Falling", "Walking")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """A folder with recordings."""
-    folder = tmp_path_factory.mktemp("teach")
-    for number in range(6):
-        actions = ACTIONS if number % 2 else ACTIONS[::-1]
-        create_sample_video(folder / "recordings" / f"rec{number}.mp4", actions=actions, group=110 + number)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def project(folder):
+def project(app_folder):
     """A project in which four recordings are labeled."""
     project = Project.create(
-        folder / "project", ACTIONS, backbone="mobilenet_v2_0.35", weights=None, clip_seconds=2.0
+        app_folder / "project", ACTIONS, backbone="mobilenet_v2_0.35", weights=None, clip_seconds=2.0
     )
-    project.add(folder / "recordings")
+    project.add(app_folder / "recordings")
     project.compute_features()
     for number in range(4):
         actions = ACTIONS if number % 2 else ACTIONS[::-1]
         for place, label in enumerate(actions):
-            project.label(folder / "recordings" / f"rec{number}.mp4", 3 * place + 0.5, 3 * place + 2.5, label)
+            project.label(
+                app_folder / "recordings" / f"rec{number}.mp4", 3 * place + 0.5, 3 * place + 2.5, label
+            )
     return project
-
-
-@pytest.fixture(scope="module")
-def app(folder):
-    with serve(folder) as app:
-        yield app
-
-
-@pytest.fixture(scope="module")
-def browser(chromium, camera):
-    """Chromium, whose camera shows a recording."""
-    switches = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    with open_chromium(chromium, *switches, f"--use-file-for-fake-video-capture={camera}") as browser:
-        yield browser
-
-
-@pytest.fixture
-def visit(browser, app):
-    """`visit(path)`: a page of the app, as a visitor of its own."""
-    pages = []
-
-    def open_path(path):
-        pages.append(open_page(browser, f"{app.url}/{path}", viewport={"width": 1280, "height": 1400}))
-        return pages[-1]
-
-    yield open_path
-    for page in pages:
-        page.context.close()
-
-
-def press(page, name):
-    page.get_by_role("button", name=name, exact=True).click()
 
 
 def open_labels(visit, project, video="rec4.mp4"):
@@ -179,6 +140,28 @@ def test_two_tabs_do_not_overwrite_each_other(visit, project, clean):
 
 
 @browser_test
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the files of another process")
+def test_what_a_full_disk_does_not_take_is_said_and_nothing_else_is_lost(visit, project, clean, app):
+    import resource
+
+    page = open_labels(visit, project)
+    mark(page, 0.5, 1.5, "1")
+    until(lambda: len(ranges_of(project, "rec4.mp4")) == 1)
+    launcher = app.process.pid
+    server = int(Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()[0])
+    before = resource.prlimit(server, resource.RLIMIT_FSIZE)
+    resource.prlimit(server, resource.RLIMIT_FSIZE, (8, before[1]))
+    try:
+        mark(page, 2.0, 3.0, "2")
+        page.get_by_role("alert").get_by_text("Not kept").wait_for()
+        assert len(ranges_of(project, "rec4.mp4")) == 1
+    finally:
+        resource.prlimit(server, resource.RLIMIT_FSIZE, before)
+    mark(page, 2.0, 3.0, "2")
+    until(lambda: len(ranges_of(project, "rec4.mp4")) == 2)
+
+
+@browser_test
 def test_tiles_are_rejected_and_the_others_confirmed_at_once(visit, project, clean):
     page = visit(f"teach?project={project.folder}")
     page.get_by_text("Suggestions", exact=True).click()
@@ -208,50 +191,28 @@ def test_a_model_is_learned_and_its_score_shown(visit, project):
 
 
 @browser_test
-def test_a_project_is_made_and_a_file_that_is_no_video_is_named(visit, folder):
-    (folder / "text.mp4").write_text("no video\n" * 50)
+def test_a_project_is_made_and_a_file_that_is_no_video_is_named(visit, app_folder):
+    (app_folder / "text.mp4").write_text("no video\n" * 50)
     page = visit("teach")
-    page.get_by_label("Folder of the project").fill(str(folder / "new"))
+    page.get_by_label("Folder of the project").fill(str(app_folder / "new"))
     page.keyboard.press("Enter")
     page.get_by_label("Actions to tell apart").fill("Falling, Walking")
     press(page, "Make the project")
-    page.get_by_label("A file, a folder or an address").fill(str(folder / "text.mp4"))
+    page.get_by_label("A file, a folder or an address").fill(str(app_folder / "text.mp4"))
     press(page, "Add")
     until(
         lambda: (
-            (folder / "new" / "project.json").exists()
-            and "text.mp4" in (folder / "new" / "project.json").read_text()
+            (app_folder / "new" / "project.json").exists()
+            and "text.mp4" in (app_folder / "new" / "project.json").read_text()
         )
     )
-    made = Project(folder / "new")
+    made = Project(app_folder / "new")
     assert made.classes == ["Falling", "Walking", "Nothing"]
     assert made.recordings[0].problem
 
 
-@pytest.fixture(scope="module")
-def camera(folder):
-    """What Chromium's camera shows."""
-    path = folder / "camera.mjpeg"
-    with av.open(str(path), "w", format="mjpeg") as container:
-        stream = container.add_stream("mjpeg", rate=25)
-        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuvj420p"
-        for frame in iter_frames(folder / "recordings" / "rec0.mp4"):
-            picture = av.VideoFrame.from_ndarray(frame.image, format="rgb24")
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-    return path
-
-
-@pytest.fixture(scope="module")
-def model(folder, sample_dir):
-    from harkeras import train_on_folder
-
-    options = {"input_shape": (8, 64, 64, 3), "epochs": 1, "batch_size": 8}
-    return train_on_folder(sample_dir, "lrcn", output_dir=folder / "saved_models", **options)
-
-
 @browser_test
-def test_the_camera_of_the_browser_is_watched(visit, model):
+def test_the_camera_of_the_browser_is_watched(visit):
     page = visit("watch")
     page.frame_locator("iframe").first.get_by_role("button", name="START").click()
     picture = page.locator("[data-testid=stImage] img")
@@ -263,7 +224,7 @@ def test_the_camera_of_the_browser_is_watched(visit, model):
 
 
 @browser_test
-def test_a_file_is_watched_to_its_end_and_an_address_that_is_none_is_refused(visit, folder, model):
+def test_a_file_is_watched_to_its_end_and_an_address_that_is_none_is_refused(visit, app_folder):
     page = visit("watch")
     page.get_by_text("START asks for the camera. Where there is none").wait_for()
     page.get_by_text("Stream", exact=True).click()
@@ -271,10 +232,29 @@ def test_a_file_is_watched_to_its_end_and_an_address_that_is_none_is_refused(vis
     page.keyboard.press("Enter")
     page.get_by_text("The address of a camera begins with rtsp:// or http://").wait_for()
     page.get_by_text("File", exact=True).click()
-    page.locator("input[type=file]").set_input_files(folder / "recordings" / "rec1.mp4")
+    page.locator("input[type=file]").set_input_files(app_folder / "recordings" / "rec1.mp4")
     press(page, "Watch")
     page.locator("[data-testid=stImage] img").wait_for()
     page.get_by_text("It has ended.").wait_for()
+
+
+@browser_test
+def test_a_stream_is_watched_through_a_reload_until_it_is_stopped(visit):
+    with Camera() as camera:
+        page = visit("watch")
+        page.get_by_text("Stream", exact=True).click()
+        page.get_by_label("Address of a camera").fill(camera.url)
+        page.keyboard.press("Enter")
+        press(page, "Watch")
+        picture = page.locator("[data-testid=stImage] img")
+        picture.wait_for()
+        page.reload()
+        picture.wait_for()
+        first = picture.get_attribute("src")
+        until(lambda: picture.get_attribute("src") != first)
+        press(page, "Stop")
+        page.get_by_text("START asks for the camera.").wait_for()
+        until(lambda: not picture.count())
 
 
 def test_a_suggestion_is_a_small_moving_picture(make_video):

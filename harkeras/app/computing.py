@@ -12,7 +12,7 @@ from harkeras.base.progress import Progress
 from harkeras.data.samples import create_sample_video
 from harkeras.inference.people_prediction import predict_people, write_people_timeline
 from harkeras.inference.prediction import predict_on_video, write_timeline
-from harkeras.inference.resolve import ResolvedModel, resolve_model
+from harkeras.inference.resolve import load_named
 from harkeras.models.registry import list_models
 from harkeras.models.saving import read_recipe
 from harkeras.video.youtube import download_youtube_videos
@@ -45,7 +45,7 @@ def recognize(
         video: A file, the address of a video, or "sample:" and the number of a person to render.
         folder: Where the outputs go; it is made.
         model: Path of the model.
-        options: What a model without a recipe needs, see `resolve_model`.
+        options: What a model without a recipe needs, see `ForeignModel`.
         tell: Is told the progress.
 
     Returns:
@@ -55,32 +55,32 @@ def recognize(
     into.mkdir(mode=0o700)
     path = _fetch(video, into, tell)
     tell("Loading the model", 0.0)
-    resolved = load(model, **options)
+    loaded = load(model)
+    recipe = getattr(loaded, "recipe", None)
     output, tables = into / "actions.mp4", [into / "actions.csv", into / "actions.json"]
-    if resolved.recipe.subject == "person":
-        people = predict_people(path, resolved.model, output, progress=tell)
+    if recipe is not None and recipe.subject == "person":
+        people = predict_people(path, loaded, output, progress=tell)
         if not people:
             raise ValueError(f"nobody was found in {path}")
         for table in tables:
             write_people_timeline(people, table)
         timelines = {f"Person {each.number}": timeline_data(each.prediction) for each in people}
     else:
-        prediction = predict_on_video(path, resolved.model, output, progress=tell)
+        prediction = predict_on_video(path, loaded, output, progress=tell, **options)
         for table in tables:
             write_timeline(prediction, table)
         timelines = {"": timeline_data(prediction)}
     return {"video": output, "tables": tables, "timelines": timelines}
 
 
-def load(model: str, **options: Any) -> ResolvedModel:
+def load(model: str) -> Any:
     """Load a model, or return it as it was loaded before if the file is the same."""
-    changed = find_model_file(model).stat().st_mtime_ns
-    return _load(model, changed, tuple(sorted(options.items())))
+    return _load(model, find_model_file(model).stat().st_mtime_ns)
 
 
 @lru_cache(maxsize=2)
-def _load(model: str, _changed: int, options: tuple[tuple[str, Any], ...]) -> ResolvedModel:
-    return resolve_model(model, **dict(options))
+def _load(model: str, _changed: int) -> Any:
+    return load_named(model)
 
 
 def _fetch(video: str, folder: Path, tell: Progress) -> Path:

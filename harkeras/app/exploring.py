@@ -62,15 +62,15 @@ def explain(run: str, path: str, folder: str, *, tell: Progress) -> dict[str, An
     into = Path(folder)
     into.mkdir(mode=0o700)
     tell("Loading the model", 0.0)
-    resolved = load(run)
-    answer = predict_single_action(path, resolved.model)
+    model = load(run)
+    answer = predict_single_action(path, model)
     tell("Looking where it looks", 0.5)
     found = {"probabilities": answer.probabilities, "video": _playable(Path(path), into)}
     try:
-        clip = read_clip(path, resolved.recipe.clip_format)
-        if resolved.recipe.subject == "person":
+        clip = read_clip(path, model.recipe.clip_format)
+        if model.recipe.subject == "person":
             raise ValueError("model looks at people, not at the whole picture")
-        heat = grad_cam(resolved.model, clip, class_row=resolved.recipe.classes.index(answer.label))
+        heat = grad_cam(model, clip, class_row=model.recipe.classes.index(answer.label))
     except ValueError as error:
         return found | {"no_heat": str(error)}
     return found | {"heat": _write_heat(Path(path), heat, into / "heat.mp4")}
@@ -79,11 +79,11 @@ def explain(run: str, path: str, folder: str, *, tell: Progress) -> dict[str, An
 def measure_motion(run: str, *, tell: Progress) -> dict[str, float]:
     """Return the accuracy on the test clips with their frames in order, shuffled, reversed and frozen."""
     tell("Loading the model", 0.0)
-    resolved, report = load(run), read_run(run)
+    model, report = load(run), read_run(run)
     tell("Reading the test clips", 0.1)
-    dataset = read_recorded(report, report.data_dir, resolved.recipe, None)
+    dataset = read_recorded(report, report.data_dir, model.recipe, None)
     tell("Naming them in four orders", 0.4)
-    return dict(vars(motion_report(resolved.model, dataset)))
+    return dict(vars(motion_report(model, dataset)))
 
 
 def _playable(path: Path, folder: Path) -> Path:

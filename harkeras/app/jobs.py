@@ -1,7 +1,8 @@
 """Work that takes longer than a click: with its progress on the page, and a button to end it.
 
 Streamlit runs a page from top to bottom at each click; what takes long must not stand in its way. A `Job` is
-kept in the session, waits in a thread for the worker's answer, and ends when the visitor has gone.
+kept with the visit, waits in a thread for the worker's answer, and ends when the visitor has gone. A page
+that is loaded anew finds it again.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from harkeras.app.storage import current_visit
+from harkeras.app.storage import current_visit, remember_visit
 from harkeras.app.worker import CanceledError, Worker
 from harkeras.base.text import printable
 
@@ -90,10 +91,14 @@ def compute(function: str, *arguments: Any) -> Any:
 
 
 def remembered(function: str, *arguments: Any, default: Any = None) -> Any:
-    """Return what a quick function returned when first called; the default while the worker is busy."""
+    """Return what a quick function returned when first called.
+
+    While the worker is busy, it is the default, and the page runs again when the worker is free.
+    """
     known, key = _answers(), (function, arguments)
     if key not in known:
         if shared_worker().busy:
+            _run_again_when_free()
             return default
         known[key] = compute(function, *arguments)
     return known[key]
@@ -104,10 +109,17 @@ def _answers() -> dict[tuple, Any]:
     return {}
 
 
+@st.fragment(run_every=0.5)
+def _run_again_when_free() -> None:
+    if not shared_worker().busy:
+        st.rerun()
+
+
 def start_job(key: str, function: str, *arguments: Any, names: dict[str, str] | None = None) -> None:
     """Start a job in place of an older one of the same key."""
     end_job(key)
     current_visit().jobs[key] = Job(shared_worker(), function, arguments, names or {})
+    remember_visit()
 
 
 def end_job(key: str) -> None:
@@ -121,6 +133,7 @@ def show_job(key: str) -> Any:
     job = current_visit().jobs.get(key)
     if job is None:
         return None
+    remember_visit()
     if job.running:
         _draw_progress(key)
     elif job.error is not None:

@@ -18,6 +18,7 @@ PAGES = {
     "teach": ("Teach", "school"),
     "watch": ("Watch", "videocam"),
 }
+_HOME = "recognize"
 
 
 def main() -> None:
@@ -29,12 +30,16 @@ def main() -> None:
             _shower(name),
             title=title,
             icon=f":material/{symbol}:",
-            url_path=name,
-            default=name == "recognize",
+            url_path="home" if name == _HOME else name,
+            default=name == _HOME,
         )
         for name, (title, symbol) in PAGES.items()
     ]
-    st.navigation(pages, position="top").run()
+    # The first page lies at the root; under its own name it is found as well.
+    elsewhere = st.Page(
+        lambda: st.switch_page(pages[0]), title=PAGES[_HOME][0], url_path=_HOME, visibility="hidden"
+    )
+    st.navigation([*pages, elsewhere], position="top").run()
 
 
 def _shower(name: str) -> Callable[[], None]:

@@ -24,22 +24,30 @@ from harkeras.video.reading import VIDEO_SUFFIXES
 
 _PREFIX = "harkeras-app-"
 _LOCK = "server.lock"
+_PARAMETER = "visit"  # of the address of a page
 
 
 class Visit:
     """One visitor, that is, one tab: a folder and jobs, until Streamlit forgets the session.
 
+    A page that is loaded anew is a new session, which finds the visit of the one before by the address of the
+    page, as long as that one is not forgotten: for two minutes.
+
     Attributes:
         folder: For this user of the computer alone.
+        token: In the address of the page; nobody can guess it.
         jobs: By their keys, see `harkeras.app.jobs`.
         uploads: Files that were kept, by Streamlit's names of uploads.
+        state: What pages remember when they are loaded anew.
     """
 
     def __init__(self, server_folder: Path):
         """Make the folder."""
         self.folder = Path(tempfile.mkdtemp(dir=server_folder))
+        self.token = secrets.token_urlsafe(16)
         self.jobs: dict[str, Any] = {}
         self.uploads: dict[str, Path] = {}
+        self.state: dict[str, Any] = {}
         weakref.finalize(self, _end, self.folder, self.jobs)
 
 
@@ -73,10 +81,23 @@ def remove_leftovers() -> None:
 
 
 def current_visit() -> Visit:
-    """Return the visit of the session that runs the script."""
+    """Return the visit of the session that runs the script, or that its address names."""
     if "visit" not in st.session_state:
-        st.session_state.visit = Visit(server_folder())
+        visit = _visits().get(st.query_params.get(_PARAMETER, "")) or Visit(server_folder())
+        st.session_state.visit = _visits()[visit.token] = visit
     return st.session_state.visit
+
+
+def remember_visit() -> None:
+    """Write the visit into the address of the page, where it is found when the page is loaded anew."""
+    token = current_visit().token
+    if st.query_params.get(_PARAMETER) != token:
+        st.query_params[_PARAMETER] = token
+
+
+@st.cache_resource(show_spinner=False)
+def _visits() -> weakref.WeakValueDictionary[str, Visit]:
+    return weakref.WeakValueDictionary()
 
 
 def keep_upload(upload: Any) -> Path:
@@ -92,9 +113,10 @@ def keep_upload(upload: Any) -> Path:
         raise ValueError(f"{printable(upload.name)} is empty")
     kept = current_visit().uploads
     if upload.file_id not in kept:
-        for path in kept.values():  # one at a time is enough
-            path.unlink(missing_ok=True)
-        kept.clear()
+        if not any(job.running for job in current_visit().jobs.values()):  # one at a time is enough
+            for path in kept.values():
+                path.unlink(missing_ok=True)
+            kept.clear()
         suffix = Path(upload.name).suffix.lower()
         path = new_file("upload", suffix if suffix in VIDEO_SUFFIXES else "")
         with path.open("wb") as file:

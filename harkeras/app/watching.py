@@ -41,6 +41,7 @@ class Watching:
         arguments: Its arguments.
 
     Attributes:
+        function: As given.
         look: What was seen last; None before.
         events: What happened, the newest first, in words.
         error: Why it has ended, in one line; empty if it was told to, or the source has ended.
@@ -48,6 +49,7 @@ class Watching:
 
     def __init__(self, function: str, *arguments: Any):
         """Start the process."""
+        self.function = function
         self.look: Look | None = None
         self.events: deque[dict[str, Any]] = deque(maxlen=_MOST_EVENTS)
         self.error = ""

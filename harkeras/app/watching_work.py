@@ -17,7 +17,7 @@ from PIL import Image
 
 from harkeras.inference.decisions import UNSURE
 from harkeras.inference.events import ActionEvent
-from harkeras.inference.resolve import resolve_model
+from harkeras.inference.resolve import load_named, resolve_model
 from harkeras.inference.watching import WatchState, watch
 from harkeras.video.drawing import class_color, draw_caption
 from harkeras.video.live import SourceEvent
@@ -38,7 +38,8 @@ def watch_source(
         rules: `actions`, `on_seconds` and `off_seconds`.
         connection: Is told looks and events.
     """
-    resolved, shown = resolve_model(model, **options), 0.0
+    loaded, shown = load_named(model), 0.0
+    classes = resolve_model(loaded, **options).recipe.classes
 
     def show(state: WatchState) -> None:
         nonlocal shown
@@ -49,9 +50,9 @@ def watch_source(
         label, confidence = labels[0] if labels else (UNSURE, 0.0)
         if len(labels) > 1:
             label, confidence = ", ".join(sorted({name for name, _ in labels})), min(p for _, p in labels)
-        _send(connection, state.frame.image, label, confidence, state.lag_seconds, resolved.recipe.classes)
+        _send(connection, state.frame.image, label, confidence, state.lag_seconds, classes)
 
-    for event in watch(source, resolved.model, on_state=show, **rules):
+    for event in watch(source, loaded, on_state=show, **rules, **options):
         connection.send(("event", _describe(event, source)))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import streamlit as st
 
 from harkeras.app import jobs
-from harkeras.app.storage import models_folder, new_file
+from harkeras.app.storage import current_visit, models_folder, new_file
 from harkeras.base.model_files import list_saved
 from harkeras.base.text import printable
 
@@ -32,7 +32,7 @@ def show() -> None:
         st.error(jobs.one_line(error), icon=":material/error:")
         return
     if tested is None:
-        st.info("Another computation is going on; try again in a moment.")
+        st.info("Waiting for another computation")
         return
     st.caption(f"{tested['accuracy']:.0%} of its test clips named right: {printable(tested['split'])}")
     clip = _choose_clip(tested["clips"])
@@ -47,6 +47,7 @@ def _report(run: Path) -> Path:
 
 def _choose_clip(clips: list[dict[str, Any]]) -> dict[str, Any] | None:
     """Draw the filters, and return the clip whose turn it is."""
+    state = current_visit().state
     left, middle, right = st.columns([2, 3, 1], vertical_alignment="bottom")
     classes = sorted({clip["true"] for clip in clips})
     name = left.selectbox("Class", ["All", *classes], format_func=printable)
@@ -60,18 +61,19 @@ def _choose_clip(clips: list[dict[str, Any]]) -> dict[str, Any] | None:
     else:
         clips = [clips[row] for row in np.random.default_rng(_SEED).permutation(len(clips))]
     if right.button("Refresh", icon=":material/refresh:", type="primary", width="stretch"):
-        st.session_state.turn = st.session_state.get("turn", 0) + 1
+        state["turn"] = state.get("turn", 0) + 1
     if not clips:
         st.success("None was named wrong." if kind != "All" else "There is none.")
         return None
-    return clips[st.session_state.get("turn", 0) % len(clips)]
+    return clips[state.get("turn", 0) % len(clips)]
 
 
 def _show_clip(run: Path, clip: dict[str, Any]) -> None:
     """Draw a clip with the truth and the answer; compute the rest when it is shown first."""
     shown = (str(run), clip["path"])
-    if st.session_state.get("explained") != shown:
-        st.session_state.explained = shown
+    state = current_visit().state
+    if state.get("explained") != shown:
+        state["explained"] = shown
         jobs.start_job(
             _KEY, "exploring.explain", *shown, str(new_file("clip")), names={clip["path"]: clip["name"]}
         )
@@ -107,9 +109,9 @@ def _show_motion(run: Path) -> None:
             "frozen frames are named as well as those in order, the model knows places and poses, not motion."
         )
         if st.button("Measure"):
-            st.session_state.measured = str(run)
+            current_visit().state["measured"] = str(run)
             jobs.start_job(_MOTION, "exploring.measure_motion", str(run))
-        if st.session_state.get("measured") != str(run):
+        if current_visit().state.get("measured") != str(run):
             return
         accuracies = jobs.show_job(_MOTION)
         if accuracies is not None:

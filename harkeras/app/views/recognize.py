@@ -10,7 +10,7 @@ import streamlit as st
 from harkeras.app import jobs
 from harkeras.app.model_choice import choose_model
 from harkeras.app.player import show_player, show_timeline
-from harkeras.app.storage import keep_upload, new_file
+from harkeras.app.storage import current_visit, keep_upload, new_file
 from harkeras.base.text import printable
 from harkeras.video.reading import VIDEO_SUFFIXES
 from harkeras.video.youtube import is_url
@@ -28,13 +28,13 @@ def show() -> None:
         choice = choose_model(_KEY)
     if st.button("Recognize", type="primary", disabled=source is None or choice is None):
         name, video = source
-        st.session_state.recognized = name
+        current_visit().state["recognized"] = name
         folder = str(new_file("actions"))
         names = {video: name, str(choice.path): choice.path.name, f"{folder}/": ""}
         work = "computing.recognize", video, folder, str(choice.path), choice.options
         jobs.start_job(_KEY, *work, names=names)
     if (result := jobs.show_job(_KEY)) is not None:
-        _show_result(st.session_state.recognized, result)
+        _show_result(current_visit().state["recognized"], result)
 
 
 def _choose_video() -> tuple[str, str] | None:

@@ -10,7 +10,7 @@ from streamlit_webrtc import WebRtcMode, webrtc_streamer
 
 from harkeras.app.jobs import remembered
 from harkeras.app.model_choice import ModelChoice, choose_model
-from harkeras.app.storage import current_visit, keep_upload
+from harkeras.app.storage import current_visit, keep_upload, remember_visit
 from harkeras.app.watching import Watching
 from harkeras.base.model_files import find_model_file
 from harkeras.base.text import printable
@@ -31,11 +31,18 @@ def show() -> None:
         kind = st.segmented_control("Source", _SOURCES, default=_SOURCES[0], required=True)
         if choice is None:
             return
-        if kind == _SOURCES[0]:
+        source = None if kind == _SOURCES[0] else _choose_address() if kind == "Stream" else _choose_file()
+        if _is_watching("watch_source"):
+            if st.button("Stop", icon=":material/stop:"):
+                _stop()
+                st.rerun()
+        elif kind == _SOURCES[0]:
             _show_camera(choice, rules)
-        else:
-            _show_source(_choose_address() if kind == "Stream" else _choose_file(), choice, rules)
+        elif st.button("Watch", type="primary", icon=":material/play_arrow:", disabled=source is None):
+            _start("watch_source", source, str(choice.path), choice.options, rules)
+            st.rerun()
     if _current() is not None:
+        remember_visit()
         with left:
             _draw_look()
         with right:
@@ -69,8 +76,8 @@ def _show_camera(choice: ModelChoice, rules: dict[str, Any]) -> None:
     if context.state.playing and "watching" not in holder:
         holder["watching"] = _start("watch_camera", str(choice.path), choice.options, rules)
     elif not context.state.playing:
-        if "watching" in holder:
-            del holder["watching"]
+        holder.pop("watching", None)
+        if _is_watching("watch_camera"):
             _stop()
         st.caption("START asks for the camera. Where there is none, choose a stream or a file instead.")
 
@@ -96,20 +103,14 @@ def _choose_file() -> str | None:
         return None
 
 
-def _show_source(source: str | None, choice: ModelChoice, rules: dict[str, Any]) -> None:
-    watching = _current()
-    if watching is not None and watching.running:
-        if st.button("Stop", icon=":material/stop:"):
-            _stop()
-            st.rerun()
-    elif st.button("Watch", type="primary", icon=":material/play_arrow:", disabled=source is None):
-        _start("watch_source", source, str(choice.path), choice.options, rules)
-        st.rerun()
-
-
 def _current() -> Watching | None:
     job = current_visit().jobs.get(_KEY)
     return job if isinstance(job, Watching) else None
+
+
+def _is_watching(function: str) -> bool:
+    watching = _current()
+    return watching is not None and watching.running and watching.function == function
 
 
 def _start(function: str, *arguments: Any) -> Watching:
