@@ -17,6 +17,7 @@ from harkeras.inference._foreign_models import (
     read_streams,
     with_probabilities,
 )
+from harkeras.inference._shared_model import SharedModel
 from harkeras.inference.exported import ExportedModel, is_exported
 from harkeras.models import list_models
 from harkeras.models.movinet import is_stream_model
@@ -64,7 +65,7 @@ class ResolvedModel(NamedTuple):
         assumed: Names of the options that nobody passed and no recipe holds.
     """
 
-    model: keras.Model | ExportedModel
+    model: keras.Model | ExportedModel | SharedModel
     recipe: Recipe
     assumed: frozenset[str]
 
@@ -92,6 +93,13 @@ def resolve_model(
     _check_names(foreign, images)
     loaded = load_named(model) if isinstance(model, str | os.PathLike) else model
     options = {name: value for name, value in foreign.items() if value is not None}
+    if isinstance(loaded, SharedModel):
+        if options or images:
+            raise ValueError(
+                f"a shared model takes clips, and its options are passed to share_model, got {images=}, "
+                f"{options}"
+            )
+        return ResolvedModel(loaded, loaded.recipe, frozenset())
     input_shape = options.pop("input_shape", None)
     recipe, assumed = getattr(loaded, "recipe", None), frozenset()
     if isinstance(loaded, ExportedModel):
