@@ -24,8 +24,7 @@ def serve(
     model: Annotated[
         Path,
         typer.Argument(
-            help="The folder of a run, a .keras file, what harkeras export wrote, or a published model by its "
-            "name."
+            help="The folder of a run, a .keras or exported file, or a published model by its name."
         ),
     ],
     host: Annotated[

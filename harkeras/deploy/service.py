@@ -54,8 +54,8 @@ def create_service(
         model: Path of a `.keras` file or of a run, or of what `export_model` wrote, one of
             `list_pretrained()`, or a model in memory.
         limits: What one request may cost; `ServiceLimits()` by default.
-        token: What `Authorization: Bearer` must say, on all paths but `/health`. By default there is none, and
-            what is asked of it must be asked of `localhost` or 127.0.0.1.
+        token: What `Authorization: Bearer` must say, on all paths but `/health`. By default there is none,
+            and who asks must call this machine `localhost` or 127.0.0.1.
         allow_hosts: Hosts from which videos are fetched, see `fetch_video`; none by default.
         most_together: How many requests one call of the model answers, at most.
         **foreign: What a recipe would say, for a model without one, see `ForeignModel`.

@@ -49,7 +49,7 @@ def fetch_video(url: str, target: Path, allow_hosts: frozenset[str], most_bytes:
 
     Raises:
         HTTPException: 403 for an address that is not allowed, 408 if it takes too long, 413 if the file is
-            too large, 422 for what is no address, 502 if the host does not give it, 507 if it cannot be stored.
+            too large, 422 for what is no address, 502 if the host does not give it, 507 if the disk is full.
     """
     deadline = time.monotonic() + seconds
     first = host = None

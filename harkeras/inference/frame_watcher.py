@@ -1,4 +1,4 @@
-"""Watch frames that somebody else brings, one at a time: the pictures that come to a service, or to a robot."""
+"""Watch frames that somebody else brings, one at a time: those that come to a service, or to a robot."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class FrameWatcher:
         return FrameState(seconds, *self._shown, tuple(self._looker.people), dict(self._labels), events)
 
     def finish(self, end_seconds: float | None = None) -> list[ActionEvent]:
-        """Return what is left to tell when the last frame goes, at `end_seconds`; by default, when it came."""
+        """Return what is left to tell when the last frame goes, by default when it came."""
         if self._last is None:
             return []
         end = max(self._last.seconds, -math.inf if end_seconds is None else end_seconds)
