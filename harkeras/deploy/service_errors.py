@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-try:
-    from fastapi import HTTPException, Request
-    from fastapi.exceptions import RequestValidationError
-    from pydantic import BaseModel
-    from starlette.responses import JSONResponse
-except ImportError as missing:
-    raise ImportError('a service needs FastAPI: pip install "harkeras[serve]"') from missing
+from fastapi import HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from starlette.responses import JSONResponse
 
 from harkeras.base.text import printable
 

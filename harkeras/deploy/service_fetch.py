@@ -8,29 +8,18 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Iterable
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import SplitResult, quote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, urljoin
 
 from harkeras.deploy.service_errors import refuse
+from harkeras.deploy.service_hosts import split_address
 
 _PORTS = {"http": 80, "https": 443}
 _MOST_REDIRECTS = 5
 _SILENCE_SECONDS = 10.0
 _BLOCK = 1 << 18
 _SAFE = "%/:=&?~#+!$,;'@()*[]"  # of an address that is quoted already
-
-
-def check_hosts(hosts: Iterable[str]) -> frozenset[str]:
-    """Return hosts as they are compared: in small letters; raise ValueError for what is no HOST[:PORT]."""
-    checked = set()
-    for host in hosts:
-        parts = _split(f"//{host}")
-        if parts is None or not parts.hostname or parts.netloc != host or "@" in host:
-            raise ValueError(f"allow_hosts must be names such as videos.example.org:8443, got {host!r}")
-        checked.add(host.lower())
-    return frozenset(checked)
 
 
 def fetch_video(url: str, target: Path, allow_hosts: frozenset[str], most_bytes: int, seconds: float) -> None:
@@ -54,7 +43,7 @@ def fetch_video(url: str, target: Path, allow_hosts: frozenset[str], most_bytes:
     deadline = time.monotonic() + seconds
     first = host = None
     for _ in range(_MOST_REDIRECTS + 1):
-        parts = _split(url)
+        parts = split_address(url)
         if parts is None or parts.scheme not in _PORTS or not parts.hostname:
             raise refuse(422, f"url must be an address with http:// or https://, got {url[:200]!r}")
         host = parts.hostname.lower()
@@ -74,15 +63,6 @@ def fetch_video(url: str, target: Path, allow_hosts: frozenset[str], most_bytes:
             return
         url = _join(url, moved)
     raise refuse(502, f"{host} sends from address to address without an end")
-
-
-def _split(url: str) -> SplitResult | None:
-    try:
-        parts = urlsplit(url)
-        parts.port  # noqa: B018  it is read when it is asked for
-    except ValueError:
-        return None
-    return parts
 
 
 def _join(url: str, moved: str) -> str:

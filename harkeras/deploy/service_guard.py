@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 from contextlib import suppress
 from urllib.parse import urlsplit
@@ -11,6 +10,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
+
+from harkeras.deploy.service_hosts import is_loopback
 
 _OPEN_PATHS = ("/health",)
 
@@ -60,13 +61,6 @@ class Guard:
             return None
         sentence = "the header Authorization must be 'Bearer' and the token of this service"
         return _answer(401, sentence, {"WWW-Authenticate": "Bearer"})
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches a host by this name."""
-    with suppress(ValueError):
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    return host.lower() == "localhost"
 
 
 async def deny(websocket: WebSocket, refusal: Response) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Callable
-from typing import Any
+from threading import current_thread, main_thread
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
-
-from harkeras.deploy.service_guard import is_loopback
+from harkeras.deploy.service_hosts import is_loopback
 from harkeras.deploy.service_limits import ServiceLimits
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 _MOST_CONNECTIONS = 512  # below what a process may open
 
@@ -71,7 +73,8 @@ def run_service(
                 on_ready(f"http://{f'[{name}]' if ':' in name else name}:{number}")
 
     # uvicorn ends well, and then raises the signal again.
-    before = {each: signal.signal(each, lambda *_: None) for each in (signal.SIGINT, signal.SIGTERM)}
+    signals = (signal.SIGINT, signal.SIGTERM) if current_thread() is main_thread() else ()
+    before = {each: signal.signal(each, lambda *_: None) for each in signals}
     try:
         Server(config).run(sockets=[listener])
     finally:

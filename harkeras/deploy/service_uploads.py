@@ -7,6 +7,7 @@ import shutil
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
+import python_multipart  # noqa: F401  Starlette needs it, and says so with the first form only
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
