@@ -20,6 +20,7 @@ from harkeras.cli.clips import convert_labels, cut, download
 from harkeras.cli.export import export
 from harkeras.cli.prediction import predict
 from harkeras.cli.scoring import compare, evaluate, models
+from harkeras.cli.serve import serve
 from harkeras.cli.teaching import teach
 from harkeras.cli.terminal import print_text
 from harkeras.cli.training import demo, train
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 for command in (
     *(demo, train, compare, evaluate, predict, watch, bench),
-    *(export, download, cut, convert_labels, models),
+    *(export, serve, download, cut, convert_labels, models),
 ):
     app.command()(command)
 app.add_typer(teach, name="teach")

@@ -1,6 +1,7 @@
 from ._timeline import Segment, VideoPrediction
 from .event_clips import ClipRecorder
 from .events import ActionEvent, EventRules
+from .frame_watcher import FrameState, FrameWatcher
 from .many_videos import predict_on_videos
 from .mqtt_sink import MqttSink
 from .people_prediction import PersonPrediction, predict_people
@@ -8,7 +9,7 @@ from .people_stream import PeopleStream
 from .prediction import ActionPrediction, predict_image, predict_on_video, predict_single_action
 from .resolve import ForeignModel
 from .sinks import EventSink, JsonLinesSink, WebhookSink
-from .streaming import ActionStream, push_together
+from .streaming import ActionStream, push_together, share_model
 from .video_results import VideoResult
 from .watching import WatchState, watch
 
@@ -20,6 +21,8 @@ __all__ = [
     "EventRules",
     "EventSink",
     "ForeignModel",
+    "FrameState",
+    "FrameWatcher",
     "JsonLinesSink",
     "MqttSink",
     "PeopleStream",
@@ -35,5 +38,6 @@ __all__ = [
     "predict_people",
     "predict_single_action",
     "push_together",
+    "share_model",
     "watch",
 ]

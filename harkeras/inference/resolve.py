@@ -17,6 +17,7 @@ from harkeras.inference._foreign_models import (
     read_streams,
     with_probabilities,
 )
+from harkeras.inference._shared_model import SharedModel
 from harkeras.inference.conversion import Runtime, in_runtime
 from harkeras.inference.exported import ExportedModel, is_exported
 from harkeras.models import list_models
@@ -65,7 +66,7 @@ class ResolvedModel(NamedTuple):
         assumed: Names of the options that nobody passed and no recipe holds.
     """
 
-    model: keras.Model | ExportedModel
+    model: keras.Model | ExportedModel | SharedModel
     recipe: Recipe
     assumed: frozenset[str]
 
@@ -95,6 +96,8 @@ def resolve_model(
         TypeError: If there is no such option.
     """
     _check_names(foreign, images)
+    if isinstance(model, SharedModel) and runtime is not None:
+        raise ValueError(f"runtime is passed to share_model for a shared model, got {runtime!r}")
     resolved = _resolve(model, images, foreign)
     return resolved._replace(model=in_runtime(resolved.model, resolved.recipe, runtime))
 
@@ -104,6 +107,13 @@ def _resolve(
 ) -> ResolvedModel:
     loaded = load_named(model) if isinstance(model, str | os.PathLike) else model
     options = {name: value for name, value in foreign.items() if value is not None}
+    if isinstance(loaded, SharedModel):
+        if options or images:
+            raise ValueError(
+                f"a shared model takes clips, and its options are passed to share_model, got {images=}, "
+                f"{options}"
+            )
+        return ResolvedModel(loaded, loaded.recipe, frozenset())
     input_shape = options.pop("input_shape", None)
     recipe, assumed = getattr(loaded, "recipe", None), frozenset()
     if isinstance(loaded, ExportedModel):

@@ -8,16 +8,22 @@ used in every window that holds it.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from typing import Unpack
 
 import keras
 import numpy as np
 
+from harkeras.base.checks import check_count
+from harkeras.inference._shared_model import SharedModel
 from harkeras.inference._stream_models import ChunkModel, EverybodyModel
 from harkeras.inference._window_buffer import Clips, WindowBuffer
+from harkeras.inference.conversion import Runtime
 from harkeras.inference.decisions import MIN_STRIDE_SECONDS, Window, check_stride
 from harkeras.inference.exported import ExportedModel
 from harkeras.inference.per_frame import ClipModel
+from harkeras.inference.resolve import ForeignModel, resolve_model
 from harkeras.models.movinet import is_stream_model
 from harkeras.people.everybody import Scene
 from harkeras.recipe import Recipe
@@ -182,8 +188,49 @@ def push_together(
     return _answer(streams, complete)
 
 
-def _compile(model: keras.Model, recipe: Recipe) -> ClipModel | ChunkModel | EverybodyModel:
+def share_model(
+    model: str | os.PathLike | keras.Model,
+    *,
+    most_together: int = 16,
+    on_call: Callable[[int], None] | None = None,
+    runtime: Runtime | None = None,
+    **foreign: Unpack[ForeignModel],
+) -> SharedModel:
+    """Load a model for many threads: what they ask of it at the same time is computed in one call.
+
+    The result is taken where a model is, by `predict_on_video`, `predict_single_action`, `ActionStream` and
+    `watch`, in as many threads as there are.
+
+    Args:
+        model: Path of a `.keras` file or of a run, or of what `export_model` wrote, one of
+            `list_pretrained()`, or a model in memory.
+        most_together: How many calls are computed together, at most; 1 computes each by itself.
+        on_call: Is told of each call of the model how many it was asked for.
+        runtime: The engine that computes it, see `predict_on_video`.
+        **foreign: What a recipe would say, for a model without one, see `ForeignModel`.
+
+    Raises:
+        FileNotFoundError: If there is no such model.
+        ValueError: If `most_together` is no whole number above 0, or the model cannot be used, see
+            `predict_on_video`.
+
+    Example:
+        >>> model = share_model("saved_models/run")
+        >>> with ThreadPoolExecutor() as pool:
+        ...     predictions = list(pool.map(lambda video: predict_on_video(video, model), videos))
+    """
+    check_count("most_together", most_together)
+    resolved = resolve_model(model, runtime=runtime, **foreign)
+    compiled = _compile(resolved.model, resolved.recipe)
+    return SharedModel(compiled, resolved.recipe, most_together=most_together, on_call=on_call)
+
+
+def _compile(
+    model: keras.Model | SharedModel, recipe: Recipe
+) -> ClipModel | ChunkModel | EverybodyModel | SharedModel:
     """Compile a model, once: it keeps what was compiled for the next stream."""
+    if isinstance(model, SharedModel):
+        return model
     together = recipe.subject == "people"
     size = (recipe.height, recipe.width, recipe.interpolation) if together else ()
     pixels = (recipe.streams, recipe.normalize, recipe.channel_order, *size)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any, Unpack
 
 import keras
@@ -23,7 +24,7 @@ from harkeras.inference._lookers import Moment, PeopleLooker, PictureLooker
 from harkeras.inference.conversion import Runtime
 from harkeras.inference.decisions import UNSURE, check_settings
 from harkeras.inference.events import ActionEvent, EventRules
-from harkeras.inference.resolve import ForeignModel, resolve_model
+from harkeras.inference.resolve import ForeignModel, ResolvedModel, resolve_model
 from harkeras.inference.sinks import EventSink
 from harkeras.people.tracking import PeopleTracker, Person
 from harkeras.video.addresses import check_source, is_stream
@@ -143,16 +144,38 @@ def watch(
         "threshold": threshold,
     }
     check_settings(1.0 if stride_seconds is None else stride_seconds, **settings)
-    settings["thresholds"] = recipe.thresholds
     rules = EventRules(
         classes=recipe.classes, on_seconds=on_seconds, off_seconds=off_seconds, actions=actions
     )
-    made_of = (resolved.model, recipe, stride_seconds, settings)
     people = per_person or recipe.subject == "person"
-    looker = PeopleLooker(*made_of, tracker) if people else PictureLooker(*made_of)
-    rules.gap_seconds = max(rules.gap_seconds, _GAP_WINDOWS * (recipe.clip_seconds + looker.stride_seconds))
+    looker = create_looker(resolved, rules, people, tracker, stride_seconds, settings)
     watcher = _Watcher(looker, rules, sinks, on_state)
     return (watcher.watch if real_time else watcher.read)(source, seconds, stop or threading.Event())
+
+
+def create_looker(
+    resolved: ResolvedModel,
+    rules: EventRules,
+    per_person: bool,
+    tracker: PeopleTracker | None = None,
+    stride_seconds: float | None = None,
+    settings: Mapping[str, Any] = MappingProxyType({}),
+) -> PictureLooker | PeopleLooker:
+    """Make what looks at frames, and tell the rules how far its moments may lie apart.
+
+    Args:
+        resolved: The model.
+        rules: What its moments will go through.
+        per_person: Whether to look at each person.
+        tracker: Who finds and follows people.
+        stride_seconds: Time between windows, see `ActionStream`.
+        settings: Of `Decider`.
+    """
+    model, recipe, _ = resolved
+    made_of = (model, recipe, stride_seconds, {**settings, "thresholds": recipe.thresholds})
+    looker = PeopleLooker(*made_of, tracker) if per_person else PictureLooker(*made_of)
+    rules.gap_seconds = max(rules.gap_seconds, _GAP_WINDOWS * (recipe.clip_seconds + looker.stride_seconds))
+    return looker
 
 
 class _Watcher:

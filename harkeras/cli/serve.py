@@ -1,0 +1,97 @@
+"""`harkeras serve`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harkeras.cli.foreign import (
+    ChannelOrder,
+    Classes,
+    ClipSeconds,
+    InputShape,
+    Interpolation,
+    Normalize,
+    Streams,
+    read_foreign,
+)
+from harkeras.cli.terminal import print_text, quiet
+
+
+def serve(
+    model: Annotated[
+        Path,
+        typer.Argument(
+            help="The folder of a run, a .keras or exported file, or a published model by its name."
+        ),
+    ],
+    host: Annotated[
+        str, typer.Option(help="Where to listen; what is not 127.0.0.1 needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for any that is free.")] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="HARKERAS_TOKEN",
+            help="What 'Authorization: Bearer' must say; better in the variable, which no list of processes "
+            "shows.",
+        ),
+    ] = None,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Fetch videos from this HOST, or HOST:PORT; may be repeated. None by default."),
+    ] = None,
+    max_megabytes: Annotated[float, typer.Option(help="How large a video may be.")] = 100,
+    max_seconds: Annotated[float, typer.Option(help="How long a video may be.")] = 600,
+    max_pixels: Annotated[int, typer.Option(help="Pixels of a frame; 4K by default.")] = 3840 * 2160,
+    upload_seconds: Annotated[float, typer.Option(help="How long a video may take to come.")] = 60,
+    workers: Annotated[
+        int | None, typer.Option(help="Videos that are decoded at the same time; two per core by default.")
+    ] = None,
+    queue: Annotated[int, typer.Option(help="How many more requests may send or wait.")] = 32,
+    per_client: Annotated[
+        int | None, typer.Option(help="How many of them may be of one address; all by default.")
+    ] = None,
+    max_streams: Annotated[int, typer.Option(help="How many cameras may be watched at the same time.")] = 8,
+    clip_seconds: ClipSeconds = None,
+    classes: Classes = None,
+    normalize: Normalize = None,
+    channel_order: ChannelOrder = None,
+    streams: Streams = None,
+    interpolation: Interpolation = None,
+    input_shape: InputShape = None,
+) -> None:
+    """Serve a model over HTTP: videos and camera frames come in, the names of actions go out.
+
+    POST /predict takes a video, /stream is a WebSocket of JPEG frames; /docs describes them. Ctrl-C and
+    SIGTERM end it, when what is being computed is answered.
+    """
+    with quiet():
+        from harkeras.deploy.service import create_service
+        from harkeras.deploy.service_limits import ServiceLimits
+        from harkeras.deploy.service_running import check_open, run_service
+    check_open(host, token)
+    limits = ServiceLimits(
+        megabytes=max_megabytes,
+        seconds=max_seconds,
+        pixels=max_pixels,
+        upload_seconds=upload_seconds,
+        workers=workers,
+        queue=queue,
+        per_client=per_client,
+        streams=max_streams,
+    )
+    foreign = read_foreign(
+        clip_seconds, classes, normalize, channel_order, streams, interpolation, input_shape
+    )
+    app = create_service(model, limits=limits, token=token, allow_hosts=allow_host or (), **foreign)
+    run_service(
+        app,
+        host=host,
+        port=port,
+        token=token,
+        limits=limits,
+        on_ready=lambda address: print_text(f"ready at {address}, described at {address}/docs"),
+    )
