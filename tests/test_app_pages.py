@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pytest
 from browser import ASSETS, SECONDS, open_page, press, serve, until, upload, video
 
@@ -204,7 +205,7 @@ def test_a_model_of_persons_names_what_each_does(visit, app_folder, real_data):
     page = visit()
     choose_file(page, app_folder / "persons.keras")
     recognize(page, real_data / "surveillance_fights" / "Fight" / "v_Fight_g01_c02.mp4")
-    page.get_by_text("Person 1").first.wait_for()
+    page.get_by_role("combobox", name="Who").wait_for()
 
 
 def test_refresh_shows_another_test_clip(visit):
@@ -248,8 +249,10 @@ def test_a_training_outlives_the_server_is_found_again_and_stopped(tmp_path, bro
         page.get_by_text("Left out, because they cannot be read: 1").wait_for()
         start(page)
         app.kill()
-        assert list_trainings(tmp_path / "saved_models")[0].running
+        training = list_trainings(tmp_path / "saved_models")[0]
+        assert training.running
         app.start()
+        until(lambda: training.epochs, 4 * SECONDS)
         page.goto(f"{app.url}/train")
         press(page, "Stop, and keep the best so far")
         page.get_by_text("The model lies in").wait_for()
@@ -267,5 +270,41 @@ def start(page):
     page.keyboard.type("lrcn")  # a long list draws only what is in sight
     page.get_by_role("option", name="lrcn", exact=True).click()
     page.get_by_label("Epochs, at most").fill("1000")
+    page.get_by_label("Frames of a clip").fill("4")
+    page.keyboard.press("Tab")
     press(page, "Train")
     page.get_by_text("End at once").wait_for()
+
+
+def test_a_folder_of_pictures_trains_and_is_explored(tmp_path, browser, app_folder):
+    """In the layout of Stanford-40."""
+    from PIL import Image
+
+    (tmp_path / "pictures" / "JPEGImages").mkdir(parents=True)
+    (tmp_path / "pictures" / "ImageSplits").mkdir()
+    colors = np.random.default_rng(27).integers(0, 255, (16, 3))
+    for label, action in enumerate(("sitting", "standing")):
+        names = [f"{action}_{number:03d}.jpg" for number in range(8)]
+        for name, color in zip(names, colors[label::2], strict=True):
+            image = np.full((48, 64, 3), color, np.uint8)
+            image[label * 24 : label * 24 + 24] = 255
+            Image.fromarray(image).save(tmp_path / "pictures" / "JPEGImages" / name)
+        (tmp_path / "pictures" / "ImageSplits" / f"{action}_train.txt").write_text("\n".join(names))
+    with serve(tmp_path) as app:
+        page = open_page(browser, f"{app.url}/train")
+        look_into(page, tmp_path / "pictures")
+        page.get_by_text("16 pictures of 2 classes").wait_for()
+        page.get_by_role("combobox", name="Model").click()
+        page.get_by_role("option", name="single_frame").click()
+        page.get_by_label("Epochs, at most").fill("1")
+        for side in ("Height", "Width"):
+            page.get_by_label(f"{side} in pixels").fill("32")
+        page.keyboard.press("Tab")
+        press(page, "Train")
+        page.get_by_text("The model lies in").wait_for(timeout=4000 * SECONDS)
+        page.goto(f"{app.url}/explore")
+        page.get_by_text("test pictures named right").wait_for()
+        picture = page.locator("[data-testid=stImage] img")
+        picture.nth(1).wait_for()  # beside it, where the model looks
+        assert picture.first.evaluate("image => image.naturalWidth") == 64
+        assert not page.get_by_text("Does it use motion?").count()

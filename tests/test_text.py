@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harkeras.base.text import from_cell, list_lines, printable, to_cell
+from harkeras.base.text import counted, duration, from_cell, list_lines, printable, to_cell
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,21 @@ def test_list_lines_names_each_once():
     assert list_lines("2 were left out", ["a.mp4: empty", "b.mp4: cut off", "a.mp4: empty"]) == (
         "2 were left out:\n  a.mp4: empty\n  b.mp4: cut off"
     )
+
+
+def test_numbers_and_times_are_said_as_people_say_them():
+    assert [counted(number, "class", "classes") for number in (0, 1, 2)] == [
+        "0 classes",
+        "1 class",
+        "2 classes",
+    ]
+    assert counted(1200, "clip") == "1,200 clips"
+    times = {
+        0: "0.0 s",
+        9.46: "9.5 s",
+        59.97: "1 min 00 s",
+        125: "2 min 05 s",
+        3600: "1 h 00 min",
+        3725: "1 h 02 min",
+    }
+    assert {seconds: duration(seconds) for seconds in times} == times

@@ -31,9 +31,9 @@ def describe_model(path: str, _changed: int) -> dict[str, Any] | None:
     return {"classes": recipe.classes, "looks": looks}
 
 
-def list_trainable() -> list[str]:
-    """Return the names of what can be trained on clips."""
-    return ["auto", *list_models()]
+def list_trainable(still: bool) -> list[str]:
+    """Return the names of what can be trained on clips, or on pictures, which are clips of one frame."""
+    return ["auto", "single_frame"] if still else ["auto", *list_models()]
 
 
 def recognize(

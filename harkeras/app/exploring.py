@@ -8,6 +8,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from harkeras.app.computing import load
 from harkeras.base.progress import Progress
@@ -16,6 +17,7 @@ from harkeras.evaluation.probing import grad_cam, motion_report
 from harkeras.evaluation.runs import read_run
 from harkeras.inference.prediction import predict_single_action
 from harkeras.people.clips import read_clip
+from harkeras.video.images import is_image_name, read_image, resize_image
 from harkeras.video.reading import VideoInfo, frames_extraction, iter_frames
 from harkeras.video.writing import VideoWriter, write_frames
 
@@ -50,14 +52,16 @@ def list_test_clips(run: str, _changed: int) -> dict[str, Any]:
     ]
     if not clips:
         raise FileNotFoundError(f"the test clips of the run are no longer in {report.data_dir}")
-    return {"clips": clips, "split": report.split, "accuracy": report.accuracy}
+    still = all(is_image_name(Path(clip["path"])) for clip in clips)
+    return {"clips": clips, "still": still, "split": report.split, "accuracy": report.accuracy}
 
 
 def explain(run: str, path: str, folder: str, *, tell: Progress) -> dict[str, Any]:
     """Name the action of a clip, and write it so that a browser plays it, also with where the model looks.
 
     Returns:
-        `probabilities` by class; `video`; `heat`, a video, or `no_heat`, why there is none.
+        `probabilities` by class; `video`; `heat`, a video, or `no_heat`, why there is none. In place of
+        videos, those of a picture are pictures.
     """
     into = Path(folder)
     into.mkdir(mode=0o700)
@@ -73,7 +77,7 @@ def explain(run: str, path: str, folder: str, *, tell: Progress) -> dict[str, An
         heat = grad_cam(model, clip, class_row=model.recipe.classes.index(answer.label))
     except ValueError as error:
         return found | {"no_heat": str(error)}
-    return found | {"heat": _write_heat(Path(path), heat, into / "heat.mp4")}
+    return found | {"heat": _write_heat(Path(path), heat, into)}
 
 
 def measure_motion(run: str, *, tell: Progress) -> dict[str, float]:
@@ -87,7 +91,10 @@ def measure_motion(run: str, *, tell: Progress) -> dict[str, float]:
 
 
 def _playable(path: Path, folder: Path) -> Path:
-    """Return the clip, or a copy that browsers play."""
+    """Return the clip, or a copy that browsers play; of a picture, one that is upright."""
+    if is_image_name(path):
+        Image.fromarray(read_image(path)).save(folder / "clip.png")
+        return folder / "clip.png"
     info = VideoInfo.read(path)
     if info.codec in _BROWSERS_PLAY.get(path.suffix.lower(), ()):
         return path
@@ -96,15 +103,25 @@ def _playable(path: Path, folder: Path) -> Path:
     return copy
 
 
-def _write_heat(path: Path, heat: np.ndarray, output: Path) -> Path:
+def _write_heat(path: Path, heat: np.ndarray, folder: Path) -> Path:
     """Write the frames that the model saw, as large as they were, with the heat (T, H, W) over them."""
-    info = VideoInfo.read(path)
+    if is_image_name(path):
+        image = read_image(path)
+        image = resize_image(image, _HEIGHT, max(round(_HEIGHT * image.shape[1] / image.shape[0]), 2))
+        Image.fromarray(_heated(image, heat[0])).save(folder / "heat.png")
+        return folder / "heat.png"
+    info, output = VideoInfo.read(path), folder / "heat.mp4"
     width = max(round(_HEIGHT * info.width / info.height), 2)
     frames = frames_extraction(path, len(heat), _HEIGHT, width)
     with VideoWriter(output, len(heat) / max(info.duration_seconds, 0.1)) as writer:
         for image, values in zip(frames, heat, strict=True):
-            values = cv2.resize(values, (width, _HEIGHT))[..., None].clip(0, 1)
-            colors = cv2.applyColorMap((255 * values[..., 0]).astype(np.uint8), cv2.COLORMAP_INFERNO)
-            share = 0.2 + 0.5 * values
-            writer.write(((1 - share) * image + share * colors[..., ::-1]).astype(np.uint8))
+            writer.write(_heated(image, values))
     return output
+
+
+def _heated(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """Lay heat (h, w), 0 to 1, over a frame (H, W, 3)."""
+    values = cv2.resize(heat, image.shape[1::-1])[..., None].clip(0, 1)
+    colors = cv2.applyColorMap((255 * values[..., 0]).astype(np.uint8), cv2.COLORMAP_INFERNO)
+    share = 0.2 + 0.5 * values
+    return ((1 - share) * image + share * colors[..., ::-1]).astype(np.uint8)

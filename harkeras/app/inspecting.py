@@ -1,4 +1,4 @@
-"""What is in a folder of clips, before anything is trained on it; computed by the worker."""
+"""What is in a folder of clips or pictures, before anything is trained on it; computed by the worker."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def inspect_samples(data_dir: str, *, tell: Progress) -> dict[str, Any]:
 
 
 def inspect_folder(data_dir: str, *, tell: Progress) -> dict[str, Any]:
-    """Say what is in a folder of clips.
+    """Say what is in a folder of clips or pictures.
 
     Returns:
-        `rows`, one per class; `pictures` by class; `sources` in words; `notes` on what may mislead a model;
+        `still`, whether they are pictures; `rows`, one per class; `pictures` by class; `sources` in words; `notes` on what may mislead a model;
         `unreadable` clips and why.
     """
     tell("Listing", 0.0)
@@ -45,6 +45,7 @@ def inspect_folder(data_dir: str, *, tell: Progress) -> dict[str, Any]:
     tell("Looking for what may mislead a model", 0.0)
     return {
         "data_dir": data_dir,
+        "still": folder.pictures,
         "rows": [_describe_class(folder, infos, label) for label in range(len(folder.classes))],
         "pictures": {name: _picture(readable, label) for label, name in enumerate(folder.classes)},
         "sources": str(folder.sources),
@@ -64,14 +65,17 @@ def _describe_class(folder: ClipFolder, infos: list[VideoInfo | str], label: int
     rows = np.flatnonzero(folder.labels == label)
     known = [infos[row] for row in rows if not isinstance(infos[row], str)]
     seconds = [info.duration_seconds for info in known] or [0.0]
-    return {
-        "class": folder.classes[label],
-        "clips": len(rows),
-        "sources": len(np.unique(folder.sources.groups[rows])),
+    over_time = {
         "seconds of a clip": round(float(np.median(seconds)), 1),
         "shortest": round(min(seconds), 1),
         "longest": round(max(seconds), 1),
         "frames per second": _range([round(info.fps, 1) for info in known]),
+    }
+    return {
+        "class": folder.classes[label],
+        "pictures" if folder.pictures else "clips": len(rows),
+        "sources": len(np.unique(folder.sources.groups[rows])),
+        **({} if folder.pictures else over_time),
         "size": ", ".join(sorted({f"{info.width} x {info.height}" for info in known})[:3]),
         "unreadable": len(rows) - len(known),
     }

@@ -11,7 +11,7 @@ import streamlit as st
 
 from harkeras.app import jobs
 from harkeras.base.files import partial_name, publish
-from harkeras.base.text import printable
+from harkeras.base.text import duration, printable
 from harkeras.teaching.labels import LabeledRecordings
 from harkeras.video.reading import VIDEO_SUFFIXES
 
@@ -33,7 +33,7 @@ def show_recordings(project: LabeledRecordings) -> None:
     rows = [
         {
             "recording": printable(each.video),
-            "minutes": each.seconds / 60,
+            "length": duration(each.seconds),
             "labels": sum(item.video == project.path_of(each) for item in project.ranges),
             "held out": bool(each.held_out),
             "problem": printable(each.problem),
@@ -41,9 +41,7 @@ def show_recordings(project: LabeledRecordings) -> None:
         for each in project.recordings
     ]
     if rows:
-        st.dataframe(
-            rows, hide_index=True, column_config={"minutes": st.column_config.NumberColumn(format="%.1f")}
-        )
+        st.dataframe(rows, hide_index=True)
         st.caption("Models are scored on the recordings that are held out, and never learn from them.")
         if st.button("Look at what was not looked at yet"):
             jobs.start_job(_KEY, "teaching_work.compute_features", str(project.folder))

@@ -2,6 +2,9 @@
 
 The layout is the one of UCF and Kinetics: one folder per class, the clips inside, at any depth. What was
 taken for class and source can be printed before anything is read.
+
+Where there is no video at all, pictures are the clips, of one frame each. Of pictures, Stanford-40's layout
+is read as well.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from harkeras.base.text import list_some, printable
+from harkeras.data._image_lists import PICTURES, has_image_lists, read_image_lists
 from harkeras.data.sources import Sources, find_sources
+from harkeras.video.images import is_image_name
 from harkeras.video.listing import is_hidden, is_video_name, walk_files
 from harkeras.video.reading import VIDEO_SUFFIXES
 
@@ -35,6 +40,8 @@ _PART_LIKE = re.compile(
     rf"|(?:^|[\W_])(?:k?-?fold|split|part|set|subset)(?:[\W_]*\d+|[\W_]+[a-z]$)|{_PERSON_LIKE.pattern}",
     re.IGNORECASE,
 )
+
+_IsClip = Callable[[Path], bool]  # tells clips by their names
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,6 +73,11 @@ class ClipFolder:
             others = ", ".join(f"{count} {suffix}" for suffix, count in sorted(self.passed_over.items()))
             lines.append(f"passed over, being no videos: {others}")
         return "\n".join(lines)
+
+    @property
+    def pictures(self) -> bool:
+        """Whether the clips are pictures."""
+        return all(map(is_image_name, self.video_paths))
 
     def places(self, names: Sequence[str]) -> list[str]:
         """Return where each clip lies, class/.../clip without suffix, with these names of the classes."""
@@ -151,6 +163,7 @@ def _list_clips(data_dir: Path, classes: Sequence[str]) -> tuple[list[Path], np.
     if len({_nfc(name) for name in classes}) < len(classes):
         raise ValueError(f"classes must be different names, got {list(classes)}")
     paths, labels, passed_over = [], [], Counter()
+    listed, is_clip = _listed(data_dir), _kind_of_clips(data_dir)
     for label, name in enumerate(classes):
         if _nfc(name) not in folders:
             raise FileNotFoundError(
@@ -158,9 +171,9 @@ def _list_clips(data_dir: Path, classes: Sequence[str]) -> tuple[list[Path], np.
             )
         folder = folders[_nfc(name)]
         files = sorted(walk_files(folder))
-        videos = [path for path in files if is_video_name(path)]
+        videos = sorted(listed[_nfc(name)]) if listed else [path for path in files if is_clip(path)]
         others = Counter(path.suffix.lower() or "without suffix" for path in files)
-        others -= Counter(path.suffix.lower() for path in videos)
+        others = Counter() if listed else others - Counter(path.suffix.lower() for path in videos)
         if not videos:
             holds = f", but {', '.join(sorted(others))}" if others else ""
             suffixes = ", ".join(VIDEO_SUFFIXES)
@@ -172,9 +185,11 @@ def _list_clips(data_dir: Path, classes: Sequence[str]) -> tuple[list[Path], np.
 
 
 def _class_folders(data_dir: Path) -> dict[str, Path]:
-    """Return the class folders by their names."""
+    """Return the class folders by their names; of Stanford-40, all pictures lie in one."""
     if not data_dir.is_dir():
         raise FileNotFoundError(f"no folder at {data_dir}")
+    if listed := _listed(data_dir):
+        return dict.fromkeys(listed, data_dir / PICTURES)
     folders = {}
     for path in sorted(data_dir.iterdir()):
         if not path.is_dir() or _no_class(path.name):
@@ -194,12 +209,29 @@ def _class_folders(data_dir: Path) -> dict[str, Path]:
     return folders
 
 
+def _listed(data_dir: Path) -> dict[str, list[Path]]:
+    """Return the pictures of each class, where lists name them."""
+    return read_image_lists(data_dir) if has_image_lists(data_dir) else {}
+
+
+def _kind_of_clips(data_dir: Path) -> _IsClip:
+    """Return what tells the clips of a folder by their names: pictures where there are no videos."""
+    pictures = False
+    for path in walk_files(data_dir):
+        if is_video_name(path):
+            return is_video_name
+        pictures = pictures or is_image_name(path)
+    return is_image_name if pictures else is_video_name
+
+
 def _check_layout(data_dir: Path) -> None:
     """Raise ValueError where the folders in `data_dir` cannot be classes."""
-    names = sorted(_class_folders(data_dir))
+    if has_image_lists(data_dir):
+        return
+    names, is_clip = sorted(_class_folders(data_dir)), _kind_of_clips(data_dir)
     parts = [name for name in names if name.lower() in _PARTS]
     if len({name.lower().startswith("train") for name in parts}) < 2:
-        parts = _parts_above_classes(data_dir)
+        parts = _parts_above_classes(data_dir, is_clip)
     training = [name for name in parts if "train" in name.lower()]
     others = [name for name in parts if name not in training]
     expected = f"{data_dir} must hold one folder per class, got {_some(names)}"
@@ -209,37 +241,37 @@ def _check_layout(data_dir: Path) -> None:
             f"{_some(others)} with 'harkeras evaluate MODEL FOLDER --clips all'"
         )
     if parts:
-        inside = _folders_with_clips(data_dir / parts[0])
+        inside = _folders_with_clips(data_dir / parts[0], is_clip)
         raise ValueError(
             f"{expected}, with {_some(inside)} inside: put the classes on top, as in "
             f"{data_dir / inside[0] / parts[0]}, or pass one of the folders, such as {data_dir / parts[0]}; "
             f"if {_some(names)} are the classes, pass these as classes"
         )
-    _check_wrapper(data_dir)
+    _check_wrapper(data_dir, is_clip)
 
 
-def _parts_above_classes(data_dir: Path) -> list[str]:
+def _parts_above_classes(data_dir: Path, is_clip: _IsClip) -> list[str]:
     """Return the folders that repeat the same classes for parts of a split or for persons; mostly none.
 
     Persons inside classes, the layout to recommend, repeat as well: only the names on top tell them apart.
     """
-    parts = _folders_with_clips(data_dir)
+    parts = _folders_with_clips(data_dir, is_clip)
     if len(parts) < 2 or not all(_PART_LIKE.search(name) for name in parts):
         return []
     rest = {re.sub(r"[\W\d_]", "", _PART_LIKE.sub("", name)).lower() for name in parts}
-    if len(rest) > 1 or any(_has_clips(data_dir / name) for name in parts):  # test drive, train ride
+    if len(rest) > 1 or any(_has_clips(data_dir / name, is_clip) for name in parts):  # test drive, train ride
         return []
-    shared = set.intersection(*(set(_folders_with_clips(data_dir / name)) for name in parts))
+    shared = set.intersection(*(set(_folders_with_clips(data_dir / name, is_clip)) for name in parts))
     # Where persons or cameras are inside, the persons on top are the classes.
     return parts if len(shared) > 1 and not all(map(_PERSON_LIKE.search, shared)) else []
 
 
-def _check_wrapper(data_dir: Path) -> None:
+def _check_wrapper(data_dir: Path, is_clip: _IsClip) -> None:
     """Raise ValueError where the classes are further down, in the only folder that holds clips."""
-    wrapper, inside = data_dir, _folders_with_clips(data_dir)
-    while len(inside) == 1 and (wrapper == data_dir or not _has_clips(wrapper)):
+    wrapper, inside = data_dir, _folders_with_clips(data_dir, is_clip)
+    while len(inside) == 1 and (wrapper == data_dir or not _has_clips(wrapper, is_clip)):
         wrapper = wrapper / inside[0]
-        inside = _folders_with_clips(wrapper)
+        inside = _folders_with_clips(wrapper, is_clip)
     if wrapper != data_dir and len(inside) > 1:
         name = wrapper.relative_to(data_dir)
         empty = [other for other in sorted(_class_folders(data_dir)) if other != _nfc(name.parts[0])]
@@ -254,17 +286,15 @@ def _some(names: Sequence[str]) -> str:
     return printable(list_some(names, 5))
 
 
-def _folders_with_clips(folder: Path) -> list[str]:
+def _folders_with_clips(folder: Path, is_clip: _IsClip) -> list[str]:
     """Return the names of the folders that could be classes and hold clips at any depth, sorted."""
     inside = sorted(path for path in folder.iterdir() if path.is_dir() and not _no_class(path.name))
-    return [path.name for path in inside if any(is_video_name(file) for file in walk_files(path))]
+    return [path.name for path in inside if any(map(is_clip, walk_files(path)))]
 
 
-def _has_clips(folder: Path) -> bool:
+def _has_clips(folder: Path, is_clip: _IsClip) -> bool:
     """Return whether clips lie in a folder itself."""
-    return any(
-        is_video_name(path) and path.is_file() and not is_hidden(path.name) for path in folder.iterdir()
-    )
+    return any(is_clip(path) and path.is_file() and not is_hidden(path.name) for path in folder.iterdir())
 
 
 def _no_class(name: str) -> bool:

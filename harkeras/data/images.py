@@ -15,7 +15,6 @@ training and prediction do the same.
 from __future__ import annotations
 
 import os
-from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -23,13 +22,12 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from harkeras.data._image_lists import has_image_lists, read_image_lists
 from harkeras.data.datasets import Dataset
 from harkeras.data.loading import Reader
 from harkeras.recipe import DEFAULT_CLIP_SECONDS
-from harkeras.video.images import read_image, resize_image
+from harkeras.video.images import IMAGE_SUFFIXES, is_image_name, read_image, resize_image
 from harkeras.video.reading import VideoError
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
 
 def create_image_dataset(
@@ -101,19 +99,15 @@ def _images_by_class(data_dir: Path, split: str | None) -> dict[str, list[Path]]
         raise FileNotFoundError(f"no folder at {data_dir}")
     if split not in ("train", "test", None):
         raise ValueError(f"split must be 'train', 'test' or None, got {split!r}")
-    if (data_dir / "ImageSplits").is_dir():
-        return _read_lists(data_dir, ("train", "test") if split is None else (split,))
+    if has_image_lists(data_dir):
+        return read_image_lists(data_dir, ("train", "test") if split is None else (split,))
     if split is not None:
         raise ValueError(
             f"split must be None for folders of classes, got {split!r}; {data_dir} has no ImageSplits"
         )
     folders = sorted(path for path in data_dir.iterdir() if path.is_dir() and path.name[0] not in "._")
     images = {
-        folder.name: sorted(
-            path
-            for path in folder.rglob("*")
-            if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-        )
+        folder.name: sorted(path for path in folder.rglob("*") if is_image_name(path) and path.is_file())
         for folder in folders
     }
     if not images:
@@ -122,20 +116,6 @@ def _images_by_class(data_dir: Path, split: str | None) -> dict[str, list[Path]]
             "ImageSplits; found no folder in it"
         )
     return images
-
-
-def _read_lists(data_dir: Path, sides: tuple[str, ...]) -> dict[str, list[Path]]:
-    """Read the lists of Stanford-40, one per class and side, "train" or "test"."""
-    images = defaultdict(set)
-    for side in sides:
-        for path in (data_dir / "ImageSplits").glob(f"*_{side}.txt"):
-            names = path.read_text(encoding="utf-8").split()
-            images[path.name.removesuffix(f"_{side}.txt")] |= {
-                data_dir / "JPEGImages" / name for name in names
-            }
-    if not images:
-        raise ValueError(f"{data_dir / 'ImageSplits'} must hold files named <action>_train.txt, found none")
-    return {name: sorted(paths) for name, paths in sorted(images.items())}
 
 
 def _check_classes(classes: Sequence[str] | None, by_class: dict[str, list[Path]]) -> list[str]:

@@ -152,6 +152,8 @@ class RunReport:
         size = f"{recipe.height} x {recipe.width} pixels ({recipe.streams})"
         if recipe.streams == "pose":
             size = f"{recipe.joints} joints of a person"
+        if recipe.frames == 1:
+            return f"{self.model}, {parameters:,} parameters, looks at pictures of {size}"
         return (
             f"{self.model}, {parameters:,} parameters, looks at {recipe.frames} frames of {size}, spread "
             f"over clips of about {seconds}"

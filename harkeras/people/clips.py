@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from harkeras.people.pose import PoseEstimator, PoseTracker
 from harkeras.people.tracking import Box
 from harkeras.recipe import ClipFormat, Subject
 from harkeras.video.frames import FrameView, ModelView, VideoFrame, mark_through
+from harkeras.video.images import is_image_name, read_image
 from harkeras.video.reading import read_view
 
 
@@ -26,6 +28,8 @@ def read_clip(
     end_seconds: float | None = None,
 ) -> np.ndarray:
     """Read a video, or a range of it, as a model sees it, in training as in prediction.
+
+    A picture is a video of one frame, which is repeated as often as the format asks for.
 
     Args:
         video: Path of the video file.
@@ -44,6 +48,9 @@ def read_clip(
         VideoError: If the file holds no video that can be decoded, or nobody is found who is looked for.
         ImportError: If LiteRT or `trackers` is needed and not installed, or OpenCV has no TV-L1.
     """
+    if clip_format.streams == "rgb" and clip_format.subject == "frame" and is_image_name(Path(video)):
+        image = read_image(video, clip_format.height, clip_format.width)
+        return np.repeat(image[None], clip_format.frames, axis=0)
     span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
     view: Callable[[], FrameView] = partial(create_view, clip_format, estimator)
     if clip_format.subject != "frame":

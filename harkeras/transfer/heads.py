@@ -52,15 +52,18 @@ def create_head(
         `keras.Model`: features (B, T, F) -> float32 probabilities (B, num_classes).
 
     Raises:
-        ValueError: If there is no head of that name, there are fewer than 2 classes, or `frames` is below 2,
-            without which nothing differs from frame to frame.
+        ValueError: If there is no head of that name, there are fewer than 2 classes, or there is only one
+            frame for "diff", which is what differs from frame to frame.
     """
     if name not in HEADS:
         raise ValueError(f"name of a head must be one of {', '.join(HEADS)}, got {name!r}")
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
-    if len(input_shape) != 2 or input_shape[0] < 2:
-        raise ValueError(f"input_shape must be (at least 2 frames, features), got {tuple(input_shape)}")
+    fewest = 2 if "diff" in STATISTICS.get(name, ()) else 1
+    if len(input_shape) != 2 or input_shape[0] < fewest:
+        raise ValueError(
+            f"input_shape must be (at least {fewest} frames, features), got {tuple(input_shape)}"
+        )
     features = keras.Input(input_shape, name="features")
     if name in STATISTICS:
         x = _statistics(features, STATISTICS[name])

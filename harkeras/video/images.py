@@ -11,6 +11,13 @@ import numpy as np
 from harkeras.recipe import Interpolation
 from harkeras.video.decoding import VideoError
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+
+
+def is_image_name(path: Path) -> bool:
+    """Tell from its name whether a file may be a picture."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+
 
 def read_image(path: str | os.PathLike, height: int | None = None, width: int | None = None) -> np.ndarray:
     """Read a picture, upright as its EXIF orientation says.

@@ -34,11 +34,13 @@ def show() -> None:
     if tested is None:
         st.info("Waiting for another computation")
         return
-    st.caption(f"{tested['accuracy']:.0%} of its test clips named right: {printable(tested['split'])}")
+    noun = "pictures" if tested["still"] else "clips"
+    st.caption(f"{tested['accuracy']:.0%} of its test {noun} named right: {printable(tested['split'])}")
     clip = _choose_clip(tested["clips"])
     if clip is not None:
         _show_clip(run, clip)
-    _show_motion(run)
+    if not tested["still"]:
+        _show_motion(run)
 
 
 def _report(run: Path) -> Path:
@@ -89,9 +91,11 @@ def _show_clip(run: Path, clip: dict[str, Any]) -> None:
     if found is None:
         return
     left, middle, right = st.columns(3)
-    left.video(str(found["video"]), autoplay=True, loop=True, muted=True)
+    with left:
+        _draw(found["video"])
     if "heat" in found:
-        middle.video(str(found["heat"]), autoplay=True, loop=True, muted=True)
+        with middle:
+            _draw(found["heat"])
         middle.caption("The brighter, the more it counts for the answer (Grad-CAM).")
     else:
         middle.info(printable(found["no_heat"]))
@@ -99,6 +103,13 @@ def _show_clip(run: Path, clip: dict[str, Any]) -> None:
         top = sorted(found["probabilities"].items(), key=lambda each: -each[1])[:8]
         for name, share in top:
             st.progress(min(max(share, 0.0), 1.0), f"{printable(name)} {share:.0%}")
+
+
+def _draw(path: Path) -> None:
+    if path.suffix == ".png":
+        st.image(str(path), width="stretch")
+    else:
+        st.video(str(path), autoplay=True, loop=True, muted=True)
 
 
 def _show_motion(run: Path) -> None:

@@ -72,7 +72,7 @@ def _show_result(name: str, result: dict[str, Any]) -> None:
     with left:
         show_player(result["video"], _KEY, muted=True)
     with right:
-        who = st.selectbox("Who", timelines) if len(timelines) > 1 else next(iter(timelines))
+        who = "" if "" in timelines else st.selectbox("Who", timelines)
         show_timeline(timelines[who], _KEY)
         st.caption("Click on an action or on the curves: the video goes there.")
         _show_downloads(name, [result["video"], *result["tables"]])

@@ -1,4 +1,4 @@
-"""Train: a folder of clips in, what is in it, and a model with its report out."""
+"""Train: a folder of clips or pictures in, what is in it, and a model with its report out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from harkeras.app import jobs
 from harkeras.app.curves import draw_curves
 from harkeras.app.storage import models_folder
 from harkeras.app.trainings import Training, list_trainings, start_training
-from harkeras.base.text import printable
+from harkeras.base.text import counted, printable
 
 _KEY = "inspect"
 _SAMPLES = "data/sample"
@@ -47,7 +47,7 @@ def _choose_folder() -> None:
         if st.button("Render and look"):
             jobs.start_job(_KEY, "inspecting.inspect_samples", _SAMPLES)
         return
-    hint = "Folder on this computer with one folder of clips per class"
+    hint = "Folder on this computer with one folder of clips, or of pictures, per class"
     text = st.text_input(hint, placeholder="/home/me/my_actions").strip()
     if st.button("Look into it", disabled=not text):
         jobs.start_job(_KEY, "inspecting.inspect_folder", str(Path(text).expanduser()))
@@ -55,9 +55,9 @@ def _choose_folder() -> None:
 
 def _show_contents(contents: dict[str, Any]) -> bool:
     """Draw what is in a folder, and how to train on it; return whether a training was started."""
-    rows = contents["rows"]
-    clips = sum(row["clips"] for row in rows)
-    st.subheader(f"{clips} clips of {len(rows)} classes")
+    rows, noun = contents["rows"], "picture" if contents["still"] else "clip"
+    clips = sum(row[f"{noun}s"] for row in rows)
+    st.subheader(f"{counted(clips, noun)} of {counted(len(rows), 'class', 'classes')}")
     pictures = {name: picture for name, picture in contents["pictures"].items() if picture is not None}
     shown = list(pictures.items())[:10]
     st.image([picture for _, picture in shown], [printable(name) for name, _ in shown], width=128)
@@ -68,25 +68,35 @@ def _show_contents(contents: dict[str, Any]) -> bool:
     if contents["unreadable"]:
         with st.expander(f"Left out, because they cannot be read: {len(contents['unreadable'])}"):
             st.text("\n".join(map(printable, contents["unreadable"])))
-    return _start(contents["data_dir"])
+    return _start(contents["data_dir"], contents["still"])
 
 
-def _start(data_dir: str) -> bool:
-    models = jobs.remembered("computing.list_trainable", default=["auto", "lrcn"])
+def _start(data_dir: str, still: bool) -> bool:
+    models = jobs.remembered("computing.list_trainable", still, default=["auto"])
+    hint = "auto finds out what suits real clips; the others learn to see from these clips alone."
+    model = st.selectbox("Model", models, help=hint)
+    settings: dict[str, Any] = {"data_dir": data_dir, "model": model}
     with st.form("start"):
-        left, middle, right = st.columns(3)
-        model = left.selectbox(
-            "Model", models, help="auto finds out what suits real clips, and has no epochs."
-        )
-        epochs = middle.number_input("Epochs, at most", 1, 1000, 50)
-        batch_size = right.number_input("Clips per step", 1, 256, 8)
+        if model != "auto":
+            settings |= _choose_settings(still)
+        elif still:
+            settings |= {"input_shape": (1, 224, 224, 3), "model_options": {"heads": ["mean_std"]}}
         if not st.form_submit_button("Train", type="primary"):
             return False
-    settings = {"data_dir": data_dir, "model": model}
-    if model != "auto":
-        settings |= {"epochs": int(epochs), "batch_size": int(batch_size)}
     start_training(models_folder(), settings)
     return True
+
+
+def _choose_settings(still: bool) -> dict[str, Any]:
+    """Draw what a network that is trained from end to end has to be told."""
+    first, second = st.columns(2), st.columns(2 if still else 3)
+    epochs = first[0].number_input("Epochs, at most", 1, 1000, 50)
+    batch_size = first[1].number_input("Pictures per step" if still else "Clips per step", 1, 256, 8)
+    frames = 1 if still else second[0].number_input("Frames of a clip", 2, 128, 20)
+    height = second[-2].number_input("Height in pixels", 16, 512, 64)
+    width = second[-1].number_input("Width in pixels", 16, 512, 64)
+    shape = (int(frames), int(height), int(width), 3)
+    return {"epochs": int(epochs), "batch_size": int(batch_size), "input_shape": shape}
 
 
 @st.fragment(run_every=1.0)
