@@ -213,6 +213,13 @@ class TestRefused:
         with pytest.raises(ValueError, match=message):
             export_model(lrcn, tmp_path / path, **options)
 
+    def test_model_that_was_exported(self, tmp_path, lrcn, clips):
+        path = export_model(lrcn, tmp_path / "m.onnx", clips=clips).path
+        with pytest.raises(
+            ValueError, match=r"model must be a Keras model, got .*m\.onnx, which was exported"
+        ):
+            export_model(path, tmp_path / "m.tflite")
+
     def test_clips_of_another_size(self, tmp_path, lrcn):
         with pytest.raises(ValueError, match=r"clips must be uint8 \(N, 6, 64, 64, 3\), got float32"):
             export_model(lrcn, tmp_path / "m.onnx", clips=np.zeros((1, *SHAPE), np.float32))
