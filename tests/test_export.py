@@ -199,7 +199,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("path", "options", "message"),
         [
-            ("m", {}, "format must be one of onnx, litert, saved_model where .*m does not say"),
+            ("m", {}, "format must be one of onnx, litert, saved_model, web where .*m does not say"),
             ("m.tflite", {"format": "onnx"}, "path must end in .onnx for onnx, got .*m.tflite"),
             ("m.onnx", {"format": "saved_model"}, "path must be a folder for saved_model"),
             ("m.onnx", {"split": True}, "path must be a folder for two files"),
