@@ -39,8 +39,8 @@ pytest.importorskip("onnxruntime", reason="pip install harkeras[onnx]")
 CLASSES = ("fall", "walk", "sit")
 CLIP = (6, 64, 64, 3)
 RECIPE = Recipe(CLASSES, *CLIP[:3], 2.0)
-# `create_lrcn_model(4, (10, 64, 64, 3), filters=(8, 16, 24, 24), units=16)`, trained on the sample data set of
-# four of its classes and 30 groups, `epochs=60, batch_size=8`.
+# `create_lrcn_model(4, (10, 64, 64, 3), filters=(8, 16, 24, 24), units=16)`, trained on the sample data set
+# of four of its classes and 30 groups, `epochs=60, batch_size=8`.
 SMALL_LRCN = Path(__file__).parent / "web" / "small_lrcn.keras"
 ACTIONS = ("Walking", "SittingDown", "Falling")
 DOWNLOAD_SECONDS = 120
