@@ -199,7 +199,7 @@ class TestRefused:
     @pytest.mark.parametrize(
         ("path", "options", "message"),
         [
-            ("m", {}, "format must be one of onnx, litert, saved_model where .*m does not say"),
+            ("m", {}, "format must be one of onnx, litert, saved_model, web where .*m does not say"),
             ("m.tflite", {"format": "onnx"}, "path must end in .onnx for onnx, got .*m.tflite"),
             ("m.onnx", {"format": "saved_model"}, "path must be a folder for saved_model"),
             ("m.onnx", {"split": True}, "path must be a folder for two files"),
@@ -212,6 +212,13 @@ class TestRefused:
     def test_argument(self, tmp_path, lrcn, path, options, message):
         with pytest.raises(ValueError, match=message):
             export_model(lrcn, tmp_path / path, **options)
+
+    def test_model_that_was_exported(self, tmp_path, lrcn, clips):
+        path = export_model(lrcn, tmp_path / "m.onnx", clips=clips).path
+        with pytest.raises(
+            ValueError, match=r"model must be a Keras model, got .*m\.onnx, which was exported"
+        ):
+            export_model(path, tmp_path / "m.tflite")
 
     def test_clips_of_another_size(self, tmp_path, lrcn):
         with pytest.raises(ValueError, match=r"clips must be uint8 \(N, 6, 64, 64, 3\), got float32"):

@@ -39,6 +39,8 @@ pytest.importorskip("onnxruntime", reason="pip install harkeras[onnx]")
 CLASSES = ("fall", "walk", "sit")
 CLIP = (6, 64, 64, 3)
 RECIPE = Recipe(CLASSES, *CLIP[:3], 2.0)
+# `create_lrcn_model(4, (10, 64, 64, 3), filters=(8, 16, 24, 24), units=16)`, trained on the sample data set
+# of four of its classes and 30 groups, `epochs=60, batch_size=8`.
 SMALL_LRCN = Path(__file__).parent / "web" / "small_lrcn.keras"
 ACTIONS = ("Walking", "SittingDown", "Falling")
 DOWNLOAD_SECONDS = 120
@@ -179,7 +181,7 @@ def engine():
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory, engine):
-    """A folder with the page of a small LRCN that knows the five sample actions, and a video of three."""
+    """A folder with the page of a small LRCN, and a video of three of the actions that it knows."""
     folder = tmp_path_factory.mktemp("web")
     create_sample_video(folder / "long.mp4", actions=ACTIONS)
     export_model(SMALL_LRCN, folder / "page", format="web")

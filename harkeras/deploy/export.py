@@ -25,7 +25,7 @@ from harkeras.data.samples import create_sample_video
 from harkeras.deploy._folders import folder_written_whole
 from harkeras.deploy.comparison import Export, compare_with_keras
 from harkeras.deploy.web import check_for_web, write_web
-from harkeras.inference.exported import ENCODER, HEAD
+from harkeras.inference.exported import ENCODER, HEAD, ExportedModel
 from harkeras.inference.network_files import Precision, write_litert, write_onnx, write_saved_model
 from harkeras.inference.recipe_network import exported_recipe, split_with_recipe, with_recipe
 from harkeras.inference.resolve import load_named, resolve_model
@@ -87,6 +87,8 @@ def export_model(
     if precision != "float32" and format != "litert":
         raise ValueError(f"precision must be 'float32' for {format}, got {precision!r}")
     loaded = load_named(model) if isinstance(model, str | os.PathLike) else model
+    if isinstance(loaded, ExportedModel):
+        raise ValueError(f"model must be a Keras model, got {model}, which was exported from one")
     resolved = resolve_model(loaded, images=_takes_images(loaded))
     if format == "web":
         check_for_web(resolved)
