@@ -186,6 +186,19 @@ def make_video(tmp_path):
     return make
 
 
+@pytest.fixture(scope="session")
+def write_huge_header():
+    """`write_huge_header(path)`: a small AVI file whose header says 16384 x 16384 pixels."""
+
+    def write(path, height=48, width=64):
+        encode_video(path, range(2), codec="ffv1", height=height, width=width)
+        sizes = [int(side).to_bytes(4, "little") for side in (width, height)]
+        path.write_bytes(path.read_bytes().replace(b"".join(sizes), (16384).to_bytes(4, "little") * 2))
+        return path
+
+    return write
+
+
 def make_coded_frame(index, height=64, width=96):
     bits = [(index >> bit) & 1 for bit in range(11, -1, -1)]
     code = np.array(bits, np.uint8).reshape(3, 4, 1) * np.full(3, 255, np.uint8)

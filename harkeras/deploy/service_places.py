@@ -33,11 +33,11 @@ class Places:
             HTTPException: 429 if the client has its share, 503 if there is no place.
         """
         retry = {"Retry-After": str(_RETRY_SECONDS)}
+        if not self._free:
+            raise refuse(503, "all places are taken: try again later", retry)
         if self._clients[client] >= self._per_client:
             share = f"{self._per_client} requests of this address are here already, which is its share"
             raise refuse(429, f"{share}: try again later", retry)
-        if not self._free:
-            raise refuse(503, "all places are taken: try again later", retry)
         place = self._free.pop()
         self._clients[client] += 1
         self.taken += 1

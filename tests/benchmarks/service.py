@@ -3,10 +3,10 @@
     HARKERAS_ASSETS=../shared/models python tests/benchmarks/service.py [folder of real clips]
 
 200 clips, by default of ../shared/data/surveillance_fights, are sent by 16 clients, each of which sends its
-next one when the last is answered. The services run in processes of their own, on loopback, on the same cores as
-the clients; each has one model, and they take turns: one answers each request by itself, the other computes
-together what several ask for at the same time. "CPU" is what a video takes of both cores together in the service,
-which a busy machine changes less. LRCN, and a head on MobileNetV2 (alpha 0.35, 96 pixels). A
+next one when the last is answered. The services run in processes of their own, on loopback, on the same cores
+as the clients; each has one model, and they take turns: one answers each request by itself, the other
+computes together what several ask for at the same time. "CPU" is what a video takes of both cores together
+in the service, which a busy machine changes less. LRCN, and a head on MobileNetV2 (alpha 0.35, 96 pixels). A
 check compares answers with `predict_single_action`.
 """
 
@@ -108,7 +108,7 @@ class Service:
 
 
 def measure(service, videos):
-    """Send all videos by all clients; return videos per second, CPU seconds of one, seconds of each, errors."""
+    """Send all videos by all clients; return videos per second, CPU and other seconds, errors."""
 
     def ask(video):
         try:
