@@ -239,7 +239,7 @@ def _predict_several(
     results = predict_on_videos(
         videos,
         model,
-        output,
+        video_dir=output,
         timeline_dir=timeline,
         table=table,
         top=top,
