@@ -77,9 +77,15 @@ def are_workers_configured() -> bool:
     return n_jobs != 1 if n_jobs is not None else not isinstance(backend, BACKENDS[DEFAULT_BACKEND])
 
 
+def check_workers(workers: int | None) -> None:
+    """Raise ValueError if threads are asked for where `joblib.parallel_config` has said who works."""
+    if workers is not None and are_workers_configured():
+        raise ValueError(f"workers must be left out inside joblib.parallel_config, got {workers}")
+
+
 def share_memory() -> bool:
     """Whether the workers that are configured are threads of this process, to which nothing is sent."""
-    return get_active_backend()[0].supports_sharedmem
+    return getattr(get_active_backend()[0], "supports_sharedmem", False)
 
 
 def on_workers(work: Callable, items: Sequence) -> Iterator[tuple[int, Any]]:
