@@ -9,10 +9,11 @@ takes its results, 291 clips ahead of the sixth of 400 where 8 were asked for, a
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any, NamedTuple
 
 from joblib import Parallel, cpu_count, delayed, effective_n_jobs
@@ -140,12 +141,13 @@ class _Crew:
         """
         left = dict(items)
         try:
-            for number, (result, error) in self._open()(self._work(*item) for item in items):
-                if error is not None:
-                    raise _OfWorkError(error)
-                del left[number]
-                self._lost = 0
-                yield number, result
+            with _quietly_closed(self._open()(self._work(*item) for item in items)) as results:
+                for number, (result, error) in results:
+                    if error is not None:
+                        raise _OfWorkError(error)
+                    del left[number]
+                    self._lost = 0
+                    yield number, result
         except _OfWorkError as error:
             raise error.error from error.error.__cause__
         except Exception as error:  # whatever the pool calls it: errors of the work do not come this way
@@ -180,6 +182,18 @@ class _Crew:
             # One by one: an item takes long, and is what is lost with a worker.
             self._workers = Parallel(_count_jobs(), return_as=kind, batch_size=1).__enter__()
         return self._workers
+
+
+@contextmanager
+def _quietly_closed(results: Iterable) -> Iterator[Iterable]:
+    """Close what joblib gives without a warning that some of it was not used: whoever ends early knows."""
+    try:
+        yield results
+    finally:
+        if hasattr(results, "close"):
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "[0-9]+ tasks", UserWarning)
+                results.close()
 
 
 def _complete_dask(backend: Any) -> None:
