@@ -211,15 +211,15 @@ def test_predict_of_a_folder_ends_in_one_table(run, model, sample_dir, tmp_path,
 
 def test_predict_keeps_what_is_done_before_ctrl_c(run, model, sample_dir, tmp_path, monkeypatch):
     clips = sorted(sample_dir.rglob("*.mp4"))[:3]
-    from harkeras.inference import many_videos
+    from harkeras.inference import _video_tasks
 
     def predict(video, *arguments, **options):
         if str(video) == str(clips[1]):
             raise KeyboardInterrupt
         return single(video, *arguments, **options)
 
-    single = many_videos.predict_single_action
-    monkeypatch.setattr(many_videos, "predict_single_action", predict)
+    single = _video_tasks.predict_single_action
+    monkeypatch.setattr(_video_tasks, "predict_single_action", predict)
     table = tmp_path / "t.csv"
     status, out, err = run("predict", *clips, "--model", model, "--single", "--table", table)
     assert status == 130

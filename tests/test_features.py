@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from harkeras.inference.splitting import split_per_frame
 from harkeras.recipe import ClipFormat
-from harkeras.transfer import features as module
+from harkeras.transfer import _feature_files as module
 from harkeras.transfer.features import backbone_features, frame_encoder, keep_parts, part_sizes
 from harkeras.transfer.heads import (
     HEADS,

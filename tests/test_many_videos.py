@@ -80,7 +80,7 @@ class TestPredictOnVideos:
         assert "p.jpg, a picture" in result.error
 
     def test_outputs_and_table(self, folder, tmp_path):
-        files = {"output_dir": "out/videos", "timeline_dir": "out/timelines", "table": "out/table.csv"}
+        files = {"video_dir": "out/videos", "timeline_dir": "out/timelines", "table": "out/table.csv"}
         results = list(predict_on_videos("videos", make_model(), **files, top=2, **QUIET))
         written = sorted(
             path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")
@@ -174,13 +174,13 @@ class TestPredictOnVideos:
         assert len(read_rows(tmp_path / "t.csv")) == 3
 
     def test_ctrl_c_keeps_what_is_done(self, folder, tmp_path, monkeypatch):
-        results = predict_on_videos("videos", make_model(), "out", table="t.csv", **QUIET)
+        results = predict_on_videos("videos", make_model(), video_dir="out", table="t.csv", **QUIET)
         next(results)
 
         def interrupt(*_, **__):
             raise KeyboardInterrupt
 
-        monkeypatch.setattr("harkeras.inference.many_videos.predict_on_video", interrupt)
+        monkeypatch.setattr("harkeras.inference._video_tasks.predict_on_video", interrupt)
         next(results)  # the bad one
         with pytest.raises(KeyboardInterrupt):
             next(results)
@@ -193,9 +193,9 @@ class TestPredictOnVideos:
                 raise DownloadError(f"could not download {url}: offline")
             return DownloadedVideo(folder / "a.mp4", "A")
 
-        monkeypatch.setattr("harkeras.inference.many_videos.download_youtube_videos", download)
+        monkeypatch.setattr("harkeras.inference._video_tasks.download_youtube_videos", download)
         urls = ["https://x.org/film.mp4", "https://x.org/none.mp4", "https://x.org/live.m3u8"]
-        one, two, three = predict_on_videos(urls, make_model(), "out", **QUIET)
+        one, two, three = predict_on_videos(urls, make_model(), video_dir="out", **QUIET)
         assert (one.video, one.output.name, one.action.label) == (urls[0], "film.mp4", "red")
         assert one.output.exists()
         assert "offline" in two.error
@@ -211,8 +211,8 @@ class TestPredictOnVideos:
     def test_outputs_replace_no_input(self, folder):
         before = (folder / "a.mp4").read_bytes()
         for target in ("videos", folder / "deep" / ".."):
-            with pytest.raises(ValueError, match="output_dir must be another folder than that of the videos"):
-                predict_on_videos("videos", make_model(), target)
+            with pytest.raises(ValueError, match="video_dir must be another folder than that of the videos"):
+                predict_on_videos("videos", make_model(), video_dir=target)
         with pytest.raises(ValueError, match=r"table must not replace .*a\.csv"):
             predict_on_videos("videos", make_model(), timeline_dir="out", table="out/a.csv")
         assert (folder / "a.mp4").read_bytes() == before
@@ -223,12 +223,12 @@ class TestPredictOnVideos:
             ({"videos": []}, ValueError, "videos must name at least one"),
             ({"videos": "*.webm"}, FileNotFoundError, "no video matches"),
             ({"model": "none.keras"}, FileNotFoundError, "no model file at none.keras"),
-            ({"output_dir": "out.mp4"}, ValueError, "output_dir must be a folder .* got out.mp4"),
+            ({"video_dir": "out.mp4"}, ValueError, "video_dir must be a folder .* got out.mp4"),
             ({"timeline_dir": "videos/a.mp4"}, ValueError, "timeline_dir must be a folder"),
             ({"table": "t.txt"}, ValueError, "table must end in .csv, got t.txt"),
             ({"table": "videos/a.mp4/t.csv"}, OSError, "a.mp4"),
             ({"top": -1}, ValueError, "top must be at least 0, got -1"),
-            ({"single": True, "output_dir": "out"}, ValueError, "must be left out with single"),
+            ({"single": True, "video_dir": "out"}, ValueError, "must be left out with single"),
             ({"single": True, "per_person": True}, ValueError, "per_person must be left out with single"),
             ({"caption": "middle"}, ValueError, "caption must be one of"),
             ({"hysteresis": 2}, ValueError, "hysteresis must lie in 0 to 1, got 2"),

@@ -18,6 +18,7 @@ from harkeras.cli.app import app as open_app
 from harkeras.cli.bench import bench
 from harkeras.cli.clips import convert_labels, cut, download
 from harkeras.cli.export import export
+from harkeras.cli.many import predict_many
 from harkeras.cli.prediction import predict
 from harkeras.cli.scoring import compare, evaluate, models
 from harkeras.cli.serve import serve
@@ -30,7 +31,7 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
 )
 for command in (
-    *(demo, train, compare, evaluate, predict, watch, bench),
+    *(demo, train, compare, evaluate, predict, predict_many, watch, bench),
     *(export, serve, download, cut, convert_labels, models),
 ):
     app.command()(command)

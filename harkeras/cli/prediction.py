@@ -117,7 +117,7 @@ def predict(
         "threshold": threshold,
     }
     _check_typed(context, single, per_person, output, over_time)
-    model = _find_model(model)
+    model = find_model(model)
     if not (single or per_person) and _looks_at_people(model):
         per_person = True
         _check_typed(context, single, per_person, output, over_time)
@@ -136,7 +136,8 @@ def predict(
     _predict_one(video, *targets, top=top, single=single, **settings)
 
 
-def _find_model(model: Path | None) -> Path:
+def find_model(model: Path | None) -> Path:
+    """Return the model that was asked for, or the newest, and raise FileNotFoundError if there is none."""
     with quiet():
         from harkeras.inference.resolve import check_model_exists
     model = model or newest_model()
@@ -244,7 +245,7 @@ def _predict_several(
     results = predict_on_videos(
         videos,
         model,
-        output,
+        video_dir=output,
         timeline_dir=timeline,
         table=table,
         top=top,

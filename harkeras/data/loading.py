@@ -9,12 +9,21 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from harkeras.base.text import list_lines
-from harkeras.base.workers import in_order_with_bar
+from harkeras.base.workers import (
+    Lost,
+    are_workers_configured,
+    check_workers,
+    in_order_on_workers,
+    in_order_with_bar,
+)
 from harkeras.data._clip_cache import through_cache
 from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
@@ -66,7 +75,8 @@ def create_dataset(
             person, or that person's joints: clips in which nobody is found are left out with a warning.
         estimator: What finds 17 joints in an image, for "pose", see `harkeras.people.find_joints`; MoveNet by
             default. A cache knows it by its name.
-        workers: Threads that decode; one per core that this process may use by default.
+        workers: Threads that decode; one per core that this process may use by default. Inside
+            `joblib.parallel_config`, its workers decode instead, processes or other machines.
         group_by: What names the source of a clip, see `find_sources`: a regular expression, a level, or a
             function; names and folders are read by default.
         cache: A `.npy` file to keep the array in, memory-mapped: for an array larger than the memory, or to
@@ -82,8 +92,9 @@ def create_dataset(
     Raises:
         FileNotFoundError: If there is no such folder, or none for one of the classes.
         ValueError: If a number is below 1, `streams` or `flow_method` names nothing known, there are no class
-            folders, one holds no video that can be read, a class is named twice, `group_by` does not fit, or
-            `cache` is no `.npy` file, or one that this function did not write.
+            folders, one holds no video that can be read, a class is named twice, `group_by` does not fit,
+            `workers` is given inside `joblib.parallel_config`, or `cache` is no `.npy` file, or one that this
+            function did not write.
         MemoryError: If the array is larger than the machine's memory and `cache` is not given.
         ImportError: If OpenCV has no TV-L1, or LiteRT is not installed, which finds joints, or `trackers`,
             which follows people.
@@ -164,6 +175,7 @@ class Reader:
         """Nothing is read yet."""
         if workers is not None and workers < 1:
             raise ValueError(f"workers must be at least 1, got {workers}")
+        check_workers(workers)
         self.paths, self.shape, self.read_file = paths, shape, read_file
         self.workers, self.strict, self.noun, self.dtype = workers, strict, noun, np.dtype(dtype)
         self.skipped: dict[int, str] = {}  # rows of `paths`, and why
@@ -192,7 +204,14 @@ class Reader:
             size = _in_bytes((len(rows), *self.shape, self.dtype.itemsize))
             description = f"Reading {self.noun}s into {size}"
             paths = [self.paths[row] for row in rows]
-            yield from in_order_with_bar(self._try_to_read, paths, description, self.workers, unit=self.noun)
+            work = partial(_try_to_read, self.read_file, self.strict)
+            if not are_workers_configured():
+                yield from in_order_with_bar(work, paths, description, self.workers, unit=self.noun)
+                return
+            with closing(in_order_on_workers(work, paths)) as results:
+                bar = tqdm(results, description, len(paths), unit=self.noun)
+                for path, pixels in zip(paths, bar, strict=True):
+                    yield self._tell(path, pixels) if isinstance(pixels, Lost) else pixels
 
     def check(self, labels: np.ndarray, classes: Sequence[str], *, stacklevel: int) -> np.ndarray:
         """Warn of the files that were left out, and return the rows of the others, int64.
@@ -218,13 +237,19 @@ class Reader:
             warnings.warn(list_lines(headline, self.skipped.values()), stacklevel=stacklevel)
         return kept
 
-    def _try_to_read(self, path: Path) -> np.ndarray | str:
-        try:
-            return self.read_file(path)
-        except (VideoError, OSError) as error:
-            if self.strict:
-                raise
-            return str(error)
+    def _tell(self, path: Path, lost: Lost) -> str:
+        if self.strict:
+            raise VideoError(f"{path}: {lost.reason}")
+        return f"{path}: {lost.reason}"
+
+
+def _try_to_read(read_file: Callable[[Path], np.ndarray], strict: bool, path: Path) -> np.ndarray | str:
+    try:
+        return read_file(path)
+    except (VideoError, OSError) as error:
+        if strict:
+            raise
+        return str(error)
 
 
 def _cache_settings(clip_format: ClipFormat, estimator: PoseEstimator | None) -> list:

@@ -8,6 +8,7 @@ from .people_prediction import PersonPrediction, predict_people
 from .people_stream import PeopleStream
 from .prediction import ActionPrediction, predict_image, predict_on_video, predict_single_action
 from .resolve import ForeignModel
+from .result_files import read_result
 from .sinks import EventSink, JsonLinesSink, WebhookSink
 from .streaming import ActionStream, push_together, share_model
 from .video_results import VideoResult
@@ -38,6 +39,7 @@ __all__ = [
     "predict_people",
     "predict_single_action",
     "push_together",
+    "read_result",
     "share_model",
     "watch",
 ]

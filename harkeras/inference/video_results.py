@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import os
+from bisect import insort
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from pathlib import Path
 
 from harkeras.base.files import check_target, write_text
@@ -88,18 +90,22 @@ class ResultTable:
         check_target(path, "table", inputs=inputs)
         self._path, self._top, self._per_person = path, top, per_person
         columns = ["video", *["person"] * per_person, "seconds", "action", "held_seconds", "confidence"]
-        self._rows = [[*columns, *top_columns(top), "output", "timeline", "error"]]
+        self._rows = [(-1, [*columns, *top_columns(top), "output", "timeline", "error"])]
 
-    def add(self, result: VideoResult) -> None:
-        """Write what became of the next video."""
+    def add(self, result: VideoResult, place: int = 0) -> None:
+        """Write what became of a video, which stands before those of higher places."""
+        rows = [self._cells(result)]
         if self._per_person:
-            for number, each in (result.of_each_person() or {"": result}).items():
-                video, *cells = self._cells(each)
-                self._rows.append([video, str(number), *cells])
-        else:
-            self._rows.append(self._cells(result))
+            people = (result.of_each_person() or {"": result}).items()
+            rows = [
+                [video, str(number), *cells]
+                for number, each in people
+                for video, *cells in [self._cells(each)]
+            ]
+        for row in rows:
+            insort(self._rows, (place, row), key=itemgetter(0))
         lines = io.StringIO()
-        csv.writer(lines, lineterminator="\n").writerows(self._rows)
+        csv.writer(lines, lineterminator="\n").writerows(row for _, row in self._rows)
         write_text(self._path, lines.getvalue())
 
     def _cells(self, result: VideoResult) -> list[str]:

@@ -12,40 +12,44 @@ Both are averaged over the frame. Where a frame also carries optical flow, a coa
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import os
 import warnings
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 from joblib import cpu_count
 from keras import Model, layers, ops
 from tqdm.auto import tqdm
 
-from harkeras.base.files import content_digest, written_whole
-from harkeras.base.keras_state import require_tensorflow
+from harkeras.base.storage import Folder
 from harkeras.base.text import list_lines
-from harkeras.base.workers import in_order
+from harkeras.base.workers import (
+    Lost,
+    are_workers_configured,
+    check_workers,
+    in_order,
+    in_order_on_workers,
+)
 from harkeras.models.backbones import find_backbone, find_imagenet_weights, image_backbone
-from harkeras.people.clips import read_clip
 from harkeras.people.crops import CROPS_VERSION
 from harkeras.recipe import ClipFormat, Subject
+from harkeras.transfer._feature_files import (
+    FeatureFiles,
+    FeatureTask,
+    compile_encoder,
+    read_features_or_clip,
+)
 from harkeras.video.flow import LIMIT_PX
-from harkeras.video.reading import VideoError
 
 # The parts of a frame's features, in this order. "flow" is there where a frame has channels for it.
 PARTS = ("middle", "last", "flow")
 
 # Raised when the same clip, settings and weights would give other features.
 _FEATURES_VERSION = 1
-_CHECKSUM_BYTES = 4
 _DIRECTIONS, _GRID = 8, 4
 
 
@@ -187,9 +191,11 @@ def backbone_features(
         height: Height of a frame in pixels; without meaning for a model.
         width: Width of a frame in pixels; without meaning for a model.
         weights: As in `frame_encoder`; without meaning for a model.
-        cache: A folder that keeps a small file for each clip. What is there is not computed again, also after
-            an interruption, as long as the content of the clip, the settings and the weights are the same.
-        workers: Threads that decode; one per core by default.
+        cache: A folder, or an address such as "s3://bucket/features", that keeps a small file for each clip.
+            What is there is not computed again, also after an interruption, as long as the content of the
+            clip, the settings and the weights are the same.
+        workers: Threads that decode; one per core by default. Inside `joblib.parallel_config`, its workers
+            read and compute instead, for which they need `cache`.
         strict: Raise on the first clip that cannot be read, instead of leaving it out with a warning.
         subject: "frame" for whole frames; "people" for one square around all people of each clip, or
             "person" for a square that goes along with the largest.
@@ -200,12 +206,13 @@ def backbone_features(
         into `video_paths`.
 
     Raises:
-        ValueError: If a number is below 1, no clip can be read, `cache` is a file, or the backbone refuses
-            its arguments.
+        ValueError: If a number is below 1, no clip can be read, `cache` is a file, or is left out or
+            `workers` given where there are workers of joblib, or the backbone refuses its arguments.
         FileNotFoundError: If there is no such file of weights.
         VideoError: With `strict`, if a clip cannot be read.
         OSError: If the weights cannot be had, or the cache cannot be written, for instance on a full disk.
     """
+    check_workers(workers)
     workers = cpu_count() if workers is None else workers
     for name, value in (("frames", frames), ("workers", workers)):
         if value < 1:
@@ -214,61 +221,63 @@ def backbone_features(
         raise ValueError("video_paths must name at least one clip, got none")
     if cache is not None and Path(cache).is_file():
         raise ValueError(f"cache must name a folder, got the file {cache}")
+    if cache is None and are_workers_configured():
+        raise ValueError("cache must name a folder for the features that workers compute, got None")
     if not isinstance(backbone, Model):
         backbone = frame_encoder(backbone, (height, width, 3), weights=weights)
-    shape = (frames, *backbone.input_shape[1:])
-    facts = [_FEATURES_VERSION, backbone.name, shape, part_sizes(backbone), _hash_weights(backbone)]
+    shape, digest = (frames, *backbone.input_shape[1:]), _hash_weights(backbone)
+    facts = [_FEATURES_VERSION, backbone.name, shape, part_sizes(backbone), digest]
     facts += [] if subject == "frame" else [subject, CROPS_VERSION]
-    clip_format = ClipFormat.from_shape(shape, subject=subject)
-    files = [_cache_file(path, cache, facts) for path in map(Path, video_paths)]
-    found, skipped = _compute(
-        list(map(Path, video_paths)), files, backbone, clip_format, workers, strict, on_clip
-    )
+    clip_format, paths = ClipFormat.from_shape(shape, subject=subject), list(map(Path, video_paths))
+    files = FeatureFiles(None if cache is None else Folder(cache), facts, (frames, backbone.output_shape[-1]))
+    if are_workers_configured():
+        results = _on_workers(FeatureTask.prepare(files, backbone, digest, clip_format, strict), paths)
+    else:
+        results = _compute(paths, files, backbone, clip_format, workers, strict)
+    found, skipped = {}, []
+    bar = tqdm(desc="Computing features", total=len(paths), unit="clip", disable=on_clip is not None)
+    with bar, closing(results):
+        for row, result in enumerate(results):
+            if isinstance(result, str):
+                skipped.append(result)
+            else:
+                found[row] = result
+            (on_clip or bar.update)()
     if not found:
         raise ValueError(f"video_paths must name clips that can be read, the first: {skipped[0]}")
     if skipped:
-        headline = f"{len(skipped)} of {len(files)} clips were left out"
+        headline = f"{len(skipped)} of {len(paths)} clips were left out"
         warnings.warn(list_lines(headline, skipped), stacklevel=2)
     return ClipFeatures(np.stack(list(found.values())), np.array(list(found), np.int64))
 
 
 def _compute(
-    paths, files, encoder, clip_format, workers, strict, on_clip
-) -> tuple[dict[int, np.ndarray], list[str]]:
-    """Return the features (T, F) by row, from the cache where they are, and why others are missing."""
-    shape = clip_format.shape
+    paths: Sequence[Path],
+    files: FeatureFiles,
+    encoder: Model,
+    clip_format: ClipFormat,
+    workers: int,
+    strict: bool,
+) -> Iterator[np.ndarray | str]:
+    """Yield the features (T, F) of each clip, from the cache where they are, or why they are missing."""
+    encode = compile_encoder(encoder, clip_format.shape)
 
-    def read(row: int) -> np.ndarray | str:
-        """Return the features (T, F), the clip (T, H, W, C), or why there is neither."""
-        kept = _read_kept(files[row], (shape[0], encoder.output_shape[-1]))
-        if kept is not None:
-            return kept
-        try:
-            return read_clip(paths[row], clip_format)
-        except (VideoError, OSError) as error:
-            if strict:
-                raise
-            return str(error)
+    def read(path: Path) -> tuple[str | None, np.ndarray | str]:
+        return read_features_or_clip(path, files, clip_format, strict)
 
-    require_tensorflow("reading features")
+    with closing(in_order(read, paths, workers)) as results:
+        for name, result in results:
+            if not isinstance(result, str) and result.ndim == 4:
+                result = encode(result)
+                files.write(name, result)
+            yield result
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
-    def encode(clip):
-        return encoder(tf.cast(clip, tf.float32), training=False)
 
-    found, skipped = {}, []
-    bar = tqdm(desc="Computing features", total=len(paths), unit="clip", disable=on_clip is not None)
-    with bar, closing(in_order(read, range(len(paths)), workers)) as results:
-        for row, result in enumerate(results):
-            if isinstance(result, str):
-                skipped.append(result)
-            else:
-                if result.ndim == 4:
-                    result = encode(result).numpy()
-                    _keep(files[row], result)
-                found[row] = result
-            (on_clip or bar.update)()
-    return found, skipped
+def _on_workers(task: FeatureTask, paths: Sequence[Path]) -> Iterator[np.ndarray | str]:
+    """Do the same on the workers of joblib."""
+    with closing(in_order_on_workers(task, paths)) as results:
+        for path, result in zip(paths, results, strict=True):
+            yield f"{path}: {result.reason}" if isinstance(result, Lost) else result
 
 
 def _last_before_halving(network: Model) -> keras.KerasTensor:
@@ -303,41 +312,3 @@ def _hash_weights(encoder: Model) -> str:
     for value in encoder.get_weights():
         digest.update(np.ascontiguousarray(value).data)
     return digest.hexdigest()
-
-
-# One file per clip, which gets its name when it is whole: an interruption costs the clip at work, no more.
-
-
-def _cache_file(path: Path, cache: str | os.PathLike | None, facts: list) -> Path | None:
-    """Return where the features of a clip are kept; None without a cache, or a file that can be read."""
-    if cache is None:
-        return None
-    try:
-        digest = content_digest(path)
-    except OSError:  # whoever reads the clip will say so
-        return None
-    key = json.dumps([path.suffix, digest, *facts])
-    return Path(cache) / f"{hashlib.sha256(key.encode()).hexdigest()[:40]}.npy"
-
-
-def _read_kept(file: Path | None, shape: tuple[int, int]) -> np.ndarray | None:
-    if file is None or not file.is_file():
-        return None
-    content = file.read_bytes()
-    array, checksum = content[:-_CHECKSUM_BYTES], content[-_CHECKSUM_BYTES:]
-    if zlib.crc32(array).to_bytes(_CHECKSUM_BYTES, "big") != checksum:
-        warnings.warn(f"{file} is damaged, its features are computed anew", stacklevel=2)
-        return None
-    kept = np.load(io.BytesIO(array))
-    return kept if kept.shape == shape else None
-
-
-def _keep(file: Path | None, features: np.ndarray) -> None:
-    """Write an array with a checksum behind it, where NumPy does not look."""
-    if file is None:
-        return
-    array = io.BytesIO()
-    np.save(array, features)
-    with written_whole(file) as partial:
-        checksum = zlib.crc32(array.getbuffer()).to_bytes(_CHECKSUM_BYTES, "big")
-        partial.write_bytes(array.getvalue() + checksum)

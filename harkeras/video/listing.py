@@ -9,6 +9,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
+from harkeras.base.storage import is_remote, open_remote
 from harkeras.video.reading import VIDEO_SUFFIXES
 from harkeras.video.youtube import is_url
 
@@ -33,7 +34,8 @@ def find_videos(
 
     Args:
         videos: Files, folders (the videos in them at any depth, sorted), patterns such as "clips/**/*.mp4"
-            and URLs; one of these or several. Whether a file or a URL holds a video is not looked at.
+            and URLs; one of these or several. Files, folders and patterns may be addresses that fsspec
+            knows, such as "s3://bucket/clips". Whether a file or a URL holds a video is not looked at.
         except_dir: A folder that is passed over where it lies in one of these: the one for outputs.
 
     Raises:
@@ -47,7 +49,7 @@ def find_videos(
     known, names = set(), set()
     for source in map(os.fspath, sources):
         for video, name in _expand(source, len(sources) > 1, except_dir):
-            real = video if is_url(video) else os.path.realpath(video)
+            real = video if is_url(video) or is_remote(video) else os.path.realpath(video)
             if real not in known:
                 known.add(real)
                 found.append(FoundVideo(video, _unlike(name, names)))
@@ -55,8 +57,12 @@ def find_videos(
 
 
 def is_several(video: str) -> bool:
-    """Tell whether one source may mean several videos: a folder, or a pattern that is no file's name."""
-    return Path(video).is_dir() or (has_magic(video) and not is_url(video) and not Path(video).exists())
+    """Tell whether one source may mean several videos: a folder, a pattern, or an address of either."""
+    return (
+        is_remote(video)
+        or Path(video).is_dir()
+        or (has_magic(video) and not is_url(video) and not Path(video).exists())
+    )
 
 
 def walk_files(folder: Path) -> Iterator[Path]:
@@ -80,7 +86,7 @@ def is_hidden(name: str) -> bool:
     return name.startswith((".", "@")) or name.lower() in _NO_VIDEOS
 
 
-def is_video_name(path: Path) -> bool:
+def is_video_name(path: PurePath) -> bool:
     """Tell whether a file's name ends as those of videos do."""
     return path.suffix.lower() in VIDEO_SUFFIXES
 
@@ -93,6 +99,8 @@ def _expand(
         parts = urlsplit(source)
         last = parse_qs(parts.query).get("v", [parts.path])[0]
         return [(source, PurePath(PurePath(last).stem or str(parts.hostname)))]
+    if is_remote(source):
+        return _expand_remote(source, with_folder)
     if not is_several(source):
         return [(source, PurePath(Path(source).stem))]
     is_folder = Path(source).is_dir()
@@ -106,6 +114,26 @@ def _expand(
     if not visible:
         raise FileNotFoundError(f"no video {'lies in' if is_folder else 'matches'} {source}")
     return [(str(top / path), prefix / path.with_suffix("")) for path in visible]
+
+
+def _expand_remote(source: str, with_folder: bool) -> list[tuple[str, PurePath]]:
+    """Do the same with an address that fsspec knows."""
+    files, path = open_remote(source)
+    is_folder = not has_magic(path) and files.isdir(path)
+    if not is_folder and not has_magic(path):
+        return [(source, PurePath(PurePath(path).stem))]
+    parts = PurePath(path).parts
+    top = PurePath(*(parts if is_folder else parts[: [has_magic(part) for part in parts].index(True)]))
+    names = files.find(path) if is_folder else [each for each in files.glob(path) if files.isfile(each)]
+    prefix = PurePath(top.name if is_folder and with_folder else "")
+    videos = []
+    for name in sorted(names):
+        inside = PurePath(name).relative_to(top)
+        if is_video_name(inside) and not any(map(is_hidden, inside.parts)):
+            videos.append((files.unstrip_protocol(name), prefix / inside.with_suffix("")))
+    if not videos:
+        raise FileNotFoundError(f"no video {'lies in' if is_folder else 'matches'} {source}")
+    return videos
 
 
 def _list_folder(folder: Path) -> tuple[Path, list[Path]]:
