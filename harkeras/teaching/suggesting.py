@@ -12,8 +12,8 @@ et al., "Deep batch active learning by diverse, uncertain gradient lower bounds"
 drawn with a probability that grows with the squared distance to the nearest one that is known or chosen.
 
 With few labels, typical examples are often better than doubtful or unlike ones (Hacohen, Dekel and Weinshall,
-"Active learning on a budget: opposite strategies suit high and low budgets", ICML 2022). Here they are not: what
-is sought is rare and like nothing else, and the typical window shows that nothing happens
+"Active learning on a budget: opposite strategies suit high and low budgets", ICML 2022). Here they are not:
+what is sought is rare and like nothing else, and the typical window shows that nothing happens
 (tests/benchmarks/README.md has the numbers).
 """
 
