@@ -17,9 +17,11 @@ import keras
 import numpy as np
 
 from harkeras.data.sharing import Share
+from harkeras.training._copies import assign_all, take_back
 
 _logger = logging.getLogger("harkeras")
 _PROCESSES = "KERAS_DISTRIBUTION_NUM_PROCESSES"
+_LONGEST_TEXT = 4096  # bytes
 
 
 def join_processes() -> None:
@@ -81,26 +83,12 @@ def on_all_devices(model: keras.Model, share: Share) -> Iterator[keras.Model]:
     devices = _all_devices()
     with devices.scope():
         copy = keras.models.clone_model(model)
-        _assign(model.variables, copy.variables)
+        assign_all(model.variables, copy.variables)
     try:
         with devices.scope():
             yield copy
     finally:
-        _take_back(copy, model)
-
-
-def _take_back(copy: keras.Model, model: keras.Model) -> None:
-    """Leave a model on one device as its copy is: its weights, and what training has left."""
-    _assign(copy.variables, model.variables)
-    if copy.compiled:
-        optimizer = copy.optimizer
-        model.compile(optimizer.from_config(optimizer.get_config()), copy.loss, metrics=["accuracy"])
-        if optimizer.built:
-            model.optimizer.build(model.trainable_variables)
-            _assign(optimizer.variables, model.optimizer.variables)
-    for name in ("recipe", "history"):
-        if hasattr(copy, name):
-            setattr(model, name, getattr(copy, name))
+        take_back(copy, model)
 
 
 def agree(share: Share, values: list[float], what: str) -> None:
@@ -119,6 +107,18 @@ def agree(share: Share, values: list[float], what: str) -> None:
     others = np.flatnonzero((every != every[0]).any(axis=1))
     if len(others):
         raise ValueError(f"{what} in every process, got others in process {others[0]} than in process 0")
+
+
+def text_of_first(share: Share, text: str) -> str:
+    """Return in every process the text of the first one; the others wait for it."""
+    if share.processes == 1:
+        return text
+    from jax.experimental import multihost_utils
+
+    content = np.zeros(_LONGEST_TEXT, np.uint8)
+    encoded = text.encode()[:_LONGEST_TEXT]
+    content[: len(encoded)] = list(encoded)
+    return bytes(multihost_utils.broadcast_one_to_all(content)).rstrip(b"\0").decode()
 
 
 def _check_backend_of_processes() -> None:
@@ -145,8 +145,3 @@ def _all_devices():
     import tensorflow as tf
 
     return tf.distribute.MirroredStrategy(_devices_of_tensorflow())
-
-
-def _assign(values, variables: list[keras.Variable]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(np.asarray(value))

@@ -104,6 +104,8 @@ def train(
     share = find_share() if distribute else Share()
     if batch_size < share.devices:
         raise ValueError(f"batch_size must be at least the {share.devices} devices, got {batch_size}")
+    if share.devices > 1 and loss is not None and loss.reduction != "sum_over_batch_size":
+        raise ValueError(f"loss must have the reduction sum_over_batch_size, got {loss.reduction!r}")
     clips = unpack_clips(model, dataset)
     recipe = clip_recipe(dataset, clips.classes, getattr(model, "recipe", None))
     if dataset.presentation.joins and recipe.frames < 3:
@@ -198,8 +200,6 @@ def _batches(
     share: Share,
 ) -> tuple[Batches, Batches | None]:
     """Return batches to train on and to validate on, with labels as the loss takes them."""
-    if share.devices > 1 and loss.reduction != "sum_over_batch_size":
-        raise ValueError(f"loss must have the reduction sum_over_batch_size, got {loss.reduction!r}")
     labels, num_classes = clips.labels, len(clips.classes)
     weights = dataset.presentation.weigh(labels[training], num_classes)
     if not isinstance(loss, keras.losses.SparseCategoricalCrossentropy):
