@@ -3,7 +3,13 @@
 The parts of a batch, put together, are the batch that one device would see: the weights that come out are the
 same but for rounding. (Batch normalization takes the statistics of all parts on JAX, and of each by itself on
 TensorFlow.) Several GPUs of one host work on both backends; several hosts, each a process of the same
-program, on JAX.
+program, on JAX. On the first of two, and with PROCESS_ID=1 on the other:
+
+    export KERAS_BACKEND=jax KERAS_DISTRIBUTION_JOB_ADDRESSES=10.0.0.1:1234
+    export KERAS_DISTRIBUTION_NUM_PROCESSES=2 KERAS_DISTRIBUTION_PROCESS_ID=0
+    harkeras train FOLDER --model lrcn --distribute --resume shared/state
+
+If one of them ends, all do, some after a minute; the same commands then go on from the state.
 """
 
 from __future__ import annotations
