@@ -19,6 +19,7 @@ from harkeras.base.files import check_target, content_digest
 from harkeras.base.model_files import MODEL_FILE
 from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
+from harkeras.data.sharing import Share
 from harkeras.data.shortcuts import class_shortcuts
 from harkeras.data.splits import Split, check_seed, split_clips
 from harkeras.evaluation.held_out import evaluate_on_folder
@@ -26,7 +27,8 @@ from harkeras.evaluation.runs import RunReport, create_run_folder
 from harkeras.evaluation.scores import Evaluation, evaluate, measure_latency
 from harkeras.models.saving import save_model
 from harkeras.recipe import FlowMethod, TrainingRecord
-from harkeras.training.trainer import Trainer
+from harkeras.training.distribution import find_share, text_of_first
+from harkeras.training.trainer import Trainer, Training
 from harkeras.transfer.auto import create_trainer
 
 __all__ = ["TrainedModel", "evaluate_on_folder", "train_on_folder"]
@@ -100,7 +102,9 @@ def train_on_folder(
         workers: Threads that decode; one per core by default.
         seed: Seed of the split, the weights, the dropout and the order of clips.
         **training: Further arguments of `train`, such as `epochs`, `batch_size`, `patience`, `resume`, and of
-            `Dataset.for_training`, such as `augment`; "auto" has none.
+            `Dataset.for_training`, such as `augment`; and `mixed_precision=True` to train in 16 bits, see
+            `harkeras.training.precision`. With `distribute`, every process makes this call; the first one
+            writes the run. "auto" has none of them.
 
     Returns:
         `TrainedModel`
@@ -131,10 +135,13 @@ def train_on_folder(
     trained = trainer.train(train_set.without_sources() if split == "random" else train_set, seed=seed)
     network = trained.model
     network.recipe = replace(network.recipe, training=_record(folder, train_set, test_set, how))
+    share = find_share() if training.get("distribute") else Share()
+    if not share.is_first:
+        return _follow(share, trained, test_set)
     evaluation, run = _score_and_save(network, test_set, output_dir, trainer.name)
     evaluation = replace(evaluation, latency_seconds=measure_latency(network))
-    asked = {"data_dir": Path(data_dir).absolute(), "classes": classes, "group_by": group_by} | how
-    asked |= {"cache": cache, "workers": workers}
+    asked = {"data_dir": Path(data_dir).absolute(), "classes": classes, "group_by": group_by}
+    asked |= how | {"cache": cache, "workers": workers}
     report = _write_report(
         run,
         model=trainer.name,
@@ -147,9 +154,23 @@ def train_on_folder(
         notes=[*notes, *shortcuts],
         settings={"model": model} | trainer.settings | asked | _how_compiled(network),
     )
-    if training.get("resume") is not None and not trained.interrupted:  # only now: the model is on the disk
-        Path(training["resume"]).unlink(missing_ok=True)
+    _finish(share, run, None if trained.interrupted else training.get("resume"))
     return TrainedModel(network, run / MODEL_FILE, evaluation, trained.history, run, report)
+
+
+def _finish(share: Share, run: Path, state: str | os.PathLike | None) -> None:
+    """Remove the state of the training, now that the model is on the disk, and tell other processes where."""
+    if state is not None:
+        Path(state).unlink(missing_ok=True)
+    text_of_first(share, str(run))
+
+
+def _follow(share: Share, trained: Training, test_set: Dataset) -> TrainedModel:
+    """Score what several processes trained; the first one writes the run, and says where."""
+    evaluation = evaluate(trained.model, test_set)
+    run = Path(text_of_first(share, ""))
+    report = run / "report.txt"
+    return TrainedModel(trained.model, run / MODEL_FILE, evaluation, trained.history, run, report)
 
 
 def _check_classes(folder: ClipFolder) -> None:

@@ -1,5 +1,6 @@
 """Fixtures of all tests: videos whose pixels tell the frame's index, and which marked tests run."""
 
+import atexit
 import http.server
 import json
 import os
@@ -7,6 +8,7 @@ import queue
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from fractions import Fraction
 from pathlib import Path
@@ -14,12 +16,19 @@ from pathlib import Path
 # Both must be set before TensorFlow and matplotlib are imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ["MPLBACKEND"] = "Agg"
+if os.environ.get("KERAS_BACKEND") == "jax" and "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # Most tests compile the same small models.
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="harkeras-tests-")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 import av
 import numpy as np
 import pytest
 from browser import app, app_folder, browser, visit  # noqa: F401 (fixtures)
 
+BACKEND = os.environ.get("KERAS_BACKEND", "tensorflow")
 REAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
@@ -72,6 +81,8 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if item.get_closest_marker("real_data") and not REAL_DATA.is_dir():
             item.add_marker(pytest.mark.skip(reason="no real clips: ../shared/data is absent"))
+        if item.get_closest_marker("tensorflow_only") and BACKEND != "tensorflow":
+            item.add_marker(pytest.mark.skip(reason=f"is about Keras on TensorFlow, this is {BACKEND}"))
         if item.get_closest_marker("browser") and not find_chromium():
             item.add_marker(pytest.mark.skip(reason="no Chromium on this machine"))
 

@@ -292,8 +292,8 @@ class TestUnreadableVideos:
         paths, labels, bad = broken
         seen = {"training": set(), "validation": set()}
 
-        def read(self, rows, seed, among=None):
-            clips, rows = original(self, rows, seed, among)
+        def read(self, rows, seed, among=None, places=slice(None)):
+            clips, rows = original(self, rows, seed, among, places)
             seen["validation" if seed is None else "training"] |= set(rows.tolist())
             return clips, rows
 

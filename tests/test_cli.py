@@ -417,6 +417,13 @@ def test_compare_in_folds_that_there_are_not(run, sample_dir):
     )
 
 
+@pytest.mark.parametrize("name", ["distribute", "mixed-precision"])
+def test_devices_and_precision_are_for_networks_trained_from_end_to_end(run, sample_dir, name):
+    status, _, err = run("train", sample_dir, f"--{name}")
+    assert status == 2
+    assert f"{name.replace('-', '_')} must be left out with 'auto'" in err
+
+
 def test_joins_are_for_networks_trained_from_end_to_end(run, sample_dir):
     assert (
         "joins must be a share in 0 to 1, got 1.5"

@@ -70,7 +70,7 @@ def test_frozen_then_released(dataset):
 
 def test_two_rates():
     slow, fast = keras.Variable([1.0], name="slow"), keras.Variable([1.0], name="fast")
-    optimizer = TwoRates([slow], 0.1, 0.5)
+    optimizer = TwoRates([0], 0.1, 0.5)
     optimizer.apply([ops.convert_to_tensor([2.0]), ops.convert_to_tensor([2.0])], [slow, fast])
     assert 1 - float(fast[0]) == pytest.approx(0.5, rel=1e-4)
     assert 1 - float(slow[0]) == pytest.approx(0.05, rel=1e-4)

@@ -98,3 +98,13 @@ def test_weights_without_values():
             dense.build((None, 3))
         assert (dense.kernel.shape, dense.kernel._value) == ((3, 2), None)
         keras.utils.clear_session()  # else Keras would make the values later
+
+
+def test_places_of_weights_in_an_optimizer():
+    with stands_on(
+        "harkeras.training.fine_tuning", "an optimizer knows the place of a weight that it trains"
+    ):
+        weights = [keras.Variable([1.0]) for _ in range(2)]
+        optimizer = keras.optimizers.Adam()
+        optimizer.build(weights)
+        assert [optimizer._get_variable_index(weight) for weight in weights] == [0, 1]

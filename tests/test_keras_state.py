@@ -96,7 +96,9 @@ def test_it_is_undone_after_an_error():
 
 
 @pytest.mark.slow
-def test_on_another_backend_models_train_and_what_cannot_work_says_so(sample_dir, tmp_path):
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+def test_on_another_backend_models_train_and_what_cannot_work_says_so(sample_dir, tmp_path, backend):
+    pytest.importorskip(backend, reason=f"{backend} is not installed")
     code = """
 import sys
 import keras, numpy as np
@@ -120,12 +122,12 @@ for work in (
     try:
         work()
     except RuntimeError as error:
-        assert "needs Keras on TensorFlow, got torch: set the environment" in str(error), error
+        assert f"needs Keras on TensorFlow, got {sys.argv[3]}: set the environment" in str(error), error
     else:
         raise AssertionError("nothing was said")"""
     run = subprocess.run(
-        [sys.executable, "-c", code, sample_dir, tmp_path],
-        env=os.environ | {"KERAS_BACKEND": "torch"},
+        [sys.executable, "-c", code, sample_dir, tmp_path, backend],
+        env=os.environ | {"KERAS_BACKEND": backend},
         capture_output=True,
         text=True,
         check=False,

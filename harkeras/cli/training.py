@@ -75,6 +75,23 @@ Joins = Annotated[
         "do; 0.5 is a good start where long videos are to be named."
     ),
 ]
+Distribute = Annotated[
+    bool,
+    typer.Option(
+        "--distribute",
+        help="Let all GPUs of this host compute a part of each batch; with KERAS_BACKEND=jax also those of "
+        "other hosts, which run the same command with KERAS_DISTRIBUTION_JOB_ADDRESSES, the host and port of "
+        "the first, KERAS_DISTRIBUTION_NUM_PROCESSES, and KERAS_DISTRIBUTION_PROCESS_ID, from 0.",
+    ),
+]
+MixedPrecision = Annotated[
+    bool,
+    typer.Option(
+        "--mixed-precision",
+        help="Compute in 16 bits where the model allows it: faster on GPUs with tensor cores, slower on most "
+        "CPUs. The saved model computes in 32.",
+    ),
+]
 
 
 def demo(
@@ -147,6 +164,8 @@ def train(
     augment: Augment = False,
     joins: Joins = None,
     resume: Annotated[Path | None, typer.Option(help="File of the state; training goes on from it.")] = None,
+    distribute: Distribute = False,
+    mixed_precision: MixedPrecision = False,
     cache: options.Cache = None,
     workers: options.Workers = None,
     seed: options.Seed = 27,
@@ -155,41 +174,42 @@ def train(
 
     The model is scored on clips of source videos that it was not trained on, and saved with its report.
     Ctrl-C after the first epoch ends the training early; the best model so far is scored and saved. Epochs,
-    batches, patience, learning rate, augmentation, joins and resume are for models that are trained from end
-    to end, not for auto.
+    batches, patience, learning rate, augmentation, joins, resume, distribute and mixed precision are for
+    models that are trained from end to end, not for auto.
     """
     with quiet():
         from harkeras.data.augment import default_augmentation
+        from harkeras.training.distribution import join_processes
         from harkeras.transfer.auto import find_trainer
         from harkeras.workflow import train_on_folder
-    if per_person and subject not in (None, "person"):
-        raise ValueError(f"subject must be 'person' with per-person, got {subject!r}")
+    if distribute:
+        join_processes()
     shape, more_options = find_trainer(model).read_shape(model, (frames, height, width), streams, flow_fields)
-    how = {"group_by": group_by, "split": split, "split_dir": split_dir, "test_size": test_size}
+    clips = {"classes": options.read_names(classes), "input_shape": shape, "flow_method": flow_method}
+    clips |= {"subject": _subject(per_person, subject), "group_by": group_by}
+    how = {"split": split, "split_dir": split_dir, "test_size": test_size, "seed": seed}
+    settings = {"epochs": epochs, "batch_size": batch_size, "patience": patience, "joins": joins}
+    settings |= {"resume": resume, "distribute": distribute or None}
+    settings["mixed_precision"] = mixed_precision or None
+    settings["augment"] = default_augmentation(streams) if augment else None
     trained = train_on_folder(
         data_dir,
         model,
         output_dir=output_dir,
-        classes=options.read_names(classes),
-        input_shape=shape,
-        flow_method=flow_method,
-        subject="person" if per_person else subject,
         model_options=options.read_model_options(option or [], prefer=prefer) | more_options,
         cache=cache,
         workers=workers,
-        seed=seed,
+        **clips,
         **how,
-        **options.training_settings(
-            learning_rate,
-            epochs=epochs,
-            batch_size=batch_size,
-            patience=patience,
-            resume=resume,
-            augment=default_augmentation(streams) if augment else None,
-            joins=joins,
-        ),
+        **options.training_settings(learning_rate, **settings),
     )
     _print_trained(trained)
+
+
+def _subject(per_person: bool, subject: str | None) -> str | None:
+    if per_person and subject not in (None, "person"):
+        raise ValueError(f"subject must be 'person' with per-person, got {subject!r}")
+    return "person" if per_person else subject
 
 
 def _print_trained(trained: TrainedModel) -> None:

@@ -19,6 +19,7 @@ from joblib import cpu_count
 from harkeras.base.workers import in_order
 from harkeras.data.joining import draw_neighbors, join
 from harkeras.data.presentation import Presentation, Presented
+from harkeras.data.sharing import Share
 from harkeras.data.sources import find_sources, given_sources
 from harkeras.people.clips import read_clip
 from harkeras.people.pose import PoseEstimator, ensure_estimator
@@ -38,6 +39,7 @@ class Batches(keras.utils.PyDataset):
         presentation: How clips are drawn and changed; for mixup, labels must be float (N, classes).
         weights: Weight of each class in the loss.
         groups: (N,), the source of each clip; needed for joins.
+        share: Which part of each batch is made here, of a model on several devices.
 
     Attributes:
         error: What went wrong while a batch was made. Keras asks for batches from a thread of TensorFlow,
@@ -57,12 +59,13 @@ class Batches(keras.utils.PyDataset):
         presentation: Presentation | None = None,
         weights: dict[int, float] | None = None,
         groups: np.ndarray | None = None,
+        share: Share = Share(),  # noqa: B008  it is a tuple
     ):
         """Start with epoch 0."""
         super().__init__()
         self.features, self.labels, self.rows, self.batch_size = features, labels, rows, batch_size
         self.seed, self.presentation, self.groups = seed, presentation or Presentation(), groups
-        self.class_rows = labels if labels.ndim == 1 else labels.argmax(axis=1)
+        self.share, self.class_rows = share, labels if labels.ndim == 1 else labels.argmax(axis=1)
         self.weights = (
             None if weights is None else np.array([weights[c] for c in sorted(weights)], np.float32)
         )
@@ -101,7 +104,21 @@ class Batches(keras.utils.PyDataset):
     def _make(self, index: int) -> tuple[np.ndarray, ...]:
         rows = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         seed = None if self.seed is None else [self.seed, self.epoch, index]
-        clips, rows = self.read(rows, seed)
+        if self.share.devices == 1:
+            return self._show(*self.read(rows, seed), seed)
+        places = self.share.places(len(rows))
+        here = places % len(rows)
+        if seed is not None and self.presentation.changes_clips:  # by draws for the batch as a whole
+            clips, labels, *weights = (x[here] for x in self._show(*self.read(rows, seed), seed))
+        else:
+            clips, labels, *weights = self._show(*self.read(rows, seed, here), None)
+        # In training the mean over each batch is to be right, in validation the one over all of them.
+        counted = (len(self.rows), self.batch_size) if self.seed is None else (len(rows), len(rows))
+        weights = self.share.scale(*counted) * (weights[0] if weights else 1)
+        return clips, labels, np.where(places < len(rows), weights, 0).astype(np.float32)
+
+    def _show(self, clips: np.ndarray, rows: np.ndarray, seed: list[int] | None) -> tuple[np.ndarray, ...]:
+        """Return clips as they are presented, their labels, and their weights if there are any."""
         labels = self.labels[rows]
         weights = () if self.weights is None else (self.weights[self.class_rows[rows]],)
         if seed is None:
@@ -129,11 +146,13 @@ class Batches(keras.utils.PyDataset):
         for i, other in zip(joined, others, strict=True):
             clips[i] = join(clips[i], other, rng)
 
-    def read(self, rows: np.ndarray, seed: list[int] | None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the clips of some rows, of video files random cuts if there is a seed, and their rows."""
+    def read(
+        self, rows: np.ndarray, seed: list[int] | None, places: np.ndarray | slice = slice(None)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return clips of a batch, of video files random cuts if there is a seed, and their rows."""
         if isinstance(self.features, ClipDataset):
-            return self.features.read(rows, seed, self.rows)
-        return self.features[rows], rows
+            return self.features.read(rows, seed, self.rows, places)
+        return self.features[rows[places]], rows[places]
 
 
 def _mix(values: np.ndarray, others: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -235,7 +254,11 @@ class ClipDataset(Presented, Batches):
         super().__init__(None, np.asarray(labels), rows, batch_size or 8, seed=seed, groups=groups)
 
     def read(
-        self, rows: np.ndarray, seed: list[int] | None, among: np.ndarray | None = None
+        self,
+        rows: np.ndarray,
+        seed: list[int] | None,
+        among: np.ndarray | None = None,
+        places: np.ndarray | slice = slice(None),
     ) -> tuple[np.ndarray, np.ndarray]:
         """Decode one clip of each video in parallel, or of another where one cannot be read.
 
@@ -243,18 +266,19 @@ class ClipDataset(Presented, Batches):
             rows: The videos.
             seed: Seed of the cuts; the middle of each video without.
             among: Rows that may take the place of one that cannot be read; all by default.
+            places: Which of `rows` to decode; all by default.
 
         Returns:
             Clips uint8 (B, T, H, W, C), of joints float32 (B, T, K, D), and the B rows that they are of.
         """
-        if seed is None:
-            places = np.full(len(rows), 0.5)
-        else:
-            places = np.random.default_rng([*seed, 1]).uniform(size=len(rows))
+        rng = None if seed is None else np.random.default_rng([*seed, 1])
+        cuts = np.full(len(rows), 0.5) if rng is None else rng.uniform(size=len(rows))
         among = self.rows if among is None else among
         # Threads for each batch: they start in no time, and none is left when the data set is forgotten.
         read = in_order(
-            lambda part: self._read_or_next(*part, among), zip(rows, places, strict=True), self.threads
+            lambda part: self._read_or_next(*part, among),
+            zip(rows[places], cuts[places], strict=True),
+            self.threads,
         )
         clips, rows = zip(*read, strict=True)
         return np.stack(clips), np.array(rows)

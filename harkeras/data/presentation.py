@@ -47,6 +47,11 @@ class Presentation:
                 f"{self.class_weight!r}"
             )
 
+    @property
+    def changes_clips(self) -> bool:
+        """Whether a model is shown something else than the clips themselves."""
+        return self.augment is not None or bool(self.mixup or self.joins)
+
     def weigh(self, labels: np.ndarray, num_classes: int) -> dict[int, float] | None:
         """Return the weight of each class in the loss, by the labels of the clips trained on."""
         weights = self.class_weight

@@ -13,12 +13,12 @@ from functools import partial
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from harkeras.inference._window_buffer import Clips
 from harkeras.inference.exported import ExportedModel
 from harkeras.inference.per_frame import NUMBERS_PER_CALL, ClipModel
 from harkeras.inference.recipe_network import to_input
+from harkeras.models.compiled import compile_call
 from harkeras.models.movinet import create_movinet_states
 from harkeras.people.everybody import Scene, crop_everybody
 from harkeras.recipe import Recipe
@@ -63,15 +63,9 @@ class ChunkModel:
                 f"model must take chunks of any length, or of one frame, got chunks of {frames} frames"
             )
         self._frames, self._frame_size = frames, int(np.prod(frame))
-        signature = {name: tf.TensorSpec((None, *x.shape[1:]), x.dtype) for name, x in model.input.items()}
-        signature["clip"] = tf.TensorSpec((None, frames, *frame), tf.uint8)
-
-        @tf.function(input_signature=[signature], autograph=False)
-        def traced(inputs):
-            clip = to_input(tf.cast(inputs["clip"], tf.float32), recipe)
-            return model({**inputs, "clip": clip}, training=False)
-
-        self._traced = traced
+        inputs = {name: keras.KerasTensor((None, *x.shape[1:]), x.dtype) for name, x in model.input.items()}
+        inputs["clip"] = keras.KerasTensor((None, frames, *frame), "uint8")
+        self._call = compile_call(model, inputs, lambda x: {**x, "clip": to_input(x["clip"], recipe)})
 
     def quicken(self) -> ChunkModel:
         """Return itself: it is as quick as it can be."""
@@ -118,12 +112,7 @@ class ChunkModel:
         """Show the model clips (B, T, H, W, C) in pieces; return its last answer and its new states."""
         length = self._frames or max(NUMBERS_PER_CALL // (len(clips) * self._frame_size), 1)
         for first in range(0, clips.shape[1], length):
-            inputs = {"clip": clips[:, first : first + length], **states}
-            if keras.backend.backend() == "tensorflow":
-                states = {name: value.numpy() for name, value in self._traced(inputs).items()}
-            else:
-                inputs["clip"] = to_input(inputs["clip"].astype(np.float32), self._recipe)
-                states = dict(self._model.predict_on_batch(inputs))
+            states = self._call({"clip": clips[:, first : first + length], **states})
             probabilities = states.pop("probabilities")
         return probabilities, states
 

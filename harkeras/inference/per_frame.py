@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import partial
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from harkeras.inference._window_buffer import Clips, in_groups
 from harkeras.inference.conversion import in_litert_if_better
 from harkeras.inference.exported import ExportedModel
 from harkeras.inference.recipe_network import to_input
 from harkeras.inference.splitting import split_per_frame
+from harkeras.models.compiled import compile_call
 from harkeras.recipe import Recipe
 
 # So many numbers go into a model in one call, at most: enough to keep two cores busy, and little memory.
@@ -100,22 +100,9 @@ class ClipModel:
 
 def _compile(model: keras.Model, recipe: Recipe | None) -> Callable[[np.ndarray], np.ndarray]:
     """Make a function of batches of any size; with a recipe, its input is what the recipe shows."""
-    dtype = tf.float32 if recipe is None or recipe.streams == "pose" else tf.uint8
-
-    @cache  # the function with its types settled is called in half the time
-    def traced() -> Callable:
-        @tf.function(input_signature=[tf.TensorSpec((None, *model.input_shape[1:]), dtype)], autograph=False)
-        def function(x):
-            return model(to_input(tf.cast(x, tf.float32), recipe), training=False)
-
-        return function.get_concrete_function()
-
-    def call(x: np.ndarray) -> np.ndarray:
-        if keras.backend.backend() == "tensorflow":
-            return traced()(tf.constant(x)).numpy()
-        return np.asarray(model.predict_on_batch(to_input(x.astype(np.float32), recipe)))
-
-    return _in_pieces(call)
+    dtype = "float32" if recipe is None or recipe.streams == "pose" else "uint8"
+    shown = keras.KerasTensor((None, *model.input_shape[1:]), dtype)
+    return _in_pieces(compile_call(model, shown, partial(to_input, recipe=recipe)))
 
 
 def _in_pieces(call: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:

@@ -56,7 +56,8 @@ def exported_recipe(recipe: Recipe) -> Recipe:
 
 
 def to_input(x: Any, recipe: Recipe | None) -> Any:
-    """Turn float32 pixels in 0-255, RGB, into those that a recipe asks for; without one, into themselves."""
+    """Turn pixels in 0-255, RGB, into float32 as a recipe asks for them; without one, into float32."""
+    x = ops.cast(x, "float32")
     if recipe is not None and recipe.normalize:
         x = x / 255.0
     if recipe is not None and recipe.channel_order == "bgr":
@@ -66,7 +67,7 @@ def to_input(x: Any, recipe: Recipe | None) -> Any:
 
 def prepare(pixels: keras.KerasTensor, recipe: Recipe) -> keras.KerasTensor:
     """Turn uint8 RGB pixels into what the model takes."""
-    return to_input(ops.cast(pixels, "float32"), recipe)
+    return to_input(pixels, recipe)
 
 
 def sharpen(probabilities: keras.KerasTensor, recipe: Recipe) -> keras.KerasTensor:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import threading
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +17,7 @@ import keras
 import numpy as np
 from joblib import cpu_count
 
+from harkeras.models.compiled import compile_call
 from harkeras.recipe import Recipe
 
 RECIPE_KEY = "harkeras.recipe"  # in ONNX's metadata
@@ -210,28 +210,18 @@ class KerasNetwork:
         """Compile the network for any number of clips at a time."""
         self.recipe, self._model = recipe, model
         self.inputs = {x.name: (tuple(x.shape), np.dtype(x.dtype)) for x in model.inputs}
-        self._compiled = _compile(model) if keras.backend.backend() == "tensorflow" else None
+        shown = {x.name: keras.KerasTensor((None, *x.shape[1:]), x.dtype) for x in model.inputs}
+        if not isinstance(model.input, dict):
+            (shown,) = shown.values()
+        self._compiled = compile_call(model, shown, lambda inputs: inputs)
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Give each input its array; return each output's by name."""
         if not isinstance(self._model.input, dict):
             (inputs,) = inputs.values()
-        outputs = (self._compiled or self._model.predict_on_batch)(inputs)
+        outputs = self._compiled(inputs)
         outputs = outputs if isinstance(outputs, dict) else {"probabilities": outputs}
         return {name: np.asarray(output) for name, output in outputs.items()}
-
-
-def _compile(model: keras.Model) -> Callable:
-    import tensorflow as tf
-
-    specs = {x.name: tf.TensorSpec((None, *x.shape[1:]), x.dtype) for x in model.inputs}
-    signature = [specs] if isinstance(model.input, dict) else list(specs.values())
-
-    @tf.function(input_signature=signature, autograph=False)
-    def compiled(inputs):
-        return model(inputs, training=False)
-
-    return compiled
 
 
 def _read_recipe(path: Path, text: str | None) -> Recipe:

@@ -19,8 +19,9 @@ import keras
 import numpy as np
 
 from harkeras.base.files import content_digest, written_whole
-from harkeras.base.keras_state import require_tensorflow, seeded
+from harkeras.base.keras_state import seeded
 from harkeras.base.workers import one_ahead
+from harkeras.models.compiled import compile_call
 from harkeras.transfer.features import choose_backbone, frame_encoder
 from harkeras.video.frame_times import ROUNDING_SECONDS
 from harkeras.video.reading import VideoInfo, frames_extraction
@@ -153,18 +154,10 @@ class FrameFeatures:
 
 def compile_encoder(encoder: keras.Model) -> Encode:
     """Return a function of uint8 images (B, H, W, 3) that gives features (B, F), compiled once."""
-    import tensorflow as tf
-
-    require_tensorflow("computing features")
-
-    @tf.function(
-        input_signature=[tf.TensorSpec((_BATCH, *encoder.input_shape[1:]), tf.uint8)], autograph=False
-    )
-    def encode(images):
-        return encoder(tf.cast(images, tf.float32), training=False)
+    encode = compile_call(encoder, keras.KerasTensor((_BATCH, *encoder.input_shape[1:]), "uint8"))
 
     def run(images: np.ndarray) -> np.ndarray:
         padded = np.concatenate([images, np.repeat(images[-1:], _BATCH - len(images), axis=0)])
-        return encode(padded).numpy()[: len(images)]
+        return encode(padded)[: len(images)]
 
     return run

@@ -99,7 +99,7 @@ class Stopper(keras.callbacks.EarlyStopping):
                 return
         self.logs.append({key: float(value) for key, value in logs.items()})
         super().on_epoch_end(epoch, logs)
-        if self.path is not None:
+        if self.path is not None and self.batches.share.is_first:
             self._write()
 
     def _give_up(self, epoch: int, reason: str) -> None:

@@ -97,13 +97,17 @@ def train_at_two_rates(
         frozen_after: Layers to freeze when training has ended, in whatever way.
         **training: Further arguments of `train`, but for `optimizer`.
     """
-    optimizer = TwoRates(slow, factor, learning_rate)
+    places = {id(weight): place for place, weight in enumerate(model.trainable_variables)}
+    optimizer = TwoRates([places[id(weight)] for weight in slow], factor, learning_rate)
     try:
         return train(model, dataset, optimizer=optimizer, **training)
     finally:
         for layer in frozen_after:
             layer.trainable = False
-        if model.compiled and model.optimizer is optimizer:
+        # In float16, Keras puts it into one that scales the loss.
+        if model.compiled and isinstance(
+            getattr(model.optimizer, "inner_optimizer", model.optimizer), TwoRates
+        ):
             # The saved file must open in Keras alone, which does not know this optimizer.
             model.compile(keras.optimizers.Adam(learning_rate), loss=model.loss, metrics=["accuracy"])
             model.optimizer.build(model.trainable_variables)
@@ -171,22 +175,22 @@ class TwoRates(keras.optimizers.Adam):
     """Adam with a smaller learning rate for some weights.
 
     Args:
-        slow: The weights.
+        slow: Places of the weights among those that are trained.
         factor: Their learning rate is this times that of the others.
         learning_rate: That of the others, or a schedule.
+        **adam: Further arguments of Adam.
     """
 
-    def __init__(self, slow: list[keras.Variable], factor: float, learning_rate):
+    def __init__(self, slow: Sequence[int], factor: float, learning_rate, **adam):
         """Remember which weights are slow."""
-        super().__init__(learning_rate)
-        self.slow, self.factor = {id(weight.value) for weight in slow}, factor
+        super().__init__(learning_rate, **adam)
+        self.slow, self.factor = sorted(slow), factor
 
     def update_step(self, gradient, variable, learning_rate):
         """Make a step of Adam for one weight."""
-        value = variable.value if isinstance(variable, keras.Variable) else variable  # TensorFlow's own
-        share = self.factor if id(value) in self.slow else 1.0
+        share = self.factor if self._get_variable_index(variable) in self.slow else 1.0
         super().update_step(gradient, variable, learning_rate * share)
 
     def get_config(self):
         """Return what makes one training differ from another, for `train` to compare when it goes on."""
-        return super().get_config() | {"slow": len(self.slow), "factor": self.factor}
+        return super().get_config() | {"slow": self.slow, "factor": self.factor}

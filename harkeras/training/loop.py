@@ -6,6 +6,7 @@ import inspect
 import os
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from numbers import Integral, Real
 from typing import Any
 
@@ -16,10 +17,12 @@ from tqdm.keras import TqdmCallback
 from harkeras.base.files import check_target
 from harkeras.data.batches import Batches, ClipDataset
 from harkeras.data.datasets import Dataset
+from harkeras.data.sharing import Share
 from harkeras.data.splits import check_seed, split_at_random, split_rows_by_group
 from harkeras.recipe import Recipe
 from harkeras.training._clip_recipe import clip_recipe
 from harkeras.training._stopping import Stopper, settings_of
+from harkeras.training.distribution import agree, find_share, on_all_devices
 from harkeras.training.scoring import LabeledClips, unpack_clips
 
 BATCH_SIZE = 4  # clips per step, where nobody says
@@ -38,6 +41,7 @@ def train(
     callbacks: Sequence[keras.callbacks.Callback] = (),
     seed: int | None = None,
     resume: str | os.PathLike | None = None,
+    distribute: bool = False,
     verbose: bool = True,
 ) -> keras.callbacks.History:
     """Train a model until its validation loss stops falling, and keep the best weights.
@@ -73,7 +77,11 @@ def train(
         resume: File that keeps the state of the training after each epoch. If it exists, training goes on
             from there, to the same result as without the interruption. It stays when training has ended, when
             the same call returns the same result at once: remove it when the model is saved. Clips and
-            settings must be the same, but for `epochs`.
+            settings must be the same, but for `epochs` and the number of devices.
+        distribute: Whether all devices compute a part of each batch, see `harkeras.training.distribution`:
+            the GPUs of this host, and on JAX those of all processes that were joined before by
+            `keras.distribution.initialize()`, each of which makes this very call. The first one shows the
+            progress and writes `resume`, which all must see; `callbacks` are called in every process.
         verbose: Whether to show a progress bar.
 
     Returns:
@@ -82,7 +90,8 @@ def train(
     Raises:
         ValueError: If data set and model do not fit together, a number is out of its range, `batch_size` or
             `seed` is not that of the `ClipDataset`, or `resume` is of another training, or of an augmentation
-            that does not say what it was made of.
+            that does not say what it was made of; with `distribute`, if there are more devices than clips per
+            step, the loss is no mean over clips, or the processes do not fit together.
         RuntimeError: If the loss is not a number in the first epoch; later, training ends with a warning and
             the best weights.
         VideoError: If a `ClipDataset` cannot go on.
@@ -91,22 +100,32 @@ def train(
     batch_size, seed = _batch_size_and_seed(dataset, batch_size, seed)
     chosen = {"epochs": epochs, "batch_size": batch_size, "patience": patience, "seed": seed, "loss": loss}
     chosen |= {"validation_split": validation_split, "optimizer": optimizer, "callbacks": callbacks}
-    check_options(chosen)
+    check_options(chosen | {"distribute": distribute})
+    share = find_share() if distribute else Share()
+    if batch_size < share.devices:
+        raise ValueError(f"batch_size must be at least the {share.devices} devices, got {batch_size}")
+    if share.devices > 1 and loss is not None and loss.reduction != "sum_over_batch_size":
+        raise ValueError(f"loss must have the reduction sum_over_batch_size, got {loss.reduction!r}")
     clips = unpack_clips(model, dataset)
     recipe = clip_recipe(dataset, clips.classes, getattr(model, "recipe", None))
     if dataset.presentation.joins and recipe.frames < 3:
         raise ValueError(f"joins must be 0 for clips of fewer than 3 frames, got clips of {recipe.frames}")
     training, validation = _validation_rows(dataset, validation_split, seed)
-    model.compile(_optimizer(model, optimizer), _loss(loss, dataset), metrics=["accuracy"])
-    batches, held_out = _batches(clips, dataset, training, validation, batch_size, seed, model.loss)
-    settings = {}
-    if resume is not None:
-        check_target(resume, "resume")
-        settings = settings_of(model, clips, validation, batches, patience)
-    stopper = Stopper("val_loss" if held_out else "loss", patience, batches, resume, settings, callbacks)
-    bar = [TqdmCallback(epochs, verbose=0)] if verbose else []
-    _fit(model, stopper, held_out, epochs, [stopper, *bar, *callbacks], recipe)
-    return model.history
+    with on_all_devices(model, share) if distribute else nullcontext(model) as network:
+        # Of several devices, what fills up a batch has no weight, in the loss and in the accuracy.
+        accuracy = {"metrics" if share.devices == 1 else "weighted_metrics": ["accuracy"]}
+        network.compile(_optimizer(model, optimizer), _loss(loss, dataset), **accuracy)
+        batches, held_out = _batches(
+            clips, dataset, training, validation, batch_size, seed, network.loss, share
+        )
+        settings = {}
+        if resume is not None:
+            check_target(resume, "resume")
+            settings = settings_of(network, clips, validation, batches, patience)
+        stopper = Stopper("val_loss" if held_out else "loss", patience, batches, resume, settings, callbacks)
+        bar = [TqdmCallback(epochs, verbose=0)] if verbose and share.is_first else []
+        _fit(network, stopper, held_out, epochs, [stopper, *bar, *callbacks], recipe)
+        return network.history
 
 
 def check_options(options: dict[str, Any]) -> None:
@@ -131,6 +150,8 @@ def check_options(options: dict[str, Any]) -> None:
         isinstance(each, keras.callbacks.Callback) for each in callbacks
     ):
         raise ValueError(f"callbacks must be a sequence of Keras callbacks, got {callbacks!r}")
+    if not isinstance(values["distribute"], bool):
+        raise ValueError(f"distribute must be True or False, got {values['distribute']!r}")
     if values["seed"] is not None:
         check_seed(values["seed"])
 
@@ -176,6 +197,7 @@ def _batches(
     batch_size: int,
     seed: int,
     loss: keras.losses.Loss,
+    share: Share,
 ) -> tuple[Batches, Batches | None]:
     """Return batches to train on and to validate on, with labels as the loss takes them."""
     labels, num_classes = clips.labels, len(clips.classes)
@@ -191,10 +213,11 @@ def _batches(
         presentation=dataset.presentation,
         weights=weights,
         groups=dataset.sources.groups,
+        share=share,
     )
     if not len(validation):
         return batches, None
-    return batches, Batches(clips.features, labels, validation, batch_size, weights=weights)
+    return batches, Batches(clips.features, labels, validation, batch_size, weights=weights, share=share)
 
 
 def _fit(model: keras.Model, stopper: Stopper, held_out, epochs: int, callbacks, recipe: Recipe) -> None:
@@ -202,6 +225,7 @@ def _fit(model: keras.Model, stopper: Stopper, held_out, epochs: int, callbacks,
     before = model.get_weights()
     try:
         stopper.resume(model)
+        agree(stopper.batches.share, [len(stopper.logs)], "resume must name a file of the same epochs")
         model.fit(
             stopper.batches,
             validation_data=held_out,

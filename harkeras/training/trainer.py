@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -25,7 +26,9 @@ from harkeras.models.registry import check_options as check_model_options
 from harkeras.models.registry import count_parameters, create_model, describe_unknown, list_models, no_weights
 from harkeras.people.pose import ensure_estimator
 from harkeras.recipe import ClipFormat, FlowMethod, Streams, Subject, count_channels
+from harkeras.training._copies import take_back
 from harkeras.training.loop import BATCH_SIZE, check_options, train
+from harkeras.training.precision import in_single_precision, mixed_precision
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -128,6 +131,9 @@ class NetworkTrainer:
             fields of flow, 3 + 2L are RGB and flow. By default (20, 64, 64, 3). Or (frames, 17, 3), of the
             joints of a person.
         flow_method: How to compute the flow, where there is any.
+        subject: What to look at, see `harkeras.recipe.ClipFormat`.
+        mixed_precision: Whether to train in 16 bits, see `harkeras.training.precision`; the model that comes
+            out computes in 32.
         **training: Further arguments of `train` and of `Dataset.for_training`.
 
     Raises:
@@ -146,9 +152,13 @@ class NetworkTrainer:
         input_shape: tuple[int, ...] | None = None,
         flow_method: FlowMethod | None = None,
         subject: Subject = "frame",
+        mixed_precision: bool = False,
         **training: Any,
     ):
         """Check everything that can be judged without clips."""
+        if not isinstance(mixed_precision, bool):
+            raise ValueError(f"mixed_precision must be True or False, got {mixed_precision!r}")
+        self.mixed_precision = mixed_precision
         self.model, self.options = model, dict(options or {})
         self.name = model if isinstance(model, str) else getattr(model, "__name__", "model")
         if isinstance(model, str):
@@ -178,6 +188,7 @@ class NetworkTrainer:
         """All arguments, defaults included."""
         usual = keyword_defaults(train) | {"batch_size": BATCH_SIZE} | vars(Presentation())
         clips = {"input_shape": self.input_shape, "subject": self.clip_format.subject}
+        clips["mixed_precision"] = self.mixed_precision
         if self.clip_format.flow_fields:
             clips["flow_method"] = self.clip_format.flow_method
         everything = clips | {"model_options": self.options} | usual | self.training
@@ -211,15 +222,20 @@ class NetworkTrainer:
 
     def train(self, dataset: Dataset | ClipDataset, *, seed: int) -> Training:
         """Build the network and train it."""
+        interrupted = False
         with seeded(seed):
-            model = self.build(len(dataset.classes))
+            with mixed_precision() if self.mixed_precision else nullcontext():
+                network = self.build(len(dataset.classes))
+            model = in_single_precision(network) if self.mixed_precision else network
             try:
-                self.fit(model, dataset.for_training(**self.shown), seed=seed)
+                self.fit(network, dataset.for_training(**self.shown), seed=seed)
             except KeyboardInterrupt:
-                if getattr(model, "recipe", None) is None:  # in the first epoch: there is nothing to keep
+                if getattr(network, "recipe", None) is None:  # in the first epoch: there is nothing to keep
                     raise
-                return Training(model, model.history, interrupted=True)
-        return Training(model, model.history)
+                interrupted = True
+            if model is not network:
+                take_back(network, model)
+        return Training(model, model.history, interrupted)
 
     def fit(self, model: keras.Model, dataset: Dataset | ClipDataset, *, seed: int) -> None:
         """Train what was built, in place."""

@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from harkeras.models import count_multiply_adds
+from harkeras.models.compiled import compile_call
 from harkeras.transfer.features import PARTS, keep_parts
 from harkeras.video.flow import flow_size, optical_flow
 
@@ -48,9 +48,9 @@ def measure_cost(encoder: keras.Model, frames: int, parts: Sequence[str]) -> Cos
         parts: Some of the parts of the encoder.
     """
     shortened = keep_parts(encoder, parts)
-    encode = tf.function(lambda clip: shortened(tf.cast(clip, tf.float32), training=False), autograph=False)
-    clip = tf.zeros((frames, *shortened.input_shape[1:]), tf.uint8)
-    seconds = _median_seconds(lambda: encode(clip).numpy())
+    clip = np.zeros((frames, *shortened.input_shape[1:]), np.uint8)
+    encode = compile_call(shortened, keras.KerasTensor(clip.shape, "uint8"))
+    seconds = _median_seconds(lambda: encode(clip))
     multiply_adds = count_multiply_adds(shortened)
     if "flow" in parts:
         images = np.random.default_rng(0).integers(

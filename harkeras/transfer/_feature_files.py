@@ -21,11 +21,10 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from harkeras.base.files import content_digest
-from harkeras.base.keras_state import require_tensorflow
 from harkeras.base.storage import Folder
+from harkeras.models.compiled import compile_call
 from harkeras.people.clips import read_clip
 from harkeras.recipe import ClipFormat
 from harkeras.video.reading import VideoError
@@ -141,13 +140,7 @@ def read_features_or_clip(
 
 def compile_encoder(encoder: keras.Model, shape: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function of a clip uint8 (T, H, W, C) that gives its features float32 (T, F)."""
-    require_tensorflow("reading features")
-
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8)], autograph=False)
-    def encode(clip):
-        return encoder(tf.cast(clip, tf.float32), training=False)
-
-    return lambda clip: encode(clip).numpy()
+    return compile_call(encoder, keras.KerasTensor(shape, "uint8"))
 
 
 @lru_cache(maxsize=1)
