@@ -217,6 +217,27 @@ def test_nothing_gives_way(project, recordings):
     assert [each[1:3] for each in project.label_rest(recordings[1], 2.5)] == [(0.0, 2.5)]
 
 
+def test_persons_are_kept(project, recordings):
+    video = recordings[0]
+    quiet = project.label(video, 0, 12, "Nothing", "2")
+    project.label(video, 0, 12, "Nothing")
+    walks = project.label(video, 4, 6, "Still", "1")
+    assert quiet in project.ranges  # 2 does nothing while 1 does something
+    assert {each[1:5] for each in project.ranges} == {
+        (0, 12, "Nothing", "2"), (0, 4, "Nothing", ""), (6, 12, "Nothing", ""), (4, 6, "Still", "1")
+    }  # fmt: skip
+    walks = project.move(project.relabel(walks, "Flickering"), 4, 7)
+    assert walks[1:5] == (4, 7, "Flickering", "1")
+    project.undo()
+    assert walks._replace(end_seconds=6.0) in project.ranges
+    suggested = Suggestion(recordings[1], 1.0, 2.0, "Still", 0.9, "sure")
+    assert project.answer(suggested, person="Ann") in Project(project.folder).ranges
+    project.import_ranges([Annotation(recordings[2], 0, 1, "Still", "Bob")])
+    assert {each.person for each in read_annotations(project.folder / "ranges.csv")} == {
+        "", "1", "2", "Ann", "Bob"
+    }  # fmt: skip
+
+
 def test_gaps():
     ranges = [Annotation("v", 2, 4, "A"), Annotation("v", 3, 5, "B"), Annotation("v", 7, 8, "Nothing")]
     assert list_gaps(ranges, 20.0, "Nothing") == [(0.0, 1.5), (5.5, 7.0), (8.0, 20.0)]
@@ -464,9 +485,9 @@ def test_windows_are_what_the_head_of_a_model_sees():
     assert len(windows.of_range("v", features, 0.0, 9.0)) > 5
 
 
-@pytest.mark.parametrize("seconds", [0.05, 0.2, 1.0, 1.1])
+@pytest.mark.parametrize("seconds", [0.05, 0.2, 1.0, 1.1, 1.15])
 def test_frames_are_those_in_the_middles(encode, index_of, tmp_path, seconds):
-    """The images are those on screen at 0.125, 0.375 and so on; of a very short video, the one there is."""
+    """The images are those on screen at 0.125, 0.375 and so on; parts are shorter if the last is cut."""
     video = encode(tmp_path / "v.mp4", range(round(20 * seconds)), fps=20)
     backbone = {"name": "any", "weights": None, "height": 64, "width": 96}
     count, seen = count_frames(seconds), []
@@ -477,7 +498,7 @@ def test_frames_are_those_in_the_middles(encode, index_of, tmp_path, seconds):
 
     features = FrameFeatures(tmp_path / "features", backbone)
     features.compute(video, seconds, note, lambda frames: None)
-    times = (np.arange(count) + 0.5) / FRAME_RATE
+    times = (np.arange(count) + 0.5) * min(seconds / count, 1 / FRAME_RATE)
     assert seen == [min(int(20 * time + 1e-6), round(20 * seconds) - 1) for time in times]
     assert features.read(video, seconds).shape == (count, 2)
 

@@ -48,6 +48,9 @@ def test_from_a_new_project_to_a_model(teach, recordings):
     assert f"cannot be read: {recordings / 'text.mp4'}" in out
     status, out, _ = teach("label", "tiny", "recordings/a.mp4", 0, 2, "dark")
     assert out.startswith("Dark 0 to 2 s of")
+    status, out, _ = teach("label", "tiny", "recordings/a.mp4", 4, 5, "Bright", "--person", "Ann")
+    assert out.endswith("a.mp4, Ann\n")
+    assert teach("undo", "tiny")[1].startswith("label: Bright 4 to 5 s")
     status, out, _ = teach("suggest", "tiny", "--count", 3, "--sheet", "sheet.png")
     assert status == 0
     assert len(re.findall(r"^ +\d  new: recordings/[ab].mp4 ", out, re.MULTILINE)) == 3
@@ -82,6 +85,17 @@ def test_import_adds_recordings(teach, recordings, tmp_path):
     assert "4 of 6 ranges were taken over" in out
     assert out.count("left out: ") == 2
     assert Project("tiny").counts() == {"Dark": (2, 0), "Bright": (2, 0), "Nothing": (0, 0)}
+
+
+def test_import_in_a_format_that_is_named(teach, recordings, tmp_path):
+    Project.create("tiny", **TINY)
+    (recordings / "tags.csv").write_text("image,label\na.mp4#t=0,Dark\na.mp4#t=2,end\n")
+    call = ("import", "tiny", recordings / "tags.csv", "--format", "vott")
+    _, out, err = teach(*call)
+    assert "Dark is not closed by 'dummy'" in err
+    assert "0 of 0 ranges were taken over" in out
+    assert "1 of 1 ranges were taken over" in teach(*call, "--end-tag", "end")[1]
+    assert teach(*call[:-1], "elan")[0] == 2
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from harkeras.cli import options
 from harkeras.cli.terminal import print_text, quiet
 
 if TYPE_CHECKING:
+    from harkeras.data.annotations import Annotation as _Range
     from harkeras.teaching.project import Project as _Project
 
 teach = typer.Typer(
@@ -19,6 +20,7 @@ teach = typer.Typer(
 
 Folder = Annotated[Path, typer.Argument(metavar="PROJECT", help="Folder of the project.")]
 _MOST_LINES = 10  # of what was left out
+Person = Annotated[str, typer.Option(help="Who does it, where that is of interest.")]
 Number = Annotated[int, typer.Argument(help="Number of a suggestion in the list.")]
 
 
@@ -85,10 +87,15 @@ def label(
     start_seconds: Annotated[float, typer.Argument(help="Start of the range.")],
     end_seconds: Annotated[float, typer.Argument(help="Its end, not included.")],
     name: Annotated[str, typer.Argument(metavar="LABEL", help="What is done in it.")],
+    person: Person = "",
 ) -> None:
     """Label a range of a recording."""
-    each = _open(folder).label(video, start_seconds, end_seconds, name)
-    print_text(f"{each.label} {each.start_seconds:g} to {each.end_seconds:g} s of {each.video}")
+    print_text(_describe(_open(folder).label(video, start_seconds, end_seconds, name, person)))
+
+
+def _describe(each: _Range) -> str:
+    who = f", {each.person}" if each.person else ""
+    return f"{each.label} {each.start_seconds:g} to {each.end_seconds:g} s of {each.video}{who}"
 
 
 @teach.command()
@@ -111,13 +118,21 @@ def import_labels(
     videos: Annotated[
         Path | None, typer.Option(help="Folder with the videos; the one of the annotations by default.")
     ] = None,
-    file_format: Annotated[str, typer.Option("--format", help="As for harkeras cut.")] = "auto",
+    file_format: Annotated[
+        options.LabelFormat,
+        typer.Option("--format", help="What the annotations are; 'auto' looks at their content."),
+    ] = "auto",
+    end_tag: Annotated[str, typer.Option(help="For VoTT: the tag that closes a range.")] = "dummy",
+    fps: Annotated[
+        float | None,
+        typer.Option(help="For Label Studio and CVAT: the rate that their frame numbers count at."),
+    ] = None,
 ) -> None:
     """Take over labels of others; recordings that are new are added."""
     with quiet():
         from harkeras.data.annotations import read_annotations
     project = _open(folder)
-    ranges = read_annotations(annotations, videos, format=file_format)  # type: ignore[arg-type]
+    ranges = read_annotations(annotations, videos, format=file_format, end_tag=end_tag, fps=fps)
     files = sorted({str(each.video) for each in ranges if Path(each.video).is_file()})
     problems = list(project.add(files).unreadable.items()) if files else []
     problems += project.compute_features().items() if project.recordings else []
@@ -177,6 +192,7 @@ def answer(
     ] = None,
     start_seconds: Annotated[float | None, typer.Option(help="A better start.")] = None,
     end_seconds: Annotated[float | None, typer.Option(help="A better end.")] = None,
+    person: Person = "",
     reject: Annotated[bool, typer.Option("--reject", help="It is not worth a label.")] = False,
 ) -> None:
     """Answer a suggestion: confirm it, say what it is, or reject it."""
@@ -188,14 +204,13 @@ def answer(
         )
     each = suggestions[number - 1]
     if reject:
-        if (name, start_seconds, end_seconds) != (None, None, None):
-            raise ValueError("--reject goes without a label and times")
+        if (name, start_seconds, end_seconds, person) != (None, None, None, ""):
+            raise ValueError("--reject goes without a label, times and a person")
         project.reject(each)
         print_text(f"rejected: {each.start_seconds:g} to {each.end_seconds:g} s of {each.video}")
         return
-    labeled = project.answer(each, name, start_seconds=start_seconds, end_seconds=end_seconds)
-    start, end = labeled.start_seconds, labeled.end_seconds
-    print_text(f"{labeled.label} {start:g} to {end:g} s of {labeled.video}")
+    times = {"start_seconds": start_seconds, "end_seconds": end_seconds}
+    print_text(_describe(project.answer(each, name, person=person, **times)))
 
 
 @teach.command()

@@ -11,6 +11,7 @@ import io
 import json
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ import numpy as np
 
 from harkeras.base.files import content_digest, written_whole
 from harkeras.base.keras_state import require_tensorflow, seeded
+from harkeras.base.workers import one_ahead
 from harkeras.transfer.features import choose_backbone, frame_encoder
 from harkeras.video.frame_times import ROUNDING_SECONDS
-from harkeras.video.reading import VideoInfo, iter_decoded
+from harkeras.video.reading import VideoInfo, frames_extraction
 
 # Frames per second that are looked at: eight in the usual window of two seconds, as `auto` takes them.
 FRAME_RATE = 4.0
@@ -29,7 +31,7 @@ _SIDE = 128  # shorter side of a frame in pixels
 _STEP = 32  # backbones halve their maps five times
 _CHUNK = 240  # frames in a file: an interruption costs a minute of a recording, no more
 _BATCH = 16
-_FEATURES_VERSION = 1
+_FEATURES_VERSION = 2
 
 # uint8 images (B, H, W, 3) -> features (B, F).
 Encode = Callable[[np.ndarray], np.ndarray]
@@ -113,18 +115,19 @@ class FrameFeatures:
             VideoError: If it cannot be decoded.
             OSError: If it cannot be read, or the files not be written.
         """
-        for file, frames in self._chunks(video, seconds):
-            if file.is_file():
-                on_frames(len(frames))
-                continue
-            features = []
-            for batch in self._batches(video, frames, seconds):
-                features.append(encode(batch))
-                on_frames(len(batch))
-            content = io.BytesIO()
-            np.savez(content, features=np.concatenate(features)[: len(frames)].astype(np.float16))
-            with written_whole(file) as partial:
-                partial.write_bytes(content.getbuffer())
+        missing = [chunk for chunk in self._chunks(video, seconds) if not chunk[0].is_file()]
+        on_frames(count_frames(seconds) - sum(len(frames) for _, frames in missing))
+        minutes = ((file, self._images(video, frames, seconds)) for file, frames in missing)
+        with closing(one_ahead(minutes)) as read:
+            for file, images in read:
+                features = []
+                for first in range(0, len(images), _BATCH):
+                    features.append(encode(images[first : first + _BATCH]))
+                    on_frames(len(features[-1]))
+                content = io.BytesIO()
+                np.savez(content, features=np.concatenate(features).astype(np.float16))
+                with written_whole(file) as partial:
+                    partial.write_bytes(content.getbuffer())
 
     def _chunks(self, video: Path, seconds: float) -> Iterator[tuple[Path, range]]:
         """Yield the file of each minute, and which frames of the recording it holds."""
@@ -134,32 +137,18 @@ class FrameFeatures:
         for number, start in enumerate(range(0, count, _CHUNK)):
             yield self.folder / key / f"{number:05d}.npz", range(start, min(start + _CHUNK, count))
 
-    def _batches(self, video: Path, frames: range, seconds: float) -> Iterator[np.ndarray]:
-        """Yield uint8 (B, H, W, 3), the frames on screen in the middles of parts of the recording."""
-        times = (np.arange(frames.start, frames.stop) + 0.5) / FRAME_RATE
-        end = min(times[-1] + 0.5 / FRAME_RATE, seconds)
-        images, size = [], (self.backbone["height"], self.backbone["width"])
-        for image in _on_screen(video, times, end, size):
-            images.append(image)
-            if len(images) == _BATCH:
-                yield np.stack(images)
-                images = []
-        if images:
-            yield np.stack(images)
+    def _images(self, video: Path, frames: range, seconds: float) -> np.ndarray:
+        """Return uint8 (N, H, W, 3), the frames on screen in the middles of the parts of a minute.
 
-
-def _on_screen(video: Path, times: np.ndarray, end: float, size: tuple[int, int]) -> Iterator[np.ndarray]:
-    """Yield the image on screen at each time; the first one also before it comes, the last one after."""
-    image, row = None, 0
-    start = max(min(float(times[0]), end - 2 * ROUNDING_SECONDS), 0.0)
-    for frame in iter_decoded(video, 1 / FRAME_RATE, start_seconds=start, end_seconds=end):
-        while image is not None and row < len(times) and times[row] < frame.seconds - ROUNDING_SECONDS:
-            yield image
-            row += 1
-        image = frame.rgb(*size)
-    while row < len(times):
-        yield image
-        row += 1
+        Where the last part would end behind the recording, by an eighth of a second at most, all parts of
+        that minute are shorter by their share of it.
+        """
+        times = {
+            "start_seconds": frames.start / FRAME_RATE,
+            "end_seconds": min(frames.stop / FRAME_RATE, seconds),
+        }
+        size = self.backbone["height"], self.backbone["width"]
+        return frames_extraction(video, len(frames), *size, **times)
 
 
 def compile_encoder(encoder: keras.Model) -> Encode:

@@ -22,7 +22,26 @@ def list_gaps(labeled: Iterable[Annotation], until: float, nothing: str) -> list
     return gaps
 
 
-def subtract_range(old: Annotation, cut: Annotation) -> list[Annotation]:
+def give_way(
+    ranges: Iterable[Annotation], new: Annotation, nothing: str
+) -> tuple[list[Annotation], list[Annotation]]:
+    """Return the ranges of nothing that a new range makes untrue, and what remains of them.
+
+    Where one person acts, another may still do nothing.
+    """
+    removed: list[Annotation] = []
+    remaining: list[Annotation] = []
+    for old in ranges if new.label != nothing else ():
+        others = old.person and new.person and old.person != new.person
+        if old.label == nothing and old.video == new.video and not others:
+            parts = _subtract_range(old, new)
+            if parts != [old]:
+                removed.append(old)
+                remaining += parts
+    return removed, remaining
+
+
+def _subtract_range(old: Annotation, cut: Annotation) -> list[Annotation]:
     """Return what remains of a range where another lies: none, one or two."""
     if old.end_seconds <= cut.start_seconds or old.start_seconds >= cut.end_seconds:
         return [old]

@@ -58,7 +58,8 @@ class Lessons:
         paths = {each: self._store.to_path(each.video) for each in settings.recordings if not each.problem}
         todo = [each for each, path in paths.items() if not _is_ready(features, path, each.seconds)]
         total, done, problems = sum(count_frames(each.seconds) for each in todo), 0, {}
-        bar = tqdm(desc="Looking", total=total, unit="frame", disable=on_progress is not None or not todo)
+        hidden = {"disable": True} if on_progress is not None or not todo else {}
+        bar = tqdm(desc="Looking", total=total, unit="frame", **hidden)
 
         def advance(frames: int) -> None:
             nonlocal done

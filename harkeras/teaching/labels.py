@@ -11,7 +11,7 @@ from pathlib import Path
 from harkeras.data.annotations import Annotation, to_label
 from harkeras.data.cutting import class_of, cut_clips
 from harkeras.data.folders import read_folder
-from harkeras.teaching._gaps import list_gaps, subtract_range
+from harkeras.teaching._gaps import give_way, list_gaps
 from harkeras.teaching._recordings import Added, open_recordings
 from harkeras.teaching._store import Recording, Settings, Store, describe_answer
 from harkeras.teaching.suggesting import Suggestion
@@ -231,6 +231,7 @@ class LabeledRecordings:
         *,
         start_seconds: float | None = None,
         end_seconds: float | None = None,
+        person: str = "",
     ) -> Annotation:
         """Confirm a suggestion, or say what it is and where its borders are.
 
@@ -239,6 +240,7 @@ class LabeledRecordings:
             label: What it is; what it was taken for by default.
             start_seconds: A better start.
             end_seconds: A better end.
+            person: Who does it, where that is of interest.
 
         Raises:
             ValueError: If it was not taken for anything and no label is given, or as for `label`.
@@ -248,7 +250,7 @@ class LabeledRecordings:
             raise ValueError("label is missing: the model did not say what this suggestion is")
         start = suggestion.start_seconds if start_seconds is None else start_seconds
         end = suggestion.end_seconds if end_seconds is None else end_seconds
-        each = self._checked(suggestion.video, start, end, label, "")
+        each = self._checked(suggestion.video, start, end, label, person)
         action = "confirm" if label == suggestion.label else "answer"
         self._put(action, each, [], kind=suggestion.kind, suggested=suggestion.label)
         return each
@@ -332,14 +334,10 @@ class LabeledRecordings:
             missing = [old for old in instead_of if old not in ranges]
             if missing:
                 raise ValueError(f"range must be one of the project's, got {tuple(missing[0][:4])}")
-            removed, added = list(instead_of), [] if each is None else [each]
-            for old in ranges if each is not None and each.label != nothing else ():
-                if old.label == nothing and old.video == each.video:
-                    parts = subtract_range(old, each)
-                    if parts != [old]:
-                        removed.append(old)
-                        added += parts
-            return removed, added
+            if each is None:
+                return instead_of, []
+            removed, remaining = give_way(ranges, each, nothing)
+            return [*instead_of, *removed], [each, *remaining]
 
         self._store.change_ranges(action, change, **facts)
 

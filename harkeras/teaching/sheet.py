@@ -37,7 +37,7 @@ def plot_suggestions(suggestions: Sequence[Suggestion]) -> Figure:
         raise ValueError("suggestions must be at least one, got none")
     columns = min(_COLUMNS, len(suggestions))
     rows = -(-len(suggestions) // columns)
-    figure = Figure(figsize=(5.2 * columns, 1.9 * rows), layout="constrained")
+    figure = Figure(figsize=(5.2 * columns, 2.1 * rows), layout="constrained")
     for axes in figure.subplots(rows, columns, squeeze=False).flat:
         axes.axis("off")
     for number, (axes, each) in enumerate(zip(figure.axes, suggestions, strict=False), 1):
@@ -50,7 +50,8 @@ def plot_suggestions(suggestions: Sequence[Suggestion]) -> Figure:
             end_seconds=each.end_seconds,
         )
         axes.imshow(np.concatenate(list(clip), axis=1))
-        axes.set_title(f"{number}  {describe_suggestion(each)}", fontsize=11, parse_math=False)
+        title = describe_suggestion(each).replace(": ", "\n", 1)
+        axes.set_title(f"{number}  {title}", fontsize=11, loc="left", parse_math=False)
     return figure
 
 
