@@ -67,7 +67,7 @@ def test_from_a_new_project_to_a_model(teach, recordings):
     assert "the new model was taken over: tiny/models/model_0001.keras" in out
     status, out, _ = teach("status", "tiny", "--curve")
     assert "model: tiny/models/model_0001.keras" in out
-    assert "2 recordings, 0.00 hours, 0 of them held out" in out
+    assert "2 recordings, 0.2 minutes, 0 of them held out" in out
     status, out, _ = teach("cut", "tiny", "clips")
     assert "clips in clips. Next: harkeras train clips" in out
 
@@ -87,6 +87,7 @@ def test_import_adds_recordings(teach, recordings, tmp_path):
     assert Project("tiny").counts() == {"Dark": (2, 0), "Bright": (2, 0), "Nothing": (0, 0)}
 
 
+@pytest.mark.filterwarnings("always")  # as outside of tests
 def test_import_in_a_format_that_is_named(teach, recordings, tmp_path):
     Project.create("tiny", **TINY)
     (recordings / "tags.csv").write_text("image,label\na.mp4#t=0,Dark\na.mp4#t=2,end\n")

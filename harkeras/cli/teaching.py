@@ -78,6 +78,8 @@ def add(
     print_text(f"{new} recordings added, {known} were there already")
     for name, problem in problems.items():
         print_text(f"cannot be read: {name}: {problem}")
+    if new or known:
+        print_text(f"Next: harkeras teach suggest {folder}")
 
 
 @teach.command()

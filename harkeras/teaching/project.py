@@ -183,8 +183,8 @@ class Project(LabeledRecordings):
         recordings = self.recordings
         readable = [each for each in recordings if not each.problem]
         held_out = sum(each.held_out is True for each in readable)
-        hours = sum(each.seconds for each in readable) / 3600
-        lines = [f"{len(readable)} recordings, {hours:.2f} hours, {held_out} of them held out"]
+        minutes = sum(each.seconds for each in readable) / 60
+        lines = [f"{len(readable)} recordings, {minutes:.1f} minutes, {held_out} of them held out"]
         lines += [f"cannot be read: {each.video}: {each.problem}" for each in recordings if each.problem]
         lines.append(f"{'ranges to learn from':>30} {'to score on':>12}")
         for name, (learned, tested) in self.counts().items():

@@ -222,8 +222,9 @@ def main():
             mean, deviation = np.mean(scores, axis=0), np.std(scores, axis=0)
             cells = (f"{m:8.3f} {d:5.3f}" for m, d in zip(mean, deviation, strict=True))
             print(f"{strategy:<10}" + "".join(cells) + f"  ({time.perf_counter() - began:.0f} s)", flush=True)
-            axes[name].plot(answers, mean, marker="o", label=strategy)
-        axes[name].set(title=name, xlabel="answers", ylabel="balanced accuracy, held out")
+            axes[name].plot(answers, mean, marker="o", label=f"{strategy}, mean of {len(runs)} runs")
+        axes[name].axhline(0.5, color="gray", linestyle="--", label="chance")
+        axes[name].set(title=name, xlabel="answers", ylabel="balanced accuracy, held out", ylim=(0.45, 0.9))
         axes[name].legend()
     if options.plot:
         figure.savefig(options.plot, dpi=120)
