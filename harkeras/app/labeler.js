@@ -172,7 +172,7 @@ export default function ({ data, parentElement, setStateValue }) {
     go((data.seconds * (event.clientX - box.left)) / box.width);
   };
 
-  player()?.style.setProperty("max-height", "55vh"); // so that the timeline is on the same screen
+  player()?.style.setProperty("max-height", "42vh"); // so that the timeline is on the same screen
 
   const onKey = (event) => {
     const target = event.composedPath()[0];
