@@ -156,7 +156,8 @@ def test_parts_can_be_left_out(encoder):
         (lambda: backbone_features(["a.mp4"], cache=__file__), "cache must name a folder, got the file"),
         (lambda: create_head("mean", 2, (4, 8)), "name of a head must be one of mean_std"),
         (lambda: create_head("lstm", 1, (4, 8)), "num_classes must be at least 2"),
-        (lambda: create_head("lstm", 2, (1, 8)), "input_shape must be"),
+        (lambda: create_head("lstm", 2, (1, 8)), "input_shape must be .at least 2 frames"),
+        (lambda: create_head("mean_std", 2, (0, 8)), "input_shape must be .at least 1 frames"),
     ],
 )
 def test_what_is_refused(call, message):

@@ -212,3 +212,43 @@ def test_copies_have_one_source(tmp_path):
 def test_many_classes_are_shortened(tmp_path):
     make(tmp_path, *[f"{i:03d}/1.mp4" for i in range(101)])
     assert "009 (1) and 91 more" in str(read_folder(tmp_path))
+
+
+class TestPictures:
+    def test_they_are_the_clips_where_there_is_no_video(self, tmp_path):
+        names = [f"{c}/{i}.{suffix}" for c in CLASSES for i, suffix in enumerate(("jpg", "PNG"))]
+        folder = read_folder(make(tmp_path, *names, "Falling/.hidden.jpg", "Falling/notes.txt"))
+        assert folder.pictures
+        assert [str(path.relative_to(tmp_path)) for path in folder.video_paths] == names
+        assert folder.passed_over == {".txt": 1}
+
+    def test_beside_videos_they_are_passed_over(self, tmp_path):
+        names = [f"{c}/{i}.mp4" for c in CLASSES for i in range(2)]
+        folder = read_folder(make(tmp_path, *names, "Falling/thumbnail.jpg"))
+        assert not folder.pictures
+        assert len(folder.video_paths) == 6
+
+    def test_parts_of_a_split_are_no_classes(self, tmp_path):
+        make(tmp_path, *[f"{part}/{c}/1.jpg" for part in ("train", "test") for c in CLASSES])
+        with pytest.raises(ValueError, match="the parts of a split"):
+            read_folder(tmp_path)
+
+    def test_lists_name_those_of_stanford_40(self, tmp_path):
+        for name in ("cooking", "riding_a_horse"):
+            pictures = [f"{name}_{number:03d}.jpg" for number in (1, 2)]
+            make(tmp_path, *[f"JPEGImages/{each}" for each in pictures])
+            lists = make(tmp_path, *[f"ImageSplits/{name}_{side}.txt" for side in ("train", "test")])
+            for side, each in zip(("train", "test"), pictures, strict=True):
+                (lists / "ImageSplits" / f"{name}_{side}.txt").write_text(f"{each}\n")
+        folder = read_folder(tmp_path, copies=True)
+        assert folder.classes == ("cooking", "riding_a_horse")
+        assert folder.labels.tolist() == [0, 0, 1, 1]
+        assert folder.places(["Cook", "Ride"]) == [
+            "Cook/cooking_001",
+            "Cook/cooking_002",
+            "Ride/riding_a_horse_001",
+            "Ride/riding_a_horse_002",
+        ]
+        assert read_folder(tmp_path, ["riding_a_horse"]).labels.tolist() == [0, 0]
+        with pytest.raises(FileNotFoundError, match="no folder for the class 'Cook'"):
+            read_folder(tmp_path, ["Cook"])

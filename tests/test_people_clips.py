@@ -257,3 +257,17 @@ def test_movenet_and_pose_lstm_name_unseen_groups(real_data, tmp_path, monkeypat
         clips, "pose_lstm", input_shape=shape, output_dir=tmp_path, batch_size=8, verbose=False
     )
     assert trained.evaluation.accuracy >= 0.9
+
+
+def test_a_picture_is_a_clip_of_one_frame_upright(tmp_path):
+    from PIL import Image
+
+    left = np.zeros((40, 60, 3), np.uint8)
+    left[:, :30] = 200
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned to the right, so that what is left comes to the top
+    Image.fromarray(left).save(tmp_path / "turned.png", exif=exif)
+    clip = read_clip(tmp_path / "turned.png", ClipFormat(2, 60, 40))
+    assert clip.shape == (2, 60, 40, 3)
+    assert clip[:, :29].min() == 200
+    assert clip[:, 31:].max() == 0

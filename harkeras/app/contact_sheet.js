@@ -1,15 +1,7 @@
 // Shows moving pictures of ranges; a click says that one is wrong, a list what it is, a button keeps all.
 
-function element(name, className, parent, text) {
-  const made = document.createElement(name);
-  made.className = className;
-  if (text !== undefined) made.textContent = text; // never as HTML: names come from users
-  parent.appendChild(made);
-  return made;
-}
-
 export default function ({ data, parentElement, setTriggerValue }) {
-  const root = parentElement.querySelector(".root") ?? element("div", "root", parentElement);
+  const root = rootOf(parentElement);
   const round = JSON.stringify(data.tiles.map(({ title, label }) => [title, label]));
   if (root.round === round) return;
   root.round = round;

@@ -10,20 +10,16 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image
 
+from harkeras.app.components import load_component
 from harkeras.app.labeler import class_css
 from harkeras.app.playing_copies import recording_info
 from harkeras.base.text import printable
 from harkeras.teaching.suggesting import Suggestion
 from harkeras.video.reading import frames_extraction
 
-_FOLDER = Path(__file__).parent
 _HEIGHT, _FRAMES = 120, 12
 
-_sheet = st.components.v2.component(
-    "harkeras_contact_sheet",
-    css=(_FOLDER / "contact_sheet.css").read_text(encoding="utf-8"),
-    js=(_FOLDER / "contact_sheet.js").read_text(encoding="utf-8"),
-)
+_sheet = load_component("contact_sheet")
 _KINDS = {"sure": "sure", "doubt": "in doubt", "new": "unlike the others", "held out": "to score on"}
 
 

@@ -31,8 +31,8 @@ def inspect_folder(data_dir: str, *, tell: Progress) -> dict[str, Any]:
     """Say what is in a folder of clips or pictures.
 
     Returns:
-        `still`, whether they are pictures; `rows`, one per class; `pictures` by class; `sources` in words;
-        `notes` on what may mislead a model; `unreadable` clips and why.
+        `still`, whether they are pictures; `rows`, one per class; `pictures` by class; `sources` in
+        words; `notes` on what may mislead a model; `unreadable` clips and why.
     """
     tell("Listing", 0.0)
     folder = read_folder(data_dir, copies=True)

@@ -1,13 +1,5 @@
 // Labels ranges of the video in the container of the class `data.player`, with keys or buttons.
 
-function element(name, className, parent, text) {
-  const made = document.createElement(name);
-  made.className = className;
-  if (text !== undefined) made.textContent = text; // never as HTML: labels come from users
-  parent.appendChild(made);
-  return made;
-}
-
 function button(parent, className, text, title, action) {
   const made = element("button", className, parent, text);
   made.type = "button";
@@ -19,17 +11,12 @@ function button(parent, className, text, title, action) {
   return made;
 }
 
-function clock(seconds) {
-  const minutes = Math.floor(seconds / 60);
-  return `${minutes}:${(seconds - 60 * minutes).toFixed(2).padStart(5, "0")}`;
-}
-
 const HINT = "S where an action starts, E where it ends, then the digit of its name.";
 const fresh = (video) => ({ video, start: null, end: null, selected: null, zoom: 1, pending: [], count: 0, message: HINT });
 const same = (one, other) => one && other && one.every((part, place) => part === other[place]);
 
 export default function ({ data, parentElement, setStateValue }) {
-  const root = parentElement.querySelector(".root") ?? element("div", "root", parentElement);
+  const root = rootOf(parentElement);
   root.cleanUp?.(); // what an earlier run of the page has left: it runs anew, and is not always cleaned up
   root.session ??= Math.random().toString(36).slice(2);
   if (root.state?.video !== data.video) {
@@ -40,7 +27,7 @@ export default function ({ data, parentElement, setStateValue }) {
   root.dataset.video = data.video;
   state.pending = state.pending.filter((action) => !data.done.includes(action.id));
 
-  const player = () => document.querySelector(`.${CSS.escape(data.player)} video`);
+  const player = () => playerIn(data.player);
   const now = () => player()?.currentTime ?? 0;
   const go = (seconds) => {
     const video = player();
@@ -100,7 +87,7 @@ export default function ({ data, parentElement, setStateValue }) {
         const start = state.start;
         [state.start, state.end] = [null, null];
         send({ kind: "label", start, end, label });
-        say(`${label}: ${clock(start)} to ${clock(end)}`);
+        say(`${label}: ${clock(start, 2)} to ${clock(end, 2)}`);
       }
       draw();
     },
@@ -164,7 +151,7 @@ export default function ({ data, parentElement, setStateValue }) {
       const block = mark("range", range[0], range[1]);
       block.style.setProperty("--row", Math.max(place, 0));
       block.style.setProperty("--color", data.classes[place]?.color ?? "gray");
-      block.title = `${range[2]} ${clock(range[0])} to ${clock(range[1])}${range[3] && `, ${range[3]}`}`;
+      block.title = `${range[2]} ${clock(range[0], 2)} to ${clock(range[1], 2)}${range[3] && `, ${range[3]}`}`;
       block.classList.toggle("waits", waits);
       block.classList.toggle("selected", same(range, state.selected) ?? false);
       block.dataset.label = range[2];
@@ -185,7 +172,7 @@ export default function ({ data, parentElement, setStateValue }) {
     go((data.seconds * (event.clientX - box.left)) / box.width);
   };
 
-  player()?.style.setProperty("max-height", "55vh"); // so that the timeline is on the same screen
+  player()?.style.setProperty("max-height", "42vh"); // so that the timeline is on the same screen
 
   const onKey = (event) => {
     const target = event.composedPath()[0];
@@ -213,19 +200,18 @@ export default function ({ data, parentElement, setStateValue }) {
   };
   document.addEventListener("keydown", onKey, true);
 
-  let frame = requestAnimationFrame(function follow() {
+  const stop = everyFrame(() => {
     const seconds = now();
-    time.textContent = `${clock(seconds)} of ${clock(data.seconds)}`;
+    time.textContent = `${clock(seconds, 2)} of ${clock(data.seconds, 2)}`;
     cursor.style.left = share(Math.min(seconds, data.seconds));
     if (state.start !== null && state.end === null) {
       const marker = track.querySelector(".marker");
       if (marker) marker.style.width = share(Math.max(seconds - state.start, 0));
     }
     if (state.zoom > 1) view.scrollLeft = (track.clientWidth * seconds) / data.seconds - view.clientWidth / 2;
-    frame = requestAnimationFrame(follow);
   });
   root.cleanUp = () => {
-    cancelAnimationFrame(frame);
+    stop();
     document.removeEventListener("keydown", onKey, true);
   };
   return root.cleanUp;

@@ -12,6 +12,7 @@ from typing import Any
 
 import streamlit as st
 
+from harkeras.app.components import load_component
 from harkeras.app.player import show_player
 from harkeras.app.playing_copies import recording_info
 from harkeras.base.text import printable
@@ -19,14 +20,9 @@ from harkeras.data.annotations import Annotation
 from harkeras.teaching.labels import LabeledRecordings
 from harkeras.video.drawing import class_color
 
-_FOLDER = Path(__file__).parent
 _REMEMBERED = 200  # answers that the browser may still send again
 
-_labeler = st.components.v2.component(
-    "harkeras_labeler",
-    css=(_FOLDER / "labeler.css").read_text(encoding="utf-8"),
-    js=(_FOLDER / "labeler.js").read_text(encoding="utf-8"),
-)
+_labeler = load_component("labeler")
 
 
 def show_labeler(project: LabeledRecordings, video: Path, playing: Path, key: str) -> None:

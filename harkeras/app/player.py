@@ -7,13 +7,9 @@ from typing import Any
 
 import streamlit as st
 
-_FOLDER = Path(__file__).parent
+from harkeras.app.components import load_component
 
-_timeline = st.components.v2.component(
-    "harkeras_timeline",
-    css=(_FOLDER / "timeline.css").read_text(encoding="utf-8"),
-    js=(_FOLDER / "timeline.js").read_text(encoding="utf-8"),
-)
+_timeline = load_component("timeline")
 
 
 def show_player(video: str | Path, key: str, **options: Any) -> None:

@@ -1,29 +1,15 @@
 // Draws segments and curves, and leads the video in the container of the class `data.player`.
 
-function element(name, className, parent, text) {
-  const made = document.createElement(name);
-  made.className = className;
-  if (text !== undefined) made.textContent = text; // never as HTML: labels come from users
-  parent.appendChild(made);
-  return made;
-}
-
-function clock(seconds) {
-  const minutes = Math.floor(seconds / 60);
-  const rest = (seconds - 60 * minutes).toFixed(1);
-  return minutes ? `${minutes}:${rest.padStart(4, "0")}` : `${rest} s`;
-}
-
 function curve(data, values, place) {
   return data.moments.map((moment, row) => `${place(moment)},${1 - values[row]}`).join(" ");
 }
 
 export default function ({ data, parentElement }) {
-  const root = parentElement.querySelector(".root") ?? element("div", "root", parentElement);
+  const root = rootOf(parentElement);
   root.replaceChildren();
   const length = Math.max(data.end - data.start, 1e-3);
   const share = (seconds) => (seconds - data.start) / length;
-  const player = () => document.querySelector(`.${CSS.escape(data.player)} video`);
+  const player = () => playerIn(data.player);
   const go = (seconds) => {
     const video = player();
     if (!video) return;
@@ -40,7 +26,7 @@ export default function ({ data, parentElement }) {
     button.style.background = segment.color;
     button.title =
       `${segment.label} ${Math.round(100 * segment.confidence)}%\n` +
-      `${clock(segment.start_seconds)} to ${clock(segment.end_seconds)}`;
+      `${clock(segment.start_seconds, 1)} to ${clock(segment.end_seconds, 1)}`;
     button.dataset.start = segment.start_seconds;
     button.onclick = () => go(segment.start_seconds);
   }
@@ -69,21 +55,19 @@ export default function ({ data, parentElement }) {
     row = row < 0 ? data.moments.length - 1 : row;
     const parts = data.curves.map(({ label, values }) => [values[row], label]).sort((a, b) => b[0] - a[0]);
     reading.textContent =
-      `${clock(seconds)}: ` + parts.slice(0, 3).map(([value, label]) => `${label} ${Math.round(100 * value)}%`).join(", ");
+      `${clock(seconds, 1)}: ` + parts.slice(0, 3).map(([value, label]) => `${label} ${Math.round(100 * value)}%`).join(", ");
   };
   plot.onmouseleave = () => (reading.textContent = "");
 
   const axis = element("div", "axis", root);
-  for (const part of [0, 0.25, 0.5, 0.75, 1]) element("span", "", axis, clock(data.start + part * length));
+  for (const part of [0, 0.25, 0.5, 0.75, 1]) element("span", "", axis, clock(data.start + part * length, 1));
   const legend = element("div", "legend", root);
   for (const { label, color } of data.curves) {
     element("span", "name", legend, label).style.setProperty("--color", color);
   }
 
-  let frame = requestAnimationFrame(function follow() {
+  return everyFrame(() => {
     const video = player();
     if (video) cursor.style.left = `${100 * Math.min(Math.max(share(video.currentTime), 0), 1)}%`;
-    frame = requestAnimationFrame(follow);
   });
-  return () => cancelAnimationFrame(frame);
 }

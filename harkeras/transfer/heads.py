@@ -53,13 +53,13 @@ def create_head(
 
     Raises:
         ValueError: If there is no head of that name, there are fewer than 2 classes, or there is only one
-            frame for "diff", which is what differs from frame to frame.
+            frame for a head other than "mean_std", and nothing differs from frame to frame.
     """
     if name not in HEADS:
         raise ValueError(f"name of a head must be one of {', '.join(HEADS)}, got {name!r}")
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
-    fewest = 2 if "diff" in STATISTICS.get(name, ()) else 1
+    fewest = 1 if name == "mean_std" else 2
     if len(input_shape) != 2 or input_shape[0] < fewest:
         raise ValueError(
             f"input_shape must be (at least {fewest} frames, features), got {tuple(input_shape)}"

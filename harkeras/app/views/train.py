@@ -76,7 +76,7 @@ def _start(data_dir: str, still: bool) -> bool:
     hint = "auto finds out what suits real clips; the others learn to see from these clips alone."
     model = st.selectbox("Model", models, help=hint)
     settings: dict[str, Any] = {"data_dir": data_dir, "model": model}
-    with st.form("start"):
+    with st.form("start", border=model != "auto"):
         if model != "auto":
             settings |= _choose_settings(still)
         elif still:
