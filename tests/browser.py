@@ -1,13 +1,16 @@
-"""The web app as a person uses it: a server on a free port, and pages of Chromium in front of it."""
+"""Pages as a person uses them: a server on a free port, and Chromium in front of it."""
 
+import http.server
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import av
@@ -75,6 +78,23 @@ def serve(folder, *options):
         yield app
     finally:
         app.stop()
+
+
+@contextmanager
+def serve_files(folder):
+    """Serve the files of a folder, as any static host does."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = partial(Handler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
 
 
 @contextmanager

@@ -1,17 +1,13 @@
 """The folder for browsers: what is in it, and that it says in Chromium what the library says here."""
 
-import functools
-import http.server
 import io
 import json
 import os
 import shutil
 import subprocess
 import tarfile
-import threading
 import time
 import urllib.request
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +15,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from browser import open_chromium, open_page, until
+from browser import open_chromium, open_page, serve_files, until
 
 from harkeras.assets.store import find_asset, list_assets
 from harkeras.base.files import publish
@@ -197,7 +193,7 @@ def wanted(sample):
 @pytest.fixture(scope="module")
 def site(sample):
     """The address of the page."""
-    with serve(sample / "page") as url:
+    with serve_files(sample / "page") as url:
         yield url
 
 
@@ -237,23 +233,6 @@ def write_camera(path, images):
         for image in images:
             frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format="yuv420p")
             file.write(b"FRAME\n" + frame.to_ndarray().tobytes())
-
-
-@contextmanager
-def serve(folder):
-    """Serve a folder as any static host does."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    handler = functools.partial(Handler, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/"
-        finally:
-            server.shutdown()
 
 
 def segments_of(page):
@@ -333,7 +312,7 @@ class TestInChromium:
         path = export_model(stream, tmp_path / "page", format="web").path
         model, clip = ExportedModel(path), np.random.default_rng(0).integers(0, 256, CLIP, np.uint8)
         wanted, _ = model.follow(clip[None], model.create_states(1))
-        with serve(path) as url:
+        with serve_files(path) as url:
             page = open_page(chrome, url)
             page.locator("body[data-ready]").wait_for()
             probabilities = page.evaluate(

@@ -37,9 +37,8 @@ export function say(text, isError = false) {
 export class View {
   constructor(recipe) {
     this.classes = recipe.classes;
-    const names = this.classes.slice(0, MOST_BARS).join(", ");
-    const more = this.classes.length - MOST_BARS;
-    find("about").textContent = `This model knows: ${names}${more > 0 ? ` and ${more} more` : ""}.`;
+    const isMany = this.classes.length > MOST_BARS;
+    find("about").textContent = `This model knows ${isMany ? `${this.classes.length} actions` : this.classes.join(", ")}.`;
     this.bars = Array.from({ length: Math.min(this.classes.length, MOST_BARS) }, () => {
       const bar = element("div", "bar", find("bars"));
       const [name, value] = [element("span", "name", bar), element("span", "value", bar)];
