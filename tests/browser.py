@@ -97,11 +97,13 @@ def serve_files(folder):
             server.shutdown()
 
 
+_running = []  # Playwright while a browser is open: a second one would not start beside it
+
+
 @contextmanager
 def open_chromium(path, *switches):
     """Run Chromium; nothing that it is asked for leaves this machine."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
-    with sync_api.sync_playwright() as playwright:
+    with _play() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path,
             args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required", *switches],
@@ -110,6 +112,20 @@ def open_chromium(path, *switches):
             yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def _play():
+    if _running:
+        yield _running[0]
+        return
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
+    with sync_api.sync_playwright() as playwright:
+        _running.append(playwright)
+        try:
+            yield playwright
+        finally:
+            _running.clear()
 
 
 def open_page(browser, url, **options):
