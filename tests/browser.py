@@ -1,13 +1,16 @@
-"""The web app as a person uses it: a server on a free port, and pages of Chromium in front of it."""
+"""Pages as a person uses them: a server on a free port, and Chromium in front of it."""
 
+import http.server
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import av
@@ -78,10 +81,29 @@ def serve(folder, *options):
 
 
 @contextmanager
+def serve_files(folder):
+    """Serve the files of a folder, as any static host does."""
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    handler = partial(Handler, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+
+
+_running = []  # Playwright while a browser is open: a second one would not start beside it
+
+
+@contextmanager
 def open_chromium(path, *switches):
     """Run Chromium; nothing that it is asked for leaves this machine."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
-    with sync_api.sync_playwright() as playwright:
+    with _play() as playwright:
         browser = playwright.chromium.launch(
             executable_path=path,
             args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required", *switches],
@@ -90,6 +112,20 @@ def open_chromium(path, *switches):
             yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def _play():
+    if _running:
+        yield _running[0]
+        return
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install playwright")
+    with sync_api.sync_playwright() as playwright:
+        _running.append(playwright)
+        try:
+            yield playwright
+        finally:
+            _running.clear()
 
 
 def open_page(browser, url, **options):

@@ -1,17 +1,13 @@
 """The folder for browsers: what is in it, and that it says in Chromium what the library says here."""
 
-import functools
-import http.server
 import io
 import json
 import os
 import shutil
 import subprocess
 import tarfile
-import threading
 import time
 import urllib.request
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +15,7 @@ import cv2
 import keras
 import numpy as np
 import pytest
-from browser import open_chromium, open_page, until
+from browser import open_chromium, open_page, serve_files, until
 
 from harkeras.assets.store import find_asset, list_assets
 from harkeras.base.files import publish
@@ -197,7 +193,7 @@ def wanted(sample):
 @pytest.fixture(scope="module")
 def site(sample):
     """The address of the page."""
-    with serve(sample / "page") as url:
+    with serve_files(sample / "page") as url:
         yield url
 
 
@@ -239,30 +235,12 @@ def write_camera(path, images):
             file.write(b"FRAME\n" + frame.to_ndarray().tobytes())
 
 
-@contextmanager
-def serve(folder):
-    """Serve a folder as any static host does."""
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_):
-            pass
-
-    handler = functools.partial(Handler, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/"
-        finally:
-            server.shutdown()
-
-
 def segments_of(page):
     """The labels on the page in order: start and end in seconds, and the label."""
     return page.evaluate(
         """async () => {
             const { timeline } = await import("./app.js");
-            const end = document.getElementById("video").duration;
-            return timeline.segments(end).map(({ start, end, label }) => [start, end, label]);
+            return timeline.segments().map(({ start, end, label }) => [start, end, label]);
         }"""
     )
 
@@ -285,8 +263,11 @@ class TestInChromium:
         differences = np.abs(np.array(smoothed) - wanted.smoothed)
         assert np.median(differences) < 0.01
         assert differences.mean() < 0.02
-        rows = page.locator("#segments .label").all_inner_texts()
-        assert rows == [segment.label for segment in wanted.segments]
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save as CSV").click()
+        lines = Path(download.value.path()).read_text().splitlines()
+        assert lines[0] == "start_seconds,end_seconds,label,confidence"
+        assert [line.split(",")[2].strip('"') for line in lines[1:]] == [label for *_, label in segments]
 
     def test_the_camera_is_named_as_the_library_names_its_video(self, page, wanted):
         labels = [segment.label for segment in wanted.segments]
@@ -331,7 +312,7 @@ class TestInChromium:
         path = export_model(stream, tmp_path / "page", format="web").path
         model, clip = ExportedModel(path), np.random.default_rng(0).integers(0, 256, CLIP, np.uint8)
         wanted, _ = model.follow(clip[None], model.create_states(1))
-        with serve(path) as url:
+        with serve_files(path) as url:
             page = open_page(chrome, url)
             page.locator("body[data-ready]").wait_for()
             probabilities = page.evaluate(

@@ -20,12 +20,11 @@ async function readJson(name) {
 async function start() {
   say("Loading the model…");
   [recipe, settings] = await Promise.all([readJson("recipe.json"), readJson("settings.json")]);
+  if (!(settings.stride_seconds >= 0.001)) throw new Error("settings.json: stride_seconds must be at least 0.001.");
   view = new View(recipe);
-  find("about").textContent = `This model knows: ${recipe.classes.join(", ")}.`;
   model = await Model.load(recipe, settings.networks);
-  const frames = recipe.frames;
   const pixels = new Uint8Array(model.shape.reduce((product, side) => product * side, 1));
-  await model.answer(Array.from({ length: frames }, () => ({ pixels }))); // the first answer takes longest
+  await model.answer(Array.from({ length: recipe.frames }, () => ({ pixels }))); // the first one takes longest
   say("");
   find("camera").disabled = find("choose").disabled = false;
   document.body.dataset.ready = "true";
@@ -71,7 +70,7 @@ class Speed {
   toString() {
     const length = this.times.at(-1) - this.times[0];
     const rate = length > 0 ? ((this.times.length - 1) / length).toFixed(0) : "…";
-    return `${rate} frames/s, ${this.milliseconds.toFixed(0)} ms a look`;
+    return `${rate} frames/s${this.milliseconds ? `, ${this.milliseconds.toFixed(0)} ms a look` : ""}`;
   }
 }
 
@@ -93,6 +92,7 @@ async function watchCamera(device = null) {
   video.srcObject = stream;
   find("hint").hidden = true;
   await video.play();
+  say(`The first label comes after ${recipe.clip_seconds.toFixed(1)} s.`);
   await offerOther(stream.getTracks()[0].getSettings().deviceId);
   followFrames(signal);
 }
@@ -118,11 +118,12 @@ function followFrames(signal) {
     const probabilities = await model.answer(window.frames);
     isBusy = false;
     if (signal.aborted) return;
+    say("");
     speed.look(performance.now() - before);
     const label = timeline.add({ ...window, probabilities });
     view.drawLabel(label, timeline.decider.confidence);
     view.drawBars(timeline.decider.smoothed, label);
-    view.drawTimeline(timeline.segments(window.end), window.end);
+    view.drawTimeline(timeline);
   };
   const onFrame = (now, metadata) => {
     if (signal.aborted) return;
@@ -162,9 +163,10 @@ async function readFile(file) {
   if (!video.videoWidth || !Number.isFinite(video.duration)) throw new Error(`${file.name} has no pictures, or no end.`);
   find("hint").hidden = true;
   await lookThrough(signal);
-  const segments = timeline.segments(video.duration);
+  timeline.end = video.duration;
+  const segments = timeline.segments();
   const onSeek = (seconds) => (video.currentTime = seconds + 0.001);
-  view.drawTimeline(segments, video.duration, { duration: video.duration, onSeek });
+  view.drawTimeline(timeline, { duration: video.duration, onSeek });
   showIdle();
   find("speed").hidden = true;
   video.controls = true;
@@ -202,7 +204,7 @@ async function lookThrough(signal) {
     const label = timeline.add({ ...window, probabilities });
     view.drawLabel(label, timeline.decider.confidence);
     view.drawBars(timeline.decider.smoothed, label);
-    view.drawTimeline(timeline.segments(window.end), window.end, { duration });
+    view.drawTimeline(timeline, { duration });
     const speed = window.end / ((performance.now() - before) / 1000);
     view.drawSpeed(`${((100 * window.end) / duration).toFixed(0)}% seen, ${speed.toFixed(1)} times as fast as it plays`);
   }
@@ -221,6 +223,13 @@ find("choose").onclick = () => find("file").click();
 find("stop").onclick = () => {
   end();
   view.clear();
+};
+find("save").onclick = () => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([timeline.toCsv()], { type: "text/csv" }));
+  link.download = "timeline.csv";
+  link.click();
+  URL.revokeObjectURL(link.href);
 };
 find("file").onchange = () => {
   const [file] = find("file").files;

@@ -116,6 +116,7 @@ export class Timeline {
     this.windows = []; // {middle, smoothed}
     this.forgotten = 0;
     this.begin = 0; // where the first segment starts, in seconds
+    this.end = 0; // where the last one ends
   }
 
   // Take in a window and return what to show now. A slow model leaves windows out: the newest stands for them.
@@ -129,6 +130,7 @@ export class Timeline {
       shown = this.take({ start, end: start + length, probabilities: window.probabilities });
     }
     this.last = window;
+    this.end = window.end;
     return shown;
   }
 
@@ -161,14 +163,23 @@ export class Timeline {
     return this.windows.reduce((best, each) => (distance(each) < distance(best) ? each : best)).smoothed;
   }
 
+  // The columns are those of `harkeras predict --timeline`.
+  toCsv() {
+    const cell = (text) => `"${text.replace(/^(?=[=+\-@])/, "'").replaceAll('"', '""')}"`; // no formula
+    const rows = this.segments().map(
+      ({ start, end, label, confidence }) => `${start.toFixed(3)},${end.toFixed(3)},${cell(label)},${confidence.toFixed(4)}\n`,
+    );
+    return `start_seconds,end_seconds,label,confidence\n${rows.join("")}`;
+  }
+
   // The labels in order, without gaps: {start, end, label, confidence}.
-  segments(end) {
+  segments() {
     return this.runs.map(({ first, label }, place) => {
       const next = this.runs[place + 1]?.first;
       const row = this.decider.classes.indexOf(label);
       const inside = this.windows.slice(Math.max(first - this.forgotten, 0), next === undefined ? undefined : next - this.forgotten);
       const confidence = mean(inside.map(({ smoothed }) => (row < 0 ? Math.max(...smoothed) : smoothed[row])));
-      return { start: this.border(first), end: next === undefined ? end : this.border(next), label, confidence };
+      return { start: this.border(first), end: next === undefined ? this.end : this.border(next), label, confidence };
     });
   }
 }

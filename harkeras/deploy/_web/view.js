@@ -37,6 +37,8 @@ export function say(text, isError = false) {
 export class View {
   constructor(recipe) {
     this.classes = recipe.classes;
+    const isMany = this.classes.length > MOST_BARS;
+    find("about").textContent = `This model knows ${isMany ? `${this.classes.length} actions` : this.classes.join(", ")}.`;
     this.bars = Array.from({ length: Math.min(this.classes.length, MOST_BARS) }, () => {
       const bar = element("div", "bar", find("bars"));
       const [name, value] = [element("span", "name", bar), element("span", "value", bar)];
@@ -93,10 +95,11 @@ export class View {
     find("cursor").style.left = width(share);
   }
 
-  // Segments up to `end`: of a file from 0 to its end, and a click leads there; of a camera the last minute.
-  drawTimeline(segments, end, { duration = null, onSeek = null } = {}) {
+  // Of a file all of it, where a click leads to a segment; of a camera the last minute, the newest label first.
+  drawTimeline(timeline, { duration = null, onSeek = null } = {}) {
     find("timeline").hidden = false;
-    const to = duration ?? Math.max(end, CAMERA_SECONDS);
+    const segments = timeline.segments();
+    const to = duration ?? Math.max(timeline.end, CAMERA_SECONDS);
     const from = duration === null ? to - CAMERA_SECONDS : 0;
     find("strip").replaceChildren(find("cursor"));
     find("cursor").hidden = true;
