@@ -2,12 +2,12 @@
 
     python tests/benchmarks/export.py [model ...] [--small] [--rounds 9]
 
-Clips come from ../shared/data, weights of MobileNetV2 from ../shared/models: the middle of each of the five videos, and five actions of JHMDB as joints.
+Clips come from ../shared/data: the middle of each of the five videos, and five actions of JHMDB as joints.
 LRCN is trained first, on rendered clips (see `--epochs`), and scored in every format on rendered people and
-places that it has not seen. The head on MobileNetV2 has ImageNet's weights below and random ones above; all
-other weights are random, which changes neither size nor time, but makes probabilities of all clips alike:
-"of it" is the largest difference as a share of how far the clips themselves are apart. `--small` takes C3D,
-I3D and ResNeXt smaller than published.
+places that it has not seen. The head on MobileNetV2 has ImageNet's weights below, from ../shared/models, and
+random ones above; all other weights are random, which changes neither size nor time, but makes probabilities
+of all clips alike: "of it" is the largest difference as a share of how far the clips themselves are apart.
+`--small` takes C3D, I3D and ResNeXt smaller than published.
 
 A call is one clip, from bytes to probabilities. "Keras" is the same model as one compiled function
 (`tf.function` of settled types), with what the recipe says inside, as in the exports. In each round every
