@@ -105,9 +105,9 @@ def test_other_kinds(runtime):
     stream.recipe = Recipe(CLASSES, 4, 64, 64, 1.0, temperature=1.7)
     joints = create_model("pose_lstm", 3, (6, 17, 3), units=8)
     joints.recipe = Recipe(CLASSES, 6, None, None, 2.0, streams="pose", joints=17, coordinates=3)
-    c3d = create_model("convlstm", 3, (4, 64, 64, 3), filters=(3, 4))
-    c3d.recipe = Recipe(CLASSES, 4, 64, 64, 1.0, normalize=True)
-    for model in (stream, joints, c3d):
+    convlstm = create_model("convlstm", 3, (4, 64, 64, 3), filters=(3, 4))
+    convlstm.recipe = Recipe(CLASSES, 4, 64, 64, 1.0, normalize=True)
+    for model in (stream, joints, convlstm):
         rng, shape = np.random.default_rng(0), (2, *model.recipe.clip_shape)
         clips = rng.random(shape, np.float32) if model is joints else rng.integers(0, 256, shape, np.uint8)
         np.testing.assert_allclose(by(runtime, model, clips), by(None, model, clips), atol=1e-4)

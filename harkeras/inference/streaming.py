@@ -79,8 +79,9 @@ class ActionStream:
         """Compile what a long stream needs, before its first frame comes.
 
         Small models that split, and those of joints, then take a tenth of the time for a frame by itself, if
-        LiteRT is installed (`pip install "harkeras[litert]"`); compiling for it takes a second or two. The
-        weights are those of this moment, for this stream and those that come of it by `anew`.
+        LiteRT is installed (`pip install "harkeras[litert]"`): they are converted as by `runtime="litert"`,
+        in a second or two. The weights are those of this moment, for this stream and those that come of it
+        by `anew`. A model that was given another `runtime` keeps it.
         """
         self._model = self._model.quicken()
         clip = np.zeros((1, *self.recipe.clip_shape), _dtype(self.recipe))

@@ -41,6 +41,10 @@ def _copy(layer: keras.layers.Layer) -> keras.layers.Layer:
 def _finish(copy: keras.Model, unrolled: type[keras.layers.Layer]) -> keras.Model:
     """Change layers of a copy at any depth, those inside of others too: of a kind, loops become steps."""
     for layer in all_layers(copy):
+        if isinstance(layer, layers.RNN):
+            for cell in getattr(layer.cell, "cells", [layer.cell]):
+                # Keras draws the masks even where nothing is dropped, and engines cannot keep a seed.
+                cell.dropout = cell.recurrent_dropout = 0.0
         if isinstance(layer, unrolled):
             layer.unroll = True  # one step after the other instead of a loop
         if getattr(layer, "activation", None) is keras.activations.gelu:

@@ -1,13 +1,13 @@
 """Export models to every format: size, difference from Keras on real clips, and time against compiled Keras.
 
-    HARKERAS_ASSETS=../shared/models python tests/benchmarks/export.py [model ...] [--small] [--rounds 9]
+    python tests/benchmarks/export.py [model ...] [--small] [--rounds 9]
 
 Clips come from ../shared/data: the middle of each of the five videos, and five actions of JHMDB as joints.
 LRCN is trained first, on rendered clips (see `--epochs`), and scored in every format on rendered people and
-places that it has not seen. The head on MobileNetV2 has ImageNet's weights below and random ones above; all
-other weights are random, which changes neither size nor time, but makes probabilities of all clips alike:
-"of it" is the largest difference as a share of how far the clips themselves are apart. `--small` takes C3D,
-I3D and ResNeXt smaller than published.
+places that it has not seen. The head on MobileNetV2 has ImageNet's weights below, from ../shared/models, and
+random ones above; all other weights are random, which changes neither size nor time, but makes probabilities
+of all clips alike: "of it" is the largest difference as a share of how far the clips themselves are apart.
+`--small` takes C3D, I3D and ResNeXt smaller than published.
 
 A call is one clip, from bytes to probabilities. "Keras" is the same model as one compiled function
 (`tf.function` of settled types), with what the recipe says inside, as in the exports. In each round every
@@ -60,7 +60,7 @@ SEED, CLIPS = 27, 5
 
 
 def head_on_mobilenet():
-    weights = Path(os.environ["HARKERAS_ASSETS"]) / BACKBONE_WEIGHTS
+    weights = ROOT.parent / "shared" / "models" / BACKBONE_WEIGHTS
     encoder = frame_encoder("mobilenet_v2_0.35", (96, 96, 3), weights=weights)
     return join(encoder, create_head("mean_std_diff", len(CLASSES), (16, encoder.output_shape[-1])))
 
@@ -139,7 +139,7 @@ def train_lrcn(folder, groups, epochs):
     data = harkeras.create_sample_dataset(folder, classes=CLASSES, groups=groups)
     train_set, test_set = harkeras.create_dataset(data, frames=20, height=64, width=64).split(seed=SEED)
     model = harkeras.create_lrcn_model(len(train_set.classes))
-    harkeras.train(model, train_set, epochs=epochs, batch_size=8, seed=SEED)
+    harkeras.train(model, train_set, epochs=epochs, batch_size=8, seed=SEED, verbose=False)
     return model, test_set
 
 
