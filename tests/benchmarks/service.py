@@ -138,8 +138,8 @@ def compare(name, videos):
     for service in services.values():
         measure(service, videos)  # all that is made once is made
     before = {words: service.megabytes() for words, service in services.items()}
-    for _ in range(ROUNDS):
-        for words, service in services.items():
+    for number in range(ROUNDS):
+        for words, service in [*services.items()][:: -1 if number % 2 else 1]:
             rounds[words].append(measure(service, videos))
     for words, service in services.items():
         rates = [rate for rate, *_ in rounds[words]]
