@@ -113,7 +113,8 @@ def measure(service, videos):
     def ask(video):
         try:
             return service.ask(video)[1]
-        except OSError:
+        except OSError as error:
+            print(f"{video.name}: {error}", file=sys.stderr)
             return None
 
     began, cpu = time.perf_counter(), service.cpu_seconds()
