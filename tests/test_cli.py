@@ -24,6 +24,7 @@ COMMANDS = (
     "compare",
     "models",
     "teach",
+    "serve",
 )
 
 

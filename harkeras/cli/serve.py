@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Annotated
 
@@ -87,6 +88,8 @@ def serve(
         clip_seconds, classes, normalize, channel_order, streams, interpolation, input_shape
     )
     app = create_service(model, limits=limits, token=token, allow_hosts=allow_host or (), **foreign)
+    # What is said of a video that somebody sends is of no use to who serves.
+    warnings.simplefilter("ignore")
     run_service(
         app,
         host=host,

@@ -113,7 +113,8 @@ def measure(service, videos):
     def ask(video):
         try:
             return service.ask(video)[1]
-        except OSError:
+        except OSError as error:
+            print(f"{video.name}: {error}", file=sys.stderr)
             return None
 
     began, cpu = time.perf_counter(), service.cpu_seconds()
@@ -138,8 +139,8 @@ def compare(name, videos):
     for service in services.values():
         measure(service, videos)  # all that is made once is made
     before = {words: service.megabytes() for words, service in services.items()}
-    for _ in range(ROUNDS):
-        for words, service in services.items():
+    for number in range(ROUNDS):
+        for words, service in [*services.items()][:: -1 if number % 2 else 1]:
             rounds[words].append(measure(service, videos))
     for words, service in services.items():
         rates = [rate for rate, *_ in rounds[words]]
