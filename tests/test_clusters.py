@@ -4,7 +4,6 @@ import csv
 import os
 import signal
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -274,22 +273,22 @@ def test_processes(model, clips, serial, tmp_path):
 
 @contextmanager
 def killing(folder, find_workers):
-    """Kill a worker when some results are there and others are not."""
-    seen = []
+    """Kill a worker when some results are there and others are not; tell how many there were."""
+    seen, over = [], threading.Event()
 
     def kill():
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
+        while not (seen or over.wait(0.002)):
             if len(done := contents(folder)) >= 2:
-                seen.append(len(done))
                 os.kill(find_workers()[0], signal.SIGKILL)
-                return
-            time.sleep(0.002)
+                seen.append(len(done))
 
     thread = threading.Thread(target=kill)
     thread.start()
-    yield seen
-    thread.join()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
 
 
 @pytest.mark.slow
