@@ -4,7 +4,6 @@ import csv
 import os
 import signal
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import pytest
 from joblib import parallel_config
 from keras import layers
 
-from harkeras import create_dataset
+from harkeras import create_dataset, train
 from harkeras.inference import predict_on_video, predict_on_videos, read_result
 from harkeras.models.saving import save_model
 from harkeras.recipe import Recipe
@@ -23,6 +22,7 @@ from harkeras.video.writing import VideoWriter
 
 RGB = ("red", "green", "blue")
 QUIET = {"progress": False}
+SIZE = {"frames": 4, "height": 8, "width": 8}
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def check_run(clips, model, serial, folder):
 
 def check_dataset(clips):
     with pytest.warns(UserWarning, match="1 of 41 clips were left out"):
-        features, labels, paths = create_dataset(clips, frames=4, height=8, width=8)
+        features, labels, paths = create_dataset(clips, **SIZE)
     return features.tobytes(), labels.tobytes(), paths
 
 
@@ -184,6 +184,72 @@ def test_threads(model, clips, serial, tmp_path):
     assert rows == ["video", *sorted(map(str, clips.rglob("*.mp4")))]
 
 
+class TestClipFiles:
+    @pytest.mark.filterwarnings("ignore:1 of 41 clips were left out")
+    def test_training_from_files_is_training_from_memory(self, clips, tmp_path):
+        dataset = create_dataset(clips, **SIZE)
+        with parallel_config("threading", n_jobs=2):
+            files = create_dataset(clips, cache=tmp_path / "files", **SIZE)
+        assert (files.features.shape, files.features.dtype) == (dataset.features.shape, np.uint8)
+        np.testing.assert_array_equal(files.features, dataset.features)
+        assert files.video_paths == dataset.video_paths
+        weights = []
+        for each in (dataset, files):
+            keras.utils.set_random_seed(27)
+            clip = keras.Input((4, 8, 8, 3))
+            color = layers.GlobalAveragePooling3D()(layers.Rescaling(1 / 255)(clip))
+            model = keras.Model(clip, layers.Dense(2, "softmax")(color))
+            train(model, each.split(seed=27)[0], epochs=2, batch_size=4, verbose=0)
+            weights.append(np.concatenate([weight.ravel() for weight in model.get_weights()]))
+        np.testing.assert_array_equal(*weights)
+
+    @pytest.mark.filterwarnings("ignore:1 of 41 clips were left out")
+    def test_each_host_reads_its_own_part(self, clips, tmp_path):
+        dataset = create_dataset(clips, cache=tmp_path / "files", **SIZE)
+        parts = [dataset[host::3] for host in range(3)]
+        paths = sorted(path for part in parts for path in part.video_paths)
+        assert paths == sorted(dataset.video_paths)
+        np.testing.assert_array_equal(parts[1].features[2], dataset.features[7])
+        assert len(parts[2].features[[]]) == 0
+
+    @pytest.mark.filterwarnings("ignore:1 of 41 clips were left out")
+    def test_a_second_run_reads_what_is_missing(self, clips, tmp_path, monkeypatch):
+        from harkeras.people.clips import read_clip
+
+        read = []
+        monkeypatch.setattr(
+            "harkeras.data.loading.read_clip",
+            lambda path, *arguments, **options: (
+                read.append(path.name) or read_clip(path, *arguments, **options)
+            ),
+        )
+        cache = tmp_path / "files"
+        dataset = create_dataset(clips, cache=cache, **SIZE)
+        assert len(read) == 41
+        read.clear()
+        create_dataset(clips, cache=cache, **SIZE)
+        assert read == ["bad.mp4"]
+        file = next(iter(cache.iterdir()))
+        file.write_bytes(file.read_bytes()[:-9])
+        with (
+            pytest.warns(UserWarning, match="is damaged, its pixels are computed anew"),
+            pytest.raises(OSError, match="is missing or damaged: call create_dataset again"),
+        ):
+            np.asarray(dataset.features)
+        read.clear()
+        with pytest.warns(UserWarning, match="is damaged, its pixels are computed anew"):
+            create_dataset(clips, cache=cache, **SIZE)
+        assert len(read) == 2
+
+    @pytest.mark.filterwarnings("ignore:1 of 41 clips were left out")
+    def test_elsewhere(self, clips):
+        fsspec = pytest.importorskip("fsspec", reason="fsspec is not installed")
+        dataset = create_dataset(clips, cache="memory://files", **SIZE)
+        assert len(fsspec.filesystem("memory").find("/files")) == 40
+        np.testing.assert_array_equal(dataset.features, create_dataset(clips, **SIZE).features)
+        fsspec.filesystem("memory").store.clear()
+
+
 @pytest.mark.slow
 def test_processes(model, clips, serial, tmp_path):
     from harkeras.transfer.features import frame_encoder
@@ -207,22 +273,22 @@ def test_processes(model, clips, serial, tmp_path):
 
 @contextmanager
 def killing(folder, find_workers):
-    """Kill a worker when some results are there and others are not."""
-    seen = []
+    """Kill a worker when some results are there and others are not; tell how many there were."""
+    seen, over = [], threading.Event()
 
     def kill():
-        end = time.monotonic() + 120
-        while time.monotonic() < end:
+        while not (seen or over.wait(0.002)):
             if len(done := contents(folder)) >= 2:
-                seen.append(len(done))
                 os.kill(find_workers()[0], signal.SIGKILL)
-                return
-            time.sleep(0.002)
+                seen.append(len(done))
 
     thread = threading.Thread(target=kill)
     thread.start()
-    yield seen
-    thread.join()
+    try:
+        yield seen
+    finally:
+        over.set()
+        thread.join()
 
 
 @pytest.mark.slow

@@ -503,7 +503,7 @@ d.create_dataset({str(data_dir)!r}, frames=4, height=16, width=24, workers=1, ca
         assert len(reads) == 3 + 5  # of which two fitted onto the disk
 
     def test_must_be_a_npy_file(self, data_dir, tmp_path):
-        with pytest.raises(ValueError, match=r"cache must name a .npy file, got .*features.h5"):
+        with pytest.raises(ValueError, match=r"cache must name a .npy file or a folder, got .*features.h5"):
             create_dataset(data_dir, **SIZE, cache=tmp_path / "features.h5")
 
     def test_card_lies_behind_the_array(self, data_dir, cache):

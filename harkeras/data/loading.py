@@ -12,10 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm.auto import tqdm
 
+from harkeras.base.array_files import ArrayFiles
+from harkeras.base.storage import Folder, is_remote
 from harkeras.base.text import list_lines
 from harkeras.base.workers import (
     Lost,
@@ -25,6 +28,7 @@ from harkeras.base.workers import (
     in_order_with_bar,
 )
 from harkeras.data._clip_cache import through_cache
+from harkeras.data._clip_files import ClipFiles, Kept, keep_clip
 from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
 from harkeras.people.clips import read_clip
@@ -83,6 +87,9 @@ def create_dataset(
             have it at once the next time. It grows clip by clip, hidden beside the name, and goes on after an
             interruption where it stopped, or at the first clip that has changed. Of a whole one, clips that
             are new or changed are read and the others taken over; with other settings it is made anew.
+            Or a folder, or an address such as "s3://bucket/clips", for a file per clip, which whoever decodes
+            the clip writes and from which batches are read: for data sets of any size, made by many workers
+            and read by many hosts, each its own part, `dataset[host::hosts]`.
         strict: Raise on the first clip that cannot be read, instead of leaving it out with a warning.
 
     Returns:
@@ -93,8 +100,8 @@ def create_dataset(
         FileNotFoundError: If there is no such folder, or none for one of the classes.
         ValueError: If a number is below 1, `streams` or `flow_method` names nothing known, there are no class
             folders, one holds no video that can be read, a class is named twice, `group_by` does not fit,
-            `workers` is given inside `joblib.parallel_config`, or `cache` is no `.npy` file, or one that this
-            function did not write.
+            `workers` is given inside `joblib.parallel_config`, or `cache` is neither a `.npy` file that this
+            function wrote nor a folder.
         MemoryError: If the array is larger than the machine's memory and `cache` is not given.
         ImportError: If OpenCV has no TV-L1, or LiteRT is not installed, which finds joints, or `trackers`,
             which follows people.
@@ -134,7 +141,11 @@ def load_folder(
         features = reader.read_into_memory()
     else:
         settings = _cache_settings(clip_format, estimator)
-        features = reader.read_through(Path(cache), settings, Path(folder.data_dir))
+        if _is_folder(cache):
+            files = ArrayFiles(Folder(cache), settings, clip_format.shape, "pixels")
+            features = reader.read_into_files(files)
+        else:
+            features = reader.read_through(Path(cache), settings, Path(folder.data_dir))
     kept = reader.check(folder.labels, folder.classes if every_class else (), stacklevel=4)
     return Dataset(
         features,
@@ -194,17 +205,24 @@ class Reader:
     def read_through(self, cache: Path, settings: list, data_dir: Path) -> np.ndarray:
         """Return the same as an array that is mapped from a file, for clips of some settings in a folder."""
         if cache.suffix != ".npy":
-            raise ValueError(f"cache must name a .npy file, got {cache}")
+            raise ValueError(f"cache must name a .npy file or a folder, got {cache}")
         features, self.skipped = through_cache(cache, settings, self, data_dir)
         return features
 
-    def read(self, rows: Sequence[int]) -> Iterator[np.ndarray | str]:
-        """Yield the pixels of each of some rows, or why there are none."""
+    def read_into_files(self, files: ArrayFiles) -> ClipFiles:
+        """Return the same as an array of which each clip is a file; whoever reads a clip writes its file."""
+        work = partial(keep_clip, partial(_try_to_read, self.read_file, self.strict), files)
+        results = list(self.read(range(len(self.paths)), work))
+        self.skipped = {row: result for row, result in enumerate(results) if isinstance(result, str)}
+        return ClipFiles(files, [result.name for result in results if isinstance(result, Kept)], self.dtype)
+
+    def read(self, rows: Sequence[int], work: Callable[[Path], Any] | None = None) -> Iterator:
+        """Yield the pixels of each of some rows, or why there are none; or what other work gives."""
         if len(rows):
             size = _in_bytes((len(rows), *self.shape, self.dtype.itemsize))
             description = f"Reading {self.noun}s into {size}"
             paths = [self.paths[row] for row in rows]
-            work = partial(_try_to_read, self.read_file, self.strict)
+            work = work or partial(_try_to_read, self.read_file, self.strict)
             if not are_workers_configured():
                 yield from in_order_with_bar(work, paths, description, self.workers, unit=self.noun)
                 return
@@ -250,6 +268,11 @@ def _try_to_read(read_file: Callable[[Path], np.ndarray], strict: bool, path: Pa
         if strict:
             raise
         return str(error)
+
+
+def _is_folder(cache: str | os.PathLike) -> bool:
+    """Whether a cache is a folder, here or elsewhere, and no file."""
+    return is_remote(cache) or Path(cache).is_dir() or not Path(cache).suffix
 
 
 def _cache_settings(clip_format: ClipFormat, estimator: PoseEstimator | None) -> list:

@@ -25,6 +25,7 @@ from joblib import cpu_count
 from keras import Model, layers, ops
 from tqdm.auto import tqdm
 
+from harkeras.base.array_files import ArrayFiles
 from harkeras.base.storage import Folder
 from harkeras.base.text import list_lines
 from harkeras.base.workers import (
@@ -38,7 +39,6 @@ from harkeras.models.backbones import find_backbone, find_imagenet_weights, imag
 from harkeras.people.crops import CROPS_VERSION
 from harkeras.recipe import ClipFormat, Subject
 from harkeras.transfer._feature_files import (
-    FeatureFiles,
     FeatureTask,
     compile_encoder,
     read_features_or_clip,
@@ -229,7 +229,7 @@ def backbone_features(
     facts = [_FEATURES_VERSION, backbone.name, shape, part_sizes(backbone), digest]
     facts += [] if subject == "frame" else [subject, CROPS_VERSION]
     clip_format, paths = ClipFormat.from_shape(shape, subject=subject), list(map(Path, video_paths))
-    files = FeatureFiles(None if cache is None else Folder(cache), facts, (frames, backbone.output_shape[-1]))
+    files = ArrayFiles(None if cache is None else Folder(cache), facts, (frames, backbone.output_shape[-1]))
     if are_workers_configured():
         results = _on_workers(FeatureTask.prepare(files, backbone, digest, clip_format, strict), paths)
     else:
@@ -253,7 +253,7 @@ def backbone_features(
 
 def _compute(
     paths: Sequence[Path],
-    files: FeatureFiles,
+    files: ArrayFiles,
     encoder: Model,
     clip_format: ClipFormat,
     workers: int,
