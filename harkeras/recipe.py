@@ -26,8 +26,8 @@ Streams = Literal["rgb", "gray", "flow", "rgb+flow", "pose"]
 Interpolation = Literal["area", "bilinear"]
 FlowMethod = Literal["dis", "farneback", "tvl1"]
 # What a frame shows: the whole picture, one square around all people of the clip, both side by side, or a
-# square that goes along with one person, see `harkeras.people`. Joints are those in the whole picture, or those
-# of one person.
+# square that goes along with one person, see `harkeras.people`. Joints are those in the whole picture, or of
+# one person.
 Subject = Literal["frame", "people", "frame+people", "person"]
 _STREAMS_OF_SUBJECTS = {"people": ("rgb",), "frame+people": ("rgb",), "person": ("rgb", "pose")}
 
@@ -82,8 +82,8 @@ class ClipFormat:
         joints: Number of joints K, for "pose", by default 17; None otherwise.
         coordinates: Numbers D per joint, for "pose", by default 3: x, y and score; 2 for x and y alone.
         subject: "frame" for whole frames; "people" for one square around all people of the clip, of streams
-            "rgb"; "frame+people" for the whole frame with such a square, of the same height, to its right;
-            "person" for a square that goes along with one person, or that person's joints.
+            "rgb"; "frame+people" for the whole frame and, in the last columns or rows of a longer picture,
+            such a square; "person" for a square that goes along with one person, or that person's joints.
 
     Raises:
         ValueError: If a number is below 1, there are no such streams, flow method, interpolation or subject,
@@ -126,9 +126,9 @@ class ClipFormat:
             count_channels(self.streams, self.flow_fields)
         if "flow" not in self.streams:
             object.__setattr__(self, "flow_fields", 0)
-        if self.subject == "frame+people" and self.width <= self.height:
+        if self.subject == "frame+people" and self.height == self.width:
             raise ValueError(
-                f"width must be above height for subject 'frame+people', got {self.width} and {self.height}"
+                f"height and width must differ for subject 'frame+people', got {self.height} and {self.width}"
             )
 
     @classmethod

@@ -210,7 +210,10 @@ BAD = [
     (POSE | {"coordinates": 5}, "coordinates must be 2 or 3, got 5"),
     ({"subject": "faces"}, "subject must be one of 'frame', 'people', 'frame.people', 'person', got 'faces'"),
     (POSE | {"subject": "people"}, "subject 'people' is for streams 'rgb', got 'pose'"),
-    ({"subject": "frame+people"}, "width must be above height for subject 'frame.people', got 48 and 64"),
+    (
+        {"subject": "frame+people", "width": 64},
+        "height and width must differ for subject 'frame.people', got 64 and 64",
+    ),
     ({"joints": 15}, "joints must be None for streams 'rgb', got 15"),
     ({"interpolation": "cubic"}, "interpolation must be one of 'area', 'bilinear', got 'cubic'"),
     ({"thresholds": []}, r"thresholds must map classes to numbers over 0 and up to 1, got \[\]"),
