@@ -25,10 +25,11 @@ Streams = Literal["rgb", "gray", "flow", "rgb+flow", "pose"]
 
 Interpolation = Literal["area", "bilinear"]
 FlowMethod = Literal["dis", "farneback", "tvl1"]
-# What a frame shows: the whole picture, one square around all people of the clip, or a square that goes along
-# with one person, see `harkeras.people`. Joints are those in the whole picture, or those of one person.
-Subject = Literal["frame", "people", "person"]
-_STREAMS_OF_SUBJECTS = {"people": ("rgb",), "person": ("rgb", "pose")}
+# What a frame shows: the whole picture, one square around all people of the clip, both side by side, or a
+# square that goes along with one person, see `harkeras.people`. Joints are those in the whole picture, or of
+# one person.
+Subject = Literal["frame", "people", "frame+people", "person"]
+_STREAMS_OF_SUBJECTS = {"people": ("rgb",), "frame+people": ("rgb",), "person": ("rgb", "pose")}
 
 
 def count_channels(streams: Streams, flow_fields: int = 0) -> int:
@@ -65,15 +66,6 @@ def read_channels(channels: int) -> tuple[Streams, int]:
     return ("rgb+flow", (channels - 3) // 2) if channels % 2 else ("flow", channels // 2)
 
 
-def check_subject(subject: str, streams: Streams) -> None:
-    """Raise ValueError if there is no such subject, or the streams do not go with it."""
-    check_choice("subject", subject, get_args(Subject))
-    allowed = _STREAMS_OF_SUBJECTS.get(subject, (streams,))
-    if streams not in allowed:
-        wanted = " or ".join(map(repr, allowed))
-        raise ValueError(f"subject {subject!r} is for streams {wanted}, got {streams!r}")
-
-
 @dataclass(frozen=True)
 class ClipFormat:
     """How clips are read: the arguments that `create_dataset`, `ClipDataset` and a recipe have in common.
@@ -90,10 +82,12 @@ class ClipFormat:
         joints: Number of joints K, for "pose", by default 17; None otherwise.
         coordinates: Numbers D per joint, for "pose", by default 3: x, y and score; 2 for x and y alone.
         subject: "frame" for whole frames; "people" for one square around all people of the clip, of streams
-            "rgb"; "person" for a square that goes along with one person, or that person's joints.
+            "rgb"; "frame+people" for the whole frame and, in the last columns or rows of a longer picture,
+            such a square; "person" for a square that goes along with one person, or that person's joints.
 
     Raises:
-        ValueError: If a number is below 1, there are no such streams, or joints are given without "pose".
+        ValueError: If a number is below 1, there are no such streams, flow method, interpolation or subject,
+            the streams do not go with the subject, or joints are given without "pose".
     """
 
     frames: int = 20
@@ -110,7 +104,13 @@ class ClipFormat:
     def __post_init__(self) -> None:
         """Check the values."""
         check_choice("streams", self.streams, get_args(Streams))
-        check_subject(self.subject, self.streams)
+        check_choice("flow_method", self.flow_method, get_args(FlowMethod))
+        check_choice("interpolation", self.interpolation, get_args(Interpolation))
+        check_choice("subject", self.subject, get_args(Subject))
+        allowed = _STREAMS_OF_SUBJECTS.get(self.subject, (self.streams,))
+        if self.streams not in allowed:
+            wanted = " or ".join(map(repr, allowed))
+            raise ValueError(f"subject {self.subject!r} is for streams {wanted}, got {self.streams!r}")
         if self.streams == "pose":
             chosen = {"height": None, "width": None, "joints": self.joints or 17}
             for name, value in (chosen | {"coordinates": self.coordinates or 3}).items():
@@ -126,8 +126,10 @@ class ClipFormat:
             count_channels(self.streams, self.flow_fields)
         if "flow" not in self.streams:
             object.__setattr__(self, "flow_fields", 0)
-        else:
-            check_choice("flow_method", self.flow_method, get_args(FlowMethod))
+        if self.subject == "frame+people" and self.height == self.width:
+            raise ValueError(
+                f"height and width must differ for subject 'frame+people', got {self.height} and {self.width}"
+            )
 
     @classmethod
     def from_shape(cls, shape: tuple[int, ...], **options) -> ClipFormat:
@@ -216,8 +218,7 @@ class Recipe:
         coordinates: Numbers D per joint, for "pose": 2 or 3.
         interpolation: How frames are resized: "area", or "bilinear" for models whose training clips went
             through OpenCV's default.
-        subject: What a frame shows: "frame", all of it; "people", one square around all people of a clip; or
-            "person", a square around one person.
+        subject: What a frame shows: "frame", "people", "frame+people" or "person", see `ClipFormat`.
         temperature: Divisor of the model's logits that makes its probabilities honest, see
             `harkeras.calibrate`; 1 leaves them as they are.
         thresholds: Probability from which on a class is named, for classes where it was tuned, see
@@ -251,11 +252,7 @@ class Recipe:
         object.__setattr__(self, "classes", check_texts("classes", self.classes))
         if len(set(self.classes)) < max(len(self.classes), 2):
             raise ValueError(f"classes must be at least two different names, got {self.classes}")
-        check_choice("streams", self.streams, get_args(Streams))
         check_choice("channel_order", self.channel_order, ("rgb", "bgr"))
-        check_choice("flow_method", self.flow_method, get_args(FlowMethod))
-        check_choice("interpolation", self.interpolation, get_args(Interpolation))
-        check_subject(self.subject, self.streams)
         self._check_shape()
         for name in ("clip_seconds", "temperature"):
             value = getattr(self, name)
@@ -289,18 +286,12 @@ class Recipe:
                 )
         if not flow and self.flow_fields != 0:
             raise ValueError(f"flow_fields must be 0 for streams {self.streams!r}, got {self.flow_fields!r}")
-
-    @property
-    def channels(self) -> int:
-        """Channels of a frame; of joints, there are none."""
-        return 0 if self.streams == "pose" else count_channels(self.streams, self.flow_fields)
+        _ = self.clip_format  # which checks what it has in common with a recipe
 
     @property
     def clip_shape(self) -> tuple[int, ...]:
         """Shape of a clip: (T, H, W, C), or (T, K, D) for "pose"."""
-        if self.streams == "pose":
-            return self.frames, self.joints, self.coordinates
-        return self.frames, self.height, self.width, self.channels
+        return self.clip_format.shape
 
     @property
     def clip_format(self) -> ClipFormat:

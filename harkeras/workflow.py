@@ -87,8 +87,9 @@ def train_on_folder(
             (20, 64, 64, 3); for "auto" what it finds best; for a published network what it was trained on.
         flow_method: How to compute the flow, where there is any: "dis", the default, "farneback" or "tvl1".
         subject: What to look at instead of whole frames, "frame": "people", one square around all people of
-            each clip, or "person", a square that goes along with the largest, or that person's joints. For
-            "auto", "frame,people" chooses between the two inside the training clips.
+            each clip, "frame+people", both side by side, or "person", a square that goes along with the
+            largest, or that person's joints. For "auto", "frame,people" chooses inside the training clips
+            between the two and the mean of what is said of each.
         model_options: Further arguments of the model's builder, such as `{"width_multiplier": 0.25}`; for
             "auto", of `create_feature_dataset` (`backbone`, `weights`, `inputs`, `flow`) and `train_auto`
             (`heads`, `folds`, `prefer`).

@@ -21,10 +21,13 @@ from harkeras.data.intervals import clustered_interval
 from harkeras.data.sources import given_sources
 from harkeras.evaluation.scores import evaluate
 from harkeras.models import count_multiply_adds
+from harkeras.people import read_clip
+from harkeras.recipe import ClipFormat
 from harkeras.training.calibration import fit_temperature
 from harkeras.training.loop import train
 from harkeras.transfer._costs import Cost, measure_cost
-from harkeras.transfer._trials import choose_trial, score
+from harkeras.transfer._fitting import fit_model
+from harkeras.transfer._trials import average_views, choose_trial, score
 from harkeras.transfer.auto import AutoTrainer, train_auto
 from harkeras.transfer.feature_dataset import Input, create_feature_dataset
 from harkeras.transfer.features import frame_encoder
@@ -143,7 +146,7 @@ def trials_that_miss(misses, labels):
         cost = Cost(10 ** (9 + number), 10.0**number)
         said = np.eye(2)[named] * 0.8 + 0.1
         heads = (("last",),), ("mean_std",), (1.0,)
-        trials.append(score(Input(8, 224, 384 + 32 * number), *heads, cost, said, labels))
+        trials.append(score((Input(8, 224, 384 + 32 * number),), *heads, cost, said, labels))
     return trials
 
 
@@ -169,10 +172,63 @@ def test_what_to_look_at_is_chosen_by_the_dearest_inputs():
     """Not by the luckiest of several; and then, what it costs is no reason to look at something else."""
     labels = np.arange(225) % 2
     frames, people = trials_that_miss((40, 66), labels), trials_that_miss((62, 60), labels)
-    people = [replace(trial, input=trial.input._replace(subject="people")) for trial in people]
+    people = [replace(trial, inputs=(trial.input._replace(subject="people"),)) for trial in people]
     assert choose_trial([*frames, *people], labels, np.arange(225)) is people[0]
     assert choose_trial([*frames, *people], labels, np.arange(225), "accuracy") is people[1]
     assert choose_trial([*people, *frames[::-1]], labels, np.arange(225), "accuracy") is people[1]
+
+
+def test_the_surer_of_two_subjects_is_taken():
+    """Frames name one clip more, and squares are as good as sure of what they name."""
+    labels = np.arange(225) % 2
+    (frame,), (people,) = trials_that_miss((40,), labels), trials_that_miss((41,), labels)
+    surer = np.where(people.probabilities > 0.5, 0.85, 0.15)
+    people = score(
+        (Input(8, 224, 224, "people"),), (("last",),), ("mean_std",), (1.0,), people.cost, surer, labels
+    )
+    assert people.accuracy < frame.accuracy
+    assert people.loss < frame.loss
+    assert choose_trial([frame, people], labels, np.arange(225)) is people
+
+
+def test_whole_frames_and_people_are_tried_together():
+    labels = np.arange(225) % 2
+    frames = trials_that_miss((40, 50), labels)
+    frames[1] = replace(frames[1], inputs=(Input(8, 384, 224),))
+    (square, other), inputs = trials_that_miss((60, 20), labels), (Input(8, 224, 224), Input(16, 224, 224))
+    people = [
+        replace(trial, inputs=(given._replace(subject="people"),))
+        for trial, given in zip((square, other), inputs, strict=True)
+    ]
+    wide, high = sorted(average_views([*frames, *people], labels), key=lambda trial: str(trial.input))
+    assert str(wide.input) == "8 x 224 x 608 frame+people"
+    assert str(high.input) == "8 x 608 x 224 frame+people"
+    assert wide.cost.multiply_adds == frames[0].cost.multiply_adds + square.cost.multiply_adds
+    np.testing.assert_allclose(wide.probabilities, (frames[0].probabilities + square.probabilities) / 2)
+
+
+def test_a_model_sees_both_side_by_side(dataset, folder):
+    """The squares are the frames upside down here: features of one picture are those of its halves."""
+    given = Input(6, 32, 32)
+    square, encoder = given._replace(subject="people"), dataset.features.encoders[given]
+    clips = np.stack([read_clip(path, ClipFormat(*given[:3])) for path in dataset.video_paths])
+    seen = encoder.predict(clips[:, :, ::-1].reshape(-1, 32, 32, 3), verbose=0).reshape(24, 6, -1)
+    view = dataset[:]
+    table = view.features
+    features, encoders = table.features | {square: seen}, table.encoders | {square: encoder}
+    view.features = replace(table, features=features, encoders=encoders)
+    result = train_auto(view, heads=("mean_std_diff",), folds=2)
+    assert "Of frame, frame+people, people, the one with the lowest loss" in result.report
+    both = next(trial for trial in result.trials if trial.input.subject == "frame+people")
+    assert both.input == Input(6, 32, 64, "frame+people")
+    model = fit_model(both, view, 27)
+    assert (model.recipe.clip_shape, model.recipe.subject) == ((6, 32, 64, 3), "frame+people")
+    pictures = np.concatenate([clips, clips[:, :, ::-1]], axis=3)
+    np.testing.assert_allclose(
+        model.predict(pictures, verbose=0), evaluate(model, view).probabilities, atol=1e-4
+    )
+    head = count_multiply_adds(model.get_layer("head"))
+    assert count_multiply_adds(model) == both.cost.multiply_adds + head
 
 
 def test_what_one_source_says_is_said_once():
@@ -180,7 +236,7 @@ def test_what_one_source_says_is_said_once():
     labels, groups = np.arange(220) % 2, np.arange(220) // 10
     cheap, dear = trials_that_miss((0, 0), labels)
     named = np.eye(2)[np.where(groups == 3, 1 - labels, labels)] * 0.8 + 0.1
-    cheap = score(cheap.input, cheap.parts, cheap.heads, cheap.strengths, cheap.cost, named, labels)
+    cheap = score(cheap.inputs, cheap.parts, cheap.heads, cheap.strengths, cheap.cost, named, labels)
     assert choose_trial([cheap, dear], labels, groups) is cheap
     assert choose_trial([cheap, dear], labels, np.arange(220)) is dear
 
@@ -192,7 +248,7 @@ def test_the_error_is_that_of_the_best(more, chosen):
     trials = []
     for count, like in zip((52 + more, 52), trials_that_miss((0, 0), labels), strict=True):
         named = np.eye(2)[np.where(np.arange(225) < count, 1 - labels, labels)] * 0.8 + 0.1
-        trials.append(score(like.input, like.parts, like.heads, like.strengths, like.cost, named, labels))
+        trials.append(score(like.inputs, like.parts, like.heads, like.strengths, like.cost, named, labels))
     assert choose_trial(trials, labels, np.arange(225)) is trials[chosen]
 
 

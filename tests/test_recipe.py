@@ -44,7 +44,7 @@ pose = st.fixed_dictionaries(
         "width": st.none(),
         "streams": st.just("pose"),
         "joints": counts,
-        "coordinates": counts,
+        "coordinates": st.sampled_from([2, 3]),
     }
 )
 records = st.builds(
@@ -143,7 +143,6 @@ def test_any_other_text_is_a_value_error(text):
 def test_streams_say_the_shape_of_a_clip(values, shape):
     recipe = Recipe(**GOOD | values)
     assert recipe.clip_shape == shape
-    assert recipe.channels == (shape[3] if len(shape) == 4 else 0)
     assert Recipe.from_json(recipe.to_json()) == recipe
 
 
@@ -155,7 +154,8 @@ def test_recipes_of_version_1_open(channels, streams, flow_fields):
     old = GOOD | {"channels": channels, "temperature": 1.5, "thresholds": {"Fall": 0.3}, "flow_method": "dis"}
     recipe = Recipe.from_json(json.dumps(old | {"normalize": False, "channel_order": "rgb"}))
     assert (recipe.streams, recipe.flow_fields) == (streams, flow_fields)
-    assert (recipe.channels, recipe.temperature, recipe.thresholds) == (channels, 1.5, {"Fall": 0.3})
+    assert recipe.clip_shape[3] == channels
+    assert (recipe.temperature, recipe.thresholds) == (1.5, {"Fall": 0.3})
     assert recipe.training is None
 
 
@@ -207,6 +207,13 @@ BAD = [
     ({"streams": "gray", "channel_order": "bgr"}, "normalize and channel_order are for streams 'rgb'"),
     ({"streams": "pose"}, "joints must be an integer of at least 1, got None"),
     (POSE | {"height": 12}, "height must be None for streams 'pose', got 12"),
+    (POSE | {"coordinates": 5}, "coordinates must be 2 or 3, got 5"),
+    ({"subject": "faces"}, "subject must be one of 'frame', 'people', 'frame.people', 'person', got 'faces'"),
+    (POSE | {"subject": "people"}, "subject 'people' is for streams 'rgb', got 'pose'"),
+    (
+        {"subject": "frame+people", "width": 64},
+        "height and width must differ for subject 'frame.people', got 64 and 64",
+    ),
     ({"joints": 15}, "joints must be None for streams 'rgb', got 15"),
     ({"interpolation": "cubic"}, "interpolation must be one of 'area', 'bilinear', got 'cubic'"),
     ({"thresholds": []}, r"thresholds must map classes to numbers over 0 and up to 1, got \[\]"),

@@ -40,8 +40,9 @@ Subject = Annotated[
     str | None,
     typer.Option(
         help="What to look at: 'frame', the whole of it; 'people', one square around all people of a clip; "
-        "'person', a square that goes along with the largest. With auto, several may be named, as "
-        "frame,people: it takes the one with which it does better inside the training clips.",
+        "'frame+people', both side by side; 'person', a square that goes along with the largest. With auto, "
+        "several may be named, as frame,people: it also tries both at once, and takes what does best inside "
+        "the training clips.",
     ),
 ]
 Option = Annotated[

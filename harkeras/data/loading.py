@@ -75,8 +75,9 @@ def create_dataset(
         flow_method: "dis", "farneback", or "tvl1", which needs opencv-contrib-python; without meaning for
             "rgb".
         subject: "frame" for whole frames; "people" for one square around all people of each clip, or the
-            whole frame where there are none; or "person" for a square that goes along with the largest
-            person, or that person's joints: clips in which nobody is found are left out with a warning.
+            whole frame where there are none; "frame+people" for both side by side; or "person" for a square
+            that goes along with the largest person, or that person's joints: clips in which nobody is found
+            are left out with a warning.
         estimator: What finds 17 joints in an image, for "pose", see `harkeras.people.find_joints`; MoveNet by
             default. A cache knows it by its name.
         workers: Threads that decode; one per core that this process may use by default. Inside

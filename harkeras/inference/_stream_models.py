@@ -20,7 +20,7 @@ from harkeras.inference.per_frame import NUMBERS_PER_CALL, ClipModel
 from harkeras.inference.recipe_network import to_input
 from harkeras.models.compiled import compile_call
 from harkeras.models.movinet import create_movinet_states
-from harkeras.people.everybody import Scene, crop_everybody
+from harkeras.people.everybody import view_scenes
 from harkeras.recipe import Recipe
 
 States = dict[str, np.ndarray]
@@ -144,10 +144,7 @@ class EverybodyModel:
         answers = []
         for each in clips:
             # One by one: a clip may be large, and next to the model a call costs nothing.
-            crops = (self._crop([each.frames[row].image for row in rows]) for rows in each.rows)
+            scenes = ([each.frames[row].image for row in rows] for rows in each.rows)
+            crops = (view_scenes(several, self._recipe) for several in scenes)
             answers.append(np.concatenate([self.classify(clip[None]) for clip in crops]))
         return answers
-
-    def _crop(self, scenes: Sequence[Scene]) -> np.ndarray:
-        recipe = self._recipe
-        return crop_everybody(scenes, recipe.height, recipe.width, interpolation=recipe.interpolation)

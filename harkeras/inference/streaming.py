@@ -232,8 +232,8 @@ def _compile(
     """Compile a model, once: it keeps what was compiled for the next stream."""
     if isinstance(model, SharedModel):
         return model
-    together = recipe.subject == "people"
-    size = (recipe.height, recipe.width, recipe.interpolation) if together else ()
+    together = recipe.subject in ("people", "frame+people")
+    size = (recipe.subject, recipe.height, recipe.width, recipe.interpolation) if together else ()
     pixels = (recipe.streams, recipe.normalize, recipe.channel_order, *size)
     compiled = getattr(model, "_compiled_for_streams", None)
     if compiled is None or compiled[0] != pixels:
@@ -245,10 +245,11 @@ def _compile(
 
 
 def _check_frames(frames: np.ndarray, recipe: Recipe) -> None:
-    if recipe.subject == "people":
+    if recipe.subject in ("people", "frame+people"):
         if frames.ndim != 1 or not all(isinstance(frame, Scene) for frame in frames):
             raise ValueError(
-                f"frames must be B objects Scene for subject 'people', got {frames.dtype} {frames.shape}"
+                f"frames must be B objects Scene for subject {recipe.subject!r}, got {frames.dtype} "
+                f"{frames.shape}"
             )
         return
     dtype, size = _dtype(recipe), recipe.clip_shape[1:]

@@ -68,14 +68,14 @@ def create_view(
 ) -> FrameView:
     """Return what a model sees of frames, one after another; the arguments are those of `PoseView`.
 
-    Of subject "people", that is a `Scene` for each frame, as objects in an array.
+    Of subjects "people" and "frame+people", that is a `Scene` for each frame, as objects in an array.
 
     Raises:
         ValueError: If it sees one person, as each of several has a view of their own.
     """
     if clip_format.subject == "person":
         raise ValueError("clip_format must be of what all people share here, got subject 'person'")
-    if clip_format.subject == "people":
+    if clip_format.subject in ("people", "frame+people"):
         return EverybodyView()
     if clip_format.streams == "pose":
         return PoseView(clip_format, estimator, seen)

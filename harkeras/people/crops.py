@@ -15,7 +15,7 @@ from harkeras.video.images import resize_image
 # Around a box, as a share of its longer side: arms and legs, and where a person is about to go.
 MARGIN = 0.2
 # Raised when the same frames would give other boxes or crops; caches of what was made of crops know it.
-CROPS_VERSION = 3
+CROPS_VERSION = 4
 # Of the One-Euro filter, speeds in sides of the square: at rest it averages over 0.4 s, and who runs off at
 # two sides a second gets no further ahead of it than the margin.
 _MIN_CUTOFF_HZ, _BETA, _SPEED_CUTOFF_HZ = 0.4, 1.0, 0.3

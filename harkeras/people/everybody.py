@@ -2,7 +2,7 @@
 
 A fight is no single person. A square around all who are in it leaves the rest of the picture out, and shows
 them larger. It is the same in all frames of a clip, so that only people move in it; with each window of a
-stream, it is chosen anew.
+stream, it is chosen anew. What is left out tells something, too: a model may see the whole frame beside it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import numpy as np
 
 from harkeras.people.crops import crop_person
 from harkeras.people.tracking import Box, PeopleTracker
-from harkeras.recipe import Interpolation
+from harkeras.recipe import ClipFormat, Interpolation, Recipe
 from harkeras.video.frames import VideoFrame, mark_through
+from harkeras.video.images import resize_image
 
 
 class Scene:
@@ -25,6 +26,28 @@ class Scene:
     def __init__(self, image: np.ndarray, boxes: Sequence[Box]):
         """Keep them."""
         self.image, self.boxes = image, boxes
+
+
+def view_scenes(scenes: Sequence[Scene], clip_format: ClipFormat | Recipe) -> np.ndarray:
+    """Show a model of all people together a clip.
+
+    Args:
+        scenes: T frames of one size.
+        clip_format: What a clip holds: of subject "people", what `crop_everybody` cuts out; of
+            "frame+people", the whole frame and that square, to its right, or below it in a clip that is
+            higher than wide.
+
+    Returns:
+        uint8 RGB (T, H, W, 3).
+    """
+    height, width = clip_format.height, clip_format.width
+    how: dict[str, Interpolation] = {"interpolation": clip_format.interpolation}
+    if clip_format.subject == "people":
+        return crop_everybody(scenes, height, width, **how)
+    side, along = min(height, width), int(width > height)
+    size = (height, width - side) if along else (height - side, width)
+    frames = np.stack([resize_image(scene.image, *size, **how) for scene in scenes])
+    return np.concatenate([frames, crop_everybody(scenes, side, side, **how)], axis=1 + along)
 
 
 def crop_everybody(

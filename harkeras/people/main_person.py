@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from harkeras.people.crops import BoxSmoother, crop_person
-from harkeras.people.everybody import Scene, crop_everybody
+from harkeras.people.everybody import Scene, view_scenes
 from harkeras.people.tracking import BEGIN_SCORE, KEEP_SCORE, Box, PeopleTracker, Person
 from harkeras.recipe import ClipFormat
 from harkeras.video.decoding import VideoError
@@ -89,21 +89,21 @@ def read_people(
 ) -> np.ndarray:
     """Read what a model sees of the people in a video, or in a range of it.
 
-    Of subject "person", a square that goes along with the largest person, see `follow_person`; of "people",
-    one square around all who are in the frames.
+    Of subject "person", a square that goes along with the largest person, see `follow_person`; of "people"
+    and "frame+people", one square around all who are in the frames, see `view_scenes`.
 
     Returns:
         uint8 RGB (T, H, W, 3).
     """
     span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
-    size, how = (clip_format.height, clip_format.width), {"interpolation": clip_format.interpolation}
     if clip_format.subject == "person":
+        size, how = (clip_format.height, clip_format.width), {"interpolation": clip_format.interpolation}
         images, boxes = follow_person(video, clip_format.frames, **span)
         return np.stack([crop_person(*each, *size, **how) for each in zip(images, boxes, strict=True)])
     tracks = track_file(video, **span)
     images, moments = _read_whole(video, clip_format.frames, **span)
     found = [tuple(person.box_px for person in tracks.people[tracks.row_at(moment)]) for moment in moments]
-    return crop_everybody(list(map(Scene, images, found)), *size, **how)
+    return view_scenes(list(map(Scene, images, found)), clip_format)
 
 
 def follow_person(

@@ -34,6 +34,10 @@ _LOST_SECONDS = 4.0  # so long is a person who is not found waited for: those wh
 _LONGEST_STEP_SECONDS = 2.0  # after a longer pause, or when the clock goes back, everybody is new
 _LEAST_OVERLAP = 0.1  # of a box and the place where a person is expected
 _SAME_PLACE = 0.2  # share of the smaller box: who stood lies over no more of that place
+# Nobody appears out of nothing: who does so away from the borders, about as high as who was lost, and no
+# further away than so many heights, and as many more for each second, is the same person.
+_REACH, _REACH_A_SECOND, _HEIGHT_RATIO = 0.5, 1.0, 1.5
+_PART = 0.5  # share of a box that is not sure: so much of it on a surer one, and it is a part of that person
 
 
 class Person(NamedTuple):
@@ -137,13 +141,13 @@ class PeopleTracker:
         import supervision
 
         boxes = detect_people(image, threshold=self._keep_score, detector=self._detector)
-        boxes = boxes[[self._may_be_somebody(box, seconds) for box in boxes]]
+        boxes = boxes[[self._may_be_somebody(box, boxes, seconds) for box in boxes]]
         detections = supervision.Detections(xyxy=boxes[:, :4], confidence=boxes[:, 4])
         found = self._tracker.update(detections, timestamp=seconds)
         scores = (
             dict(zip(found.tracker_id.tolist(), found.confidence.tolist(), strict=True)) if len(found) else {}
         )
-        scores |= self._find_again(found, scores)
+        scores |= self._find_again(found, scores, seconds, image.shape[1::-1])
         people = {}
         for track in self._tracker.tracks:
             number = int(track.tracker_id)
@@ -156,18 +160,28 @@ class PeopleTracker:
                 people[number] = self._people[number].rest()
         self._people = people
 
-    def _may_be_somebody(self, box: np.ndarray, seconds: float) -> bool:
-        """Say whether a box is sure enough to begin with, or lies where somebody was, or went."""
-        return box[4] >= self._begin_score or any(
+    def _may_be_somebody(self, box: np.ndarray, boxes: np.ndarray, seconds: float) -> bool:
+        """Say whether a box is sure enough to begin with, or lies where somebody was, or went.
+
+        An arm or a half of somebody, found once more, would else be taken for who is hidden behind.
+        """
+        if box[4] >= self._begin_score:
+            return True
+        if any(_common(box, other) >= _PART * _area(box) for other in boxes if other[4] > box[4]):
+            return False
+        return any(
             _overlap(box[:4], np.array(place)) >= _SAME_PLACE
             for motion in self._people.values()
             for place in (motion.box, motion.at(seconds, 0).box_px)
         )
 
-    def _find_again(self, found: Detections, known: Collection[int]) -> dict[int, float]:
-        """Give boxes that are nobody's to those who were lost just there; return the scores by number.
+    def _find_again(
+        self, found: Detections, known: Collection[int], seconds: float, size: tuple[int, int]
+    ) -> dict[int, float]:
+        """Give boxes that are nobody's to those who were lost just there, or near; return scores by number.
 
-        The tracker waits for them where they were going, which is elsewhere for somebody who has stopped.
+        The tracker waits for them where they were going, which is elsewhere for somebody who has stopped, and
+        who goes behind another one seems to go to where last something of them was to be seen.
         """
         scores = {}
         free = [row for row in range(len(found)) if found.tracker_id[row] < 0]
@@ -175,10 +189,11 @@ class PeopleTracker:
             number = int(track.tracker_id)
             if number not in self._people or number in known or not free:
                 continue
-            shares = [_overlap(found.xyxy[row], self._people[number].box) for row in free]
-            if max(shares) < _SAME_PLACE:
+            lost = self._people[number]
+            fits = [max(_overlap(box, lost.box), lost.reach(box, seconds, size)) for box in found.xyxy[free]]
+            if max(fits) < _SAME_PLACE:
                 continue
-            row = free.pop(int(np.argmax(shares)))
+            row = free.pop(int(np.argmax(fits)))
             track.update(found.xyxy[row])
             scores[number] = float(found.confidence[row])
             self._tracker.tracks = [
@@ -202,6 +217,16 @@ class _Motion:
         """Return the person where the box was at the last detection, and stays."""
         return _Motion(self.number, self.box, self.score, self.seconds, None)
 
+    def reach(self, box: np.ndarray, seconds: float, size: tuple[int, int]) -> float:
+        """Say whether a box may be that person, who was lost: 1 for the same place, 0 for out of reach."""
+        heights = sorted((self.box[3] - self.box[1], box[3] - box[1]))
+        sides = [side for each in (self.box, box) for side in (each[0], size[0] - each[2])]
+        if min(sides) <= 0 or heights[1] > _HEIGHT_RATIO * heights[0]:
+            return 0.0
+        away = np.linalg.norm((self.box[:2] + self.box[2:] - box[:2] - box[2:]) / 2)
+        furthest = (_REACH + _REACH_A_SECOND * (seconds - self.seconds)) * heights[1]
+        return max(1 - (1 - _SAME_PLACE) * float(away) / furthest, 0.0)
+
     def at(self, seconds: float, taken: int) -> Person:
         """Return the person at a moment after the last detection."""
         box = self.box + self.speed * (seconds - self.seconds)
@@ -210,9 +235,17 @@ class _Motion:
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> float:
     """Return the share of the smaller of two boxes that lies in the larger one."""
-    sides = np.minimum(one[2:], other[2:]) - np.maximum(one[:2], other[:2])
-    smaller = min(float(np.prod(box[2:] - box[:2])) for box in (one, other))
-    return float(np.prod(np.maximum(sides, 0))) / max(smaller, 1e-9)
+    return _common(one, other) / max(min(_area(one), _area(other)), 1e-9)
+
+
+def _common(one: np.ndarray, other: np.ndarray) -> float:
+    """Return the area that two boxes have in common."""
+    sides = np.minimum(one[2:4], other[2:4]) - np.maximum(one[:2], other[:2])
+    return float(np.prod(np.maximum(sides, 0)))
+
+
+def _area(box: np.ndarray) -> float:
+    return float(np.prod(box[2:4] - box[:2]))
 
 
 def _touches(box: Box, height: int, width: int) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,7 +14,7 @@ from tqdm.auto import tqdm
 from harkeras.data.intervals import clustered_error
 from harkeras.recipe import Subject
 from harkeras.transfer._costs import Cost
-from harkeras.transfer.feature_dataset import Input
+from harkeras.transfer.feature_dataset import Input, place_side_by_side
 from harkeras.transfer.heads import create_head, fit_head, fit_regressions, statistics_of
 
 STRENGTHS = (1.0, 3.0, 10.0, 30.0, 100.0)
@@ -28,9 +29,9 @@ class Trial:
     """A candidate, and how it did in the cross-validation.
 
     Attributes:
-        input: What the backbone is shown.
-        parts: The parts of the features that the head looks at; of two heads that are averaged, two tuples.
-        heads: Names of the heads.
+        inputs: For each head, what the backbone is shown.
+        parts: For each head, the parts of the features that it looks at.
+        heads: Names of the heads, one or two that are averaged.
         strengths: Of the heads that are statistics; None for others.
         cost: What it takes to name a clip.
         accuracy: Share of the clips named right.
@@ -38,7 +39,7 @@ class Trial:
         probabilities: float (N, classes), what was said of each clip.
     """
 
-    input: Input
+    inputs: tuple[Input, ...]
     parts: tuple[tuple[str, ...], ...]
     heads: tuple[str, ...]
     strengths: tuple[float | None, ...]
@@ -46,6 +47,11 @@ class Trial:
     accuracy: float
     loss: float
     probabilities: np.ndarray
+
+    @property
+    def input(self) -> Input:
+        """What a model is shown that looks at all of it, see `harkeras.transfer.features.side_by_side`."""
+        return place_side_by_side(tuple(dict.fromkeys(self.inputs)))
 
     def __str__(self) -> str:
         """Return a line of the report."""
@@ -55,7 +61,7 @@ class Trial:
         ]
         scores = f"{self.accuracy:8.3f} {self.loss:6.3f}"
         cost = f"{self.cost.multiply_adds / 1e9:8.2f} {self.cost.milliseconds:7.0f}"
-        return f"{self.input!s:<16} {scores} {cost}  {', and '.join(names)}"
+        return f"{self.input!s:<27} {scores} {cost}  {', and '.join(names)}"
 
 
 def try_statistics(name, given, parts, cost, values, labels, inner, num_classes) -> Trial:
@@ -67,7 +73,7 @@ def try_statistics(name, given, parts, cost, values, labels, inner, num_classes)
         for each, (kernel, bias) in zip(said, fitted, strict=True):
             each[test] = softmax(numbers[test] @ kernel + bias, axis=1)
     trials = [
-        score(given, (parts,), (name,), (strength,), cost, each, labels)
+        score((given,), (parts,), (name,), (strength,), cost, each, labels)
         for each, strength in zip(said, STRENGTHS, strict=True)
     ]
     return min(trials, key=rank)
@@ -87,7 +93,7 @@ def try_trained(name, best: Trial, values, labels, inner, seed, title: str) -> T
             best.probabilities, labels, test
         ):
             return None
-    return score(best.input, best.parts, (name,), (None,), best.cost, said, labels)
+    return score(best.inputs, best.parts, (name,), (None,), best.cost, said, labels)
 
 
 def _accuracy(probabilities, labels, rows) -> float:
@@ -109,8 +115,9 @@ def choose_trial(
     Statistical Learning", section 7.10). The error is that of the best's accuracy; or of the difference of
     the two, if that is larger, because of a best that misses no clip the first would be zero.
 
-    What to look at is no question of cost: of several subjects, one is chosen first, by the dearest input of
-    each. So one pair is compared, and none wins by being the luckiest of more.
+    What to look at is no question of cost: of several subjects, one is chosen first, by the cross entropy on
+    the dearest input of each. So none wins by being the luckiest of more; and how sure a model is of each
+    clip tells two of them apart sooner than how many it names right.
 
     Args:
         trials: At least one.
@@ -131,13 +138,13 @@ def choose_trial(
 
 
 def _choose_subject(trials: list[Trial]) -> Subject:
-    """Return the subject that does best on the dearest input of each."""
-    best = {}
+    """Return the subject with the lowest cross entropy on the dearest input of each."""
+    best: dict[Subject, tuple[int, float]] = {}
     for trial in trials:
-        subject, before = trial.input.subject, best.get(trial.input.subject)
-        if before is None or (trial.input.pixels, *rank(before)) > (before.input.pixels, *rank(trial)):
-            best[subject] = trial
-    return min(best, key=lambda subject: rank(best[subject]))
+        given = trial.input
+        entry = -given.pixels, trial.loss
+        best[given.subject] = min(entry, best.get(given.subject, entry))
+    return min(best, key=lambda subject: best[subject][1])
 
 
 def check_preference(prefer: str) -> None:
@@ -155,20 +162,42 @@ def average_trials(trials: list[Trial], labels: np.ndarray, cost_of) -> list[Tri
         cost_of: What heads that look at some parts cost.
     """
     best, *others = sorted(trials, key=rank)[:4]
-    averages = []
-    for other in others:
-        mean = (best.probabilities + other.probabilities) / 2
-        pair = (best.parts + other.parts, best.heads + other.heads, best.strengths + other.strengths)
-        cost = cost_of({part for parts in pair[0] for part in parts})
-        averages.append(score(best.input, *pair, cost, mean, labels))
-    return averages
+    costs = [cost_of({part for parts in best.parts + other.parts for part in parts}) for other in others]
+    return [_average(best, other, cost, labels) for other, cost in zip(others, costs, strict=True)]
 
 
-def score(given, parts, heads, strengths, cost, probabilities, labels) -> Trial:
+def average_views(trials: list[Trial], labels: np.ndarray) -> list[Trial]:
+    """Average what is said of whole frames with what is said of all people in as many of them: late fusion.
+
+    What two views get wrong, they get wrong for different reasons (Simonyan and Zisserman, "Two-Stream
+    Convolutional Networks for Action Recognition in Videos", NeurIPS 2014, of pictures and optical flow).
+
+    Args:
+        trials: Of single heads. The best on each input of whole frames is averaged with the best on the
+            squares that fit beside it.
+        labels: int (N,), the classes of the clips.
+    """
+    best = {trial.inputs[0]: trial for trial in sorted(trials, key=rank, reverse=True)}
+    return [
+        _average(best[frame], best[people], best[frame].cost.plus(best[people].cost), labels)
+        for frame, people in product(best, best)
+        if frame.subject == "frame"
+        and people == (frame.frames, *2 * [min(frame.height, frame.width)], "people")
+    ]
+
+
+def _average(one: Trial, other: Trial, cost: Cost, labels: np.ndarray) -> Trial:
+    """Average what two trials say of each clip."""
+    mean = (one.probabilities + other.probabilities) / 2
+    heads = one.heads + other.heads, one.strengths + other.strengths
+    return score(one.inputs + other.inputs, one.parts + other.parts, *heads, cost, mean, labels)
+
+
+def score(inputs, parts, heads, strengths, cost, probabilities, labels) -> Trial:
     """Make a trial of what was said of each clip."""
     right = np.maximum(probabilities[np.arange(len(labels)), labels], 1e-6)
     accuracy = _accuracy(probabilities, labels, slice(None))
-    return Trial(given, parts, heads, strengths, cost, accuracy, float(-np.log(right).mean()), probabilities)
+    return Trial(inputs, parts, heads, strengths, cost, accuracy, float(-np.log(right).mean()), probabilities)
 
 
 def rank(trial: Trial) -> tuple:

@@ -23,7 +23,6 @@ from typing import Any, ClassVar
 
 import keras
 import numpy as np
-from keras import ops
 from threadpoolctl import threadpool_limits
 from tqdm.auto import tqdm
 
@@ -33,13 +32,15 @@ from harkeras.base.keras_state import seeded
 from harkeras.data.folders import ClipFolder
 from harkeras.data.intervals import clustered_interval
 from harkeras.data.splits import list_folds
-from harkeras.recipe import Recipe, Streams, read_channels
+from harkeras.recipe import Streams
 from harkeras.training.calibration import fit_temperature
 from harkeras.training.trainer import NetworkTrainer, Size, complete_shape
+from harkeras.transfer._fitting import fit_model, learn_and_predict
 from harkeras.transfer._trials import (
     Preference,
     Trial,
     average_trials,
+    average_views,
     check_preference,
     choose_trial,
     named_right,
@@ -49,16 +50,8 @@ from harkeras.transfer._trials import (
 )
 from harkeras.transfer.auto_training import AutoTraining, describe_trials
 from harkeras.transfer.feature_dataset import FeatureDataset, check_subjects, create_feature_dataset
-from harkeras.transfer.features import PARTS, choose_backbone, frame_encoder, keep_parts, part_sizes
-from harkeras.transfer.heads import (
-    DEFAULT_HEADS,
-    HEADS,
-    STATISTICS,
-    average_heads,
-    create_head,
-    fit_head,
-    join,
-)
+from harkeras.transfer.features import choose_backbone, frame_encoder
+from harkeras.transfer.heads import DEFAULT_HEADS, HEADS, STATISTICS
 from harkeras.transfer.learning_curve import measure_learning_curve
 from harkeras.transfer.published_trainer import PublishedTrainer
 
@@ -72,7 +65,8 @@ class AutoTrainer:
             `heads`, `folds`, `prefer`.
         input_shape: The one clip shape to try, (frames, height, width, 3), or 5 channels for RGB and flow;
             what it finds best by default.
-        subject: What to look at, see `create_feature_dataset`; several, joined by commas, to choose among.
+        subject: What to look at, see `create_feature_dataset`; several, joined by commas, to choose among,
+            of "frame,people" also both at once.
 
     Raises:
         ValueError: If there is no such option, or it is out of its range.
@@ -224,9 +218,10 @@ def train_auto(
     table, labels, groups = dataset.features, dataset.labels, dataset.groups
     inner = _inner_folds(labels, groups, folds, seed)
     trials = _compare_statistics(dataset, [name for name in heads if name in STATISTICS], inner)
+    trials += average_views(trials, labels)
     best, given_up = choose_trial(trials, labels, groups, prefer), []
-    values = table.pick(best.input, best.parts[0])
-    trained = [name for name in heads if name not in STATISTICS]
+    values = table.pick(best.inputs[0], best.parts[0])
+    trained = [name for name in heads if name not in STATISTICS and len(best.inputs) == 1]
     for number, name in enumerate(trained, 1):
         title = f"Training heads {number} of {len(trained)}: {name}"
         trial = try_trained(name, best, values, labels, inner, seed, title)
@@ -234,11 +229,11 @@ def train_auto(
             given_up.append(name)
         else:
             trials.append(trial)
-    rivals = [trial for trial in trials if trial.input == best.input]
-    trials += average_trials(rivals, labels, partial(table.cost_of, best.input))
+    rivals = [trial for trial in trials if trial.inputs == best.inputs]
+    trials += average_trials(rivals, labels, partial(table.cost_of, best.inputs[0]))
     trials.sort(key=rank)
     chosen = choose_trial(trials, labels, groups, prefer)
-    model = _fit(chosen, dataset, seed)
+    model = fit_model(chosen, dataset, seed)
     # Fitted to clips of sources that took no part in what was said of them, as it will be with new ones; but
     # those of a class that is nowhere else could not be named.
     fair = np.zeros(len(labels), bool)
@@ -246,7 +241,7 @@ def train_auto(
         fair[test] = np.isin(labels[test], labels[train])
     temperature = fit_temperature(labels[fair], chosen.probabilities[fair])
     model.recipe = replace(model.recipe, temperature=temperature)
-    learn = partial(_learn_and_predict, chosen, dataset, seed)
+    learn = partial(learn_and_predict, chosen, dataset, seed)
     draws = 3 if set(chosen.heads) <= STATISTICS.keys() else 1  # the others take longer to train
     curve = measure_learning_curve(labels, groups, inner, chosen.probabilities, learn, draws=draws, seed=seed)
     how = "by source video" if len(np.unique(groups)) < len(groups) else "each clip a source of its own"
@@ -299,52 +294,3 @@ def _inner_folds(labels, groups, folds: int, seed: int) -> list[tuple[np.ndarray
     if not pairs:
         raise ValueError("dataset must hold every class in at least 2 source videos")
     return pairs
-
-
-def _fit(chosen: Trial, dataset: FeatureDataset, seed: int) -> keras.Model:
-    """Fit the chosen heads to all clips, and put them on an encoder that gives what they look at."""
-    table = dataset.features
-    used = [part for part in PARTS if any(part in parts for parts in chosen.parts)]
-    shared = keep_parts(table.encoders[chosen.input], used)
-    encoder = keras.models.clone_model(shared)  # whoever tunes the model must not change the table
-    encoder.set_weights(shared.get_weights())
-    encoder.trainable = False
-    sizes = part_sizes(encoder)
-    ends = np.cumsum([0, *sizes.values()]).tolist()
-    starts = dict(zip(used, ends[:-1], strict=True))
-    places = [[slice(starts[part], starts[part] + sizes[part]) for part in parts] for parts in chosen.parts]
-    model = join(encoder, average_heads(_fit_heads(chosen, dataset, seed), places, ends[-1]))
-    streams, flow_fields = read_channels(encoder.input_shape[-1])
-    model.recipe = Recipe(
-        dataset.classes,
-        *chosen.input[:3],
-        dataset.clip_seconds,
-        streams=streams,
-        flow_fields=flow_fields,
-        subject=chosen.input.subject,
-    )
-    return model
-
-
-def _fit_heads(chosen: Trial, dataset: FeatureDataset, seed: int) -> list[keras.Model]:
-    """Fit the heads of a trial to all clips of a data set."""
-    heads = []
-    for name, parts, strength in zip(chosen.heads, chosen.parts, chosen.strengths, strict=True):
-        values = dataset.features.pick(chosen.input, parts)
-        head = create_head(name, len(dataset.classes), values.shape[1:])
-        heads.append(fit_head(head, values, dataset.labels, strength=strength or 1.0, seed=seed))
-    return heads
-
-
-def _learn_and_predict(
-    chosen: Trial, dataset: FeatureDataset, seed: int, rows: np.ndarray, others: np.ndarray
-) -> np.ndarray:
-    """Fit the heads of a trial to some rows; return what they say of others, float (M, classes)."""
-    heads, tested = _fit_heads(chosen, dataset[rows], seed), dataset[others].features
-    return np.mean(
-        [
-            ops.convert_to_numpy(head(tested.pick(chosen.input, parts), training=False))
-            for head, parts in zip(heads, chosen.parts, strict=True)
-        ],
-        axis=0,
-    )

@@ -121,14 +121,14 @@ def describe_trials(
         "test clips took no part. Here is the best of each cost (billions of multiply-adds, and milliseconds",
         "on this machine, for a clip).",
         f"* was fitted: {_RULES[prefer]}.",
-        f"  {'input':<23} {'accuracy':>8} {'loss':>6} {'billions':>8} {'ms':>7}  head of which features",
+        f"  {'input':<27} {'accuracy':>8} {'loss':>6} {'billions':>8} {'ms':>7}  head of which features",
         *(f"{'*' if trial is chosen else ' '} {trial}" for trial in best_at_each_cost(trials)),
     ]
-    if len(subjects := dict.fromkeys(trial.input.subject for trial in trials)) > 1:
+    if len(subjects := sorted({trial.input.subject for trial in trials})) > 1:
         lines.append(
-            f"Of {' and '.join(subjects)}, the one that does best on its dearest input was taken first."
+            f"Of {', '.join(subjects)}, the one with the lowest loss on its dearest input was taken first."
         )
-    if set(subjects) - {"frame"}:
+    if subjects != ["frame"]:
         lines.append("Finding people comes on top of these costs.")
     if how != "by source video":
         lines.append(

@@ -18,6 +18,7 @@ from harkeras.data.datasets import Dataset
 from harkeras.data.folders import ClipFolder, read_folder
 from harkeras.recipe import Subject
 from harkeras.transfer._costs import Cost, measure_cost, needed_parts
+from harkeras.transfer._views import list_encoders
 from harkeras.transfer.features import (
     ChosenBackbone,
     backbone_features,
@@ -54,6 +55,16 @@ class Input(NamedTuple):
         return size if self.subject == "frame" else f"{size} {self.subject}"
 
 
+def place_side_by_side(inputs: tuple[Input, ...]) -> Input:
+    """Return the input that holds some others: one as it is; whole frames, and squares beside them."""
+    if len(inputs) == 1:
+        return inputs[0]
+    frame, people = inputs
+    side = people.height
+    size = (side, frame.width + side) if frame.height == side else (frame.height + side, side)
+    return Input(frame.frames, *size, "frame+people")
+
+
 @dataclass(frozen=True)
 class FeatureTable:
     """The features of clips for each input.
@@ -84,7 +95,7 @@ class FeatureTable:
         """Return a view of some clips."""
         return replace(self, rows=self.rows[rows])
 
-    def pick(self, given: Input, parts: Sequence[str]) -> np.ndarray:
+    def pick(self, given: Input, parts: Iterable[str]) -> np.ndarray:
         """Return some parts of the features of an input: float32 (N, T, F)."""
         features = self.features[given]
         return np.concatenate([features[self.rows, :, self.parts[part]] for part in parts], axis=-1)
@@ -115,14 +126,20 @@ class FeatureDataset(Dataset):
             ValueError: If the model does not stand on an encoder of these features.
         """
         subject = model.recipe.subject if hasattr(model, "recipe") else "frame"
-        given, layers = Input(*model.input_shape[1:4], subject), {layer.name: layer for layer in model.layers}
-        encoders = [layer for name, layer in layers.items() if name.endswith("_features")]
-        if given not in self.features.encoders or "head" not in layers or not encoders:
+        layers, views = {layer.name: layer for layer in model.layers}, []
+        for encoder in list_encoders(model):
+            views += list_encoders(encoder) or [encoder]  # several that stand side by side
+        inputs = [
+            Input(model.input_shape[1], *view.input_shape[1:3], each)
+            for view, each in zip(views, subject.split("+"), strict=False)
+        ]
+        if "head" not in layers or not inputs or set(inputs) - self.features.encoders.keys():
             raise ValueError(
                 f"model must stand on one of the encoders of these features, got {model.name}; read the "
                 "clips with create_dataset"
             )
-        return layers["head"], self.features.pick(given, list(part_sizes(encoders[0])))
+        picked = [self.features.pick(*each) for each in zip(inputs, map(part_sizes, views), strict=True)]
+        return layers["head"], np.concatenate(picked, axis=-1)
 
 
 def create_feature_dataset(
@@ -147,8 +164,9 @@ def create_feature_dataset(
             follows from the shape of most clips, in steps of 32. Or frames, height and width.
         flow: Also look at a summary of optical flow, which takes about as long again.
         subjects: What to look at, one or more of "frame", whole frames; "people", one square around all
-            people of each clip; and "person", a square that goes along with the largest. With "person", clips
-            in which nobody is found are left out for all.
+            people of each clip; and "person", a square that goes along with the largest. Of the first two
+            together, `train_auto` also tries both at once. With "person", clips in which nobody is found are
+            left out for all.
         cache: Folder that keeps what was computed, see `backbone_features`.
         workers: Threads that decode; one per core by default.
 
@@ -207,7 +225,7 @@ def create_feature_dataset(
 
 def check_subjects(subjects: Sequence[str]) -> None:
     """Raise ValueError unless they name one subject or more, each once."""
-    known = get_args(Subject)
+    known = [each for each in get_args(Subject) if "+" not in each]
     if isinstance(subjects, str) or not subjects or len({*subjects} & {*known}) < len(subjects):
         raise ValueError(f"subjects must be among {', '.join(known)}, each once, got {subjects!r}")
 
