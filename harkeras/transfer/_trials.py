@@ -50,7 +50,7 @@ class Trial:
 
     @property
     def input(self) -> Input:
-        """What a model is shown that looks at all of it, see `harkeras.transfer.features.side_by_side`."""
+        """What a model is shown that looks at all of it, side by side."""
         return place_side_by_side(tuple(dict.fromkeys(self.inputs)))
 
     def __str__(self) -> str:
