@@ -13,7 +13,6 @@ from harkeras.data.samples import create_sample_video
 from harkeras.inference.people_prediction import predict_people, write_people_timeline
 from harkeras.inference.prediction import predict_on_video, write_timeline
 from harkeras.inference.resolve import load_named
-from harkeras.models.registry import list_models
 from harkeras.models.saving import read_recipe
 from harkeras.video.youtube import download_youtube_videos
 
@@ -29,11 +28,6 @@ def describe_model(path: str, _changed: int) -> dict[str, Any] | None:
     if recipe.frames == 1:
         looks = f"pictures of {size}"
     return {"classes": recipe.classes, "looks": looks}
-
-
-def list_trainable(still: bool) -> list[str]:
-    """Return the names of what can be trained on clips, or on pictures, which are clips of one frame."""
-    return ["auto", "single_frame"] if still else ["auto", *list_models()]
 
 
 def recognize(

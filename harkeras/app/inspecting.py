@@ -14,6 +14,7 @@ from harkeras.data.leakage import leakage_report
 from harkeras.data.samples import create_sample_dataset
 from harkeras.data.shortcuts import class_shortcuts
 from harkeras.data.splits import split_clips
+from harkeras.models import list_models
 from harkeras.video.reading import VideoError, VideoInfo, frames_extraction
 
 _THUMBNAIL = (96, 128)  # height, width
@@ -31,8 +32,9 @@ def inspect_folder(data_dir: str, *, tell: Progress) -> dict[str, Any]:
     """Say what is in a folder of clips or pictures.
 
     Returns:
-        `still`, whether they are pictures; `rows`, one per class; `pictures` by class; `sources` in
-        words; `notes` on what may mislead a model; `unreadable` clips and why.
+        `still`, whether they are pictures, which are clips of one frame; `models` that learn from them;
+        `rows`, one per class; `pictures` by class; `sources` in words; `notes` on what may mislead a model;
+        `unreadable` clips and why.
     """
     tell("Listing", 0.0)
     folder = read_folder(data_dir, copies=True)
@@ -46,6 +48,7 @@ def inspect_folder(data_dir: str, *, tell: Progress) -> dict[str, Any]:
     return {
         "data_dir": data_dir,
         "still": folder.pictures,
+        "models": ["auto", "single_frame"] if folder.pictures else ["auto", *list_models()],
         "rows": [_describe_class(folder, infos, label) for label in range(len(folder.classes))],
         "pictures": {name: _picture(readable, label) for label, name in enumerate(folder.classes)},
         "sources": str(folder.sources),

@@ -68,11 +68,10 @@ def _show_contents(contents: dict[str, Any]) -> bool:
     if contents["unreadable"]:
         with st.expander(f"Left out, because they cannot be read: {len(contents['unreadable'])}"):
             st.text("\n".join(map(printable, contents["unreadable"])))
-    return _start(contents["data_dir"], contents["still"])
+    return _start(contents["data_dir"], contents["models"], contents["still"])
 
 
-def _start(data_dir: str, still: bool) -> bool:
-    models = jobs.remembered("computing.list_trainable", still, default=["auto"])
+def _start(data_dir: str, models: list[str], still: bool) -> bool:
     hint = "auto finds out what suits real clips; the others learn to see from these clips alone."
     model = st.selectbox("Model", models, help=hint)
     settings: dict[str, Any] = {"data_dir": data_dir, "model": model}
