@@ -27,6 +27,7 @@ from harkeras.inference.exported import ExportedModel
 from harkeras.inference.prediction import predict_on_video
 from harkeras.models import create_model
 from harkeras.recipe import Recipe, TrainingRecord
+from harkeras.video.flow import to_gray
 from harkeras.video.reading import iter_frames
 
 pytest.importorskip("tf2onnx", reason="pip install harkeras[onnx]")
@@ -325,6 +326,14 @@ class TestInChromium:
             )
             page.context.close()
         np.testing.assert_allclose(probabilities, wanted[0], atol=1e-4)
+
+    def test_pictures_become_gray_as_here(self, page):
+        image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), np.uint8)
+        gray = page.evaluate(
+            """async (pixels) => Array.from((await import("./picture.js")).toGray(pixels))""",
+            image.ravel().tolist(),
+        )
+        assert np.abs(np.reshape(gray, (9, 7)) - to_gray(image).astype(int)).max() <= 1
 
     def test_what_is_no_video_is_said(self, page, sample):
         page.locator("#file").set_input_files(sample / "page" / "app.js")

@@ -24,7 +24,7 @@ def export(
         Literal["onnx", "litert", "saved_model", "web"] | None,
         typer.Option(
             "--format",
-            help="What to write; by default what the suffix says. web: a page.",
+            help="What to write; by default what the suffix says. web: a page for a camera.",
         ),
     ] = None,
     precision: Annotated[

@@ -7,8 +7,13 @@ anything, which the page makes the browser see to. A browser of 2024 or later is
 https:// or localhost.
 
 The page does what `predict_on_video(..., causal=True)` does: the same windows, the same frames of each, the
-same rules of decision. `recipe.json` is the model's recipe, without what it says of the training clips, which
-are nobody's business there; `settings.json` holds the settings of the decision and may be edited.
+same rules of decision; pixels differ by a few gray levels, as browsers convert colors in their own way (see
+tests/benchmarks/README.md). It leaves out the windows that had begun before a gap of the camera, and takes a
+file to have no gaps. Models of clips are shown here, in color or gray, and streams with states; not those of
+flow, joints, people or still images.
+
+`recipe.json` is the model's recipe, without what it says of the training clips, which are nobody's business
+there; `settings.json` holds the settings of the decision and may be edited.
 """
 
 from __future__ import annotations

@@ -55,7 +55,8 @@ export function resize(image, height, width, interpolation) {
   return new Uint8Array(small.buffer);
 }
 
-function toGray(pixels) {
+// RGB -> gray, as OpenCV weighs the colors.
+export function toGray(pixels) {
   return Uint8Array.from({ length: pixels.length / 3 }, (_, place) =>
     Math.round(0.299 * pixels[3 * place] + 0.587 * pixels[3 * place + 1] + 0.114 * pixels[3 * place + 2]),
   );
