@@ -18,6 +18,7 @@ from harkeras.cli.foreign import (
     Streams,
     read_foreign,
 )
+from harkeras.cli.prediction import Runtime
 from harkeras.cli.terminal import print_text, quiet
 
 
@@ -56,6 +57,7 @@ def serve(
         int | None, typer.Option(help="How many of them may be of one address; all by default.")
     ] = None,
     max_streams: Annotated[int, typer.Option(help="How many cameras may be watched at the same time.")] = 8,
+    runtime: Runtime = None,
     clip_seconds: ClipSeconds = None,
     classes: Classes = None,
     normalize: Normalize = None,
@@ -87,7 +89,9 @@ def serve(
     foreign = read_foreign(
         clip_seconds, classes, normalize, channel_order, streams, interpolation, input_shape
     )
-    app = create_service(model, limits=limits, token=token, allow_hosts=allow_host or (), **foreign)
+    app = create_service(
+        model, limits=limits, token=token, allow_hosts=allow_host or (), runtime=runtime, **foreign
+    )
     # What is said of a video that somebody sends is of no use to who serves.
     warnings.simplefilter("ignore")
     run_service(
