@@ -89,6 +89,18 @@ def test_timeline_is_that_of_predict_on_video(client, model, color_video):  # no
     assert answer["label"] == prediction.held_actions()[0].label
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["onnx", "litert"])
+def test_other_engines(model, color_video, runtime):  # noqa: F811
+    for name in {"onnx": ("onnxruntime", "tf2onnx"), "litert": ("ai_edge_litert",)}[runtime]:
+        pytest.importorskip(name, reason=f"pip install harkeras[{runtime}]")
+    videos = [color_video(letters, seconds=2, name=f"{letters}.mp4") for letters in ("r", "g", "rgb")] * 4
+    with serving(model, runtime=runtime) as client, ThreadPoolExecutor(6) as pool:
+        for video, answer in zip(videos, pool.map(lambda video: send(client, video), videos), strict=True):
+            expected = predict_on_video(video, model, progress=False)
+            assert answer.json()["probabilities"] == pytest.approx(expected.probabilities_of(), abs=1e-5)
+
+
 def test_nothing_is_left_behind(client, model, color_video):  # noqa: F811
     app = create_service(model)
     with TestClient(app, base_url="http://127.0.0.1") as other:

@@ -18,44 +18,56 @@ from harkeras.cli.foreign import (
     Streams,
     read_foreign,
 )
+from harkeras.cli.prediction import Runtime
 from harkeras.cli.terminal import print_text, quiet
+
+ServedModel = Annotated[
+    Path,
+    typer.Argument(help="The folder of a run, a .keras or exported file, or a published model by its name."),
+]
+Host = Annotated[str, typer.Option(help="Where to listen; what is not 127.0.0.1 needs a token.")]
+Port = Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for any that is free.")]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        envvar="HARKERAS_TOKEN",
+        help="What 'Authorization: Bearer' must say; better in the variable, which no list of processes "
+        "shows.",
+    ),
+]
+AllowHost = Annotated[
+    list[str] | None,
+    typer.Option(help="Fetch videos from this HOST, or HOST:PORT; may be repeated. None by default."),
+]
+MaxMegabytes = Annotated[float, typer.Option(help="How large a video may be.")]
+MaxSeconds = Annotated[float, typer.Option(help="How long a video may be.")]
+MaxPixels = Annotated[int, typer.Option(help="Pixels of a frame; 4K by default.")]
+UploadSeconds = Annotated[float, typer.Option(help="How long a video may take to come.")]
+Workers = Annotated[
+    int | None, typer.Option(help="Videos that are decoded at the same time; two per core by default.")
+]
+Queue = Annotated[int, typer.Option(help="How many more requests may send or wait.")]
+PerClient = Annotated[
+    int | None, typer.Option(help="How many of them may be of one address; all by default.")
+]
+MaxStreams = Annotated[int, typer.Option(help="How many cameras may be watched at the same time.")]
 
 
 def serve(
-    model: Annotated[
-        Path,
-        typer.Argument(
-            help="The folder of a run, a .keras or exported file, or a published model by its name."
-        ),
-    ],
-    host: Annotated[
-        str, typer.Option(help="Where to listen; what is not 127.0.0.1 needs a token.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 for any that is free.")] = 8000,
-    token: Annotated[
-        str | None,
-        typer.Option(
-            envvar="HARKERAS_TOKEN",
-            help="What 'Authorization: Bearer' must say; better in the variable, which no list of processes "
-            "shows.",
-        ),
-    ] = None,
-    allow_host: Annotated[
-        list[str] | None,
-        typer.Option(help="Fetch videos from this HOST, or HOST:PORT; may be repeated. None by default."),
-    ] = None,
-    max_megabytes: Annotated[float, typer.Option(help="How large a video may be.")] = 100,
-    max_seconds: Annotated[float, typer.Option(help="How long a video may be.")] = 600,
-    max_pixels: Annotated[int, typer.Option(help="Pixels of a frame; 4K by default.")] = 3840 * 2160,
-    upload_seconds: Annotated[float, typer.Option(help="How long a video may take to come.")] = 60,
-    workers: Annotated[
-        int | None, typer.Option(help="Videos that are decoded at the same time; two per core by default.")
-    ] = None,
-    queue: Annotated[int, typer.Option(help="How many more requests may send or wait.")] = 32,
-    per_client: Annotated[
-        int | None, typer.Option(help="How many of them may be of one address; all by default.")
-    ] = None,
-    max_streams: Annotated[int, typer.Option(help="How many cameras may be watched at the same time.")] = 8,
+    model: ServedModel,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    token: Token = None,
+    allow_host: AllowHost = None,
+    max_megabytes: MaxMegabytes = 100,
+    max_seconds: MaxSeconds = 600,
+    max_pixels: MaxPixels = 3840 * 2160,
+    upload_seconds: UploadSeconds = 60,
+    workers: Workers = None,
+    queue: Queue = 32,
+    per_client: PerClient = None,
+    max_streams: MaxStreams = 8,
+    runtime: Runtime = None,
     clip_seconds: ClipSeconds = None,
     classes: Classes = None,
     normalize: Normalize = None,
@@ -87,7 +99,9 @@ def serve(
     foreign = read_foreign(
         clip_seconds, classes, normalize, channel_order, streams, interpolation, input_shape
     )
-    app = create_service(model, limits=limits, token=token, allow_hosts=allow_host or (), **foreign)
+    app = create_service(
+        model, limits=limits, token=token, allow_hosts=allow_host or (), runtime=runtime, **foreign
+    )
     # What is said of a video that somebody sends is of no use to who serves.
     warnings.simplefilter("ignore")
     run_service(

@@ -15,6 +15,7 @@ import keras
 
 from harkeras.deploy.service_hosts import check_hosts
 from harkeras.deploy.service_limits import ServiceLimits
+from harkeras.inference.conversion import Runtime
 from harkeras.inference.resolve import ForeignModel
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def create_service(
     token: str | None = None,
     allow_hosts: Iterable[str] = (),
     most_together: int = 16,
+    runtime: Runtime | None = None,
     **foreign: Unpack[ForeignModel],
 ) -> FastAPI:
     """Make an ASGI app that names the actions in videos and streams; the model is warm when it returns.
@@ -43,12 +45,13 @@ def create_service(
             and who asks must call this machine `localhost` or 127.0.0.1.
         allow_hosts: Hosts from which videos are fetched, see `fetch_video`; none by default.
         most_together: How many requests one call of the model answers, at most.
+        runtime: The engine that computes it, see `predict_on_video`.
         **foreign: What a recipe would say, for a model without one, see `ForeignModel`.
 
     Raises:
         FileNotFoundError: If there is no such model.
         ValueError: If the model cannot be used, the token is empty, or an argument is out of its range.
-        ImportError: If FastAPI is not installed.
+        ImportError: If FastAPI or the engine is not installed.
 
     Example:
         >>> app = create_service("saved_models/run")  # uvicorn my_module:app
@@ -66,5 +69,6 @@ def create_service(
         token=token,
         allow_hosts=hosts,
         most_together=most_together,
+        runtime=runtime,
         foreign=foreign,
     )

@@ -29,6 +29,7 @@ from harkeras.deploy.service_metrics import ServiceMetrics
 from harkeras.deploy.service_places import Places
 from harkeras.deploy.service_stream import FrameStream, StreamError, open_stream, problem
 from harkeras.deploy.service_uploads import REQUEST_BODY, receive_video
+from harkeras.inference.conversion import Runtime
 from harkeras.inference.resolve import ForeignModel
 from harkeras.inference.streaming import ActionStream, share_model
 
@@ -40,11 +41,12 @@ def create_app(
     token: str | None,
     allow_hosts: frozenset[str],
     most_together: int,
+    runtime: Runtime | None,
     foreign: ForeignModel,
 ) -> FastAPI:
     """Make the app; the arguments are those of `create_service`, and were checked."""
     service = _Service(limits, allow_hosts)
-    service.load(model, most_together, foreign)
+    service.load(model, most_together, runtime, foreign)
     app = FastAPI(
         title="harkeras",
         version=harkeras.__version__,
@@ -91,10 +93,18 @@ class _Service:
         self._folder = tempfile.TemporaryDirectory(prefix="harkeras-")  # for this user alone
         self.metrics = ServiceMetrics(lambda: self._places.taken)
 
-    def load(self, model: str | os.PathLike | keras.Model, most_together: int, foreign: ForeignModel) -> None:
+    def load(
+        self,
+        model: str | os.PathLike | keras.Model,
+        most_together: int,
+        runtime: Runtime | None,
+        foreign: ForeignModel,
+    ) -> None:
         """Load the model, and compute a clip with it."""
         on_call = self.metrics.batch.observe
-        self._model = share_model(model, most_together=most_together, on_call=on_call, **foreign)
+        self._model = share_model(
+            model, most_together=most_together, on_call=on_call, runtime=runtime, **foreign
+        )
         ActionStream(self._model, self._model.recipe).warm_up()
 
     @asynccontextmanager

@@ -100,9 +100,9 @@ class SharedModel:
             self._waiting = [each for each in self._waiting if not any(each is other for other in questions)]
         if not questions:
             return
-        if self._on_call is not None:
-            self._on_call(len(questions))
         try:
+            if self._on_call is not None:
+                self._on_call(len(questions))
             together = [item for question in questions for item in question.items]
             if questions[0].is_of_windows:
                 answers = self._model.answer(together)
