@@ -216,7 +216,7 @@ def start_two(folder, **variables):
 def end(*processes):
     """What each printed, after all have ended well."""
     try:
-        texts = [process.communicate(timeout=240)[0] for process in processes]
+        texts = [process.communicate(timeout=300)[0] for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -240,7 +240,7 @@ def test_two_processes_give_the_weights_of_one_also_after_one_was_killed(tmp_pat
     (tmp_path / "one").mkdir()
     alone = start(tmp_path / "one", "jax")
     first, killed = start_two(tmp_path, KILLED="1")
-    killed.communicate(timeout=240)
+    killed.communicate(timeout=300)
     assert killed.returncode == -signal.SIGKILL
     first.kill()  # a job of several processes begins again as a whole
     first.communicate()

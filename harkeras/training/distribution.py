@@ -17,7 +17,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import keras
 import numpy as np
@@ -93,8 +93,11 @@ def on_all_devices(model: keras.Model, share: Share) -> Iterator[keras.Model]:
     try:
         with devices.scope():
             yield copy
-    finally:
-        take_back(copy, model)
+    except BaseException:
+        with suppress(ValueError, RuntimeError):  # when another process has ended, nothing can be read
+            take_back(copy, model, finished=False)
+        raise
+    take_back(copy, model)
 
 
 def agree(share: Share, values: list[float], what: str) -> None:

@@ -114,7 +114,7 @@ def train(
     with on_all_devices(model, share) if distribute else nullcontext(model) as network:
         # Of several devices, what fills up a batch has no weight, in the loss and in the accuracy.
         accuracy = {"metrics" if share.devices == 1 else "weighted_metrics": ["accuracy"]}
-        network.compile(_optimizer(model, optimizer), _loss(loss, dataset), **accuracy)
+        network.compile(_optimizer(model, optimizer, network is not model), _loss(loss, dataset), **accuracy)
         batches, held_out = _batches(
             clips, dataset, training, validation, batch_size, seed, network.loss, share
         )
@@ -173,11 +173,11 @@ def _agreed(name: str, value: int | None, own: int | None) -> int | None:
     return own if value is None else value
 
 
-def _optimizer(model: keras.Model, optimizer: keras.optimizers.Optimizer | None):
-    """Return an optimizer that starts anew."""
+def _optimizer(model: keras.Model, optimizer: keras.optimizers.Optimizer | None, on_devices: bool):
+    """Return an optimizer that starts anew; of several devices, all of it must be made on them."""
     if optimizer is None:
         optimizer = model.optimizer if model.compiled else keras.optimizers.Adam()
-    return type(optimizer).from_config(optimizer.get_config()) if optimizer.built else optimizer
+    return type(optimizer).from_config(optimizer.get_config()) if optimizer.built or on_devices else optimizer
 
 
 def _loss(loss: keras.losses.Loss | None, dataset: Dataset | ClipDataset) -> keras.losses.Loss:

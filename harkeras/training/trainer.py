@@ -234,7 +234,7 @@ class NetworkTrainer:
                     raise
                 interrupted = True
             if model is not network:
-                take_back(network, model)
+                take_back(network, model, finished=not interrupted)
         return Training(model, model.history, interrupted)
 
     def fit(self, model: keras.Model, dataset: Dataset | ClipDataset, *, seed: int) -> None:
