@@ -11,10 +11,10 @@ Diverse is the choice of k-means++ (Arthur and Vassilvitskii, SODA 2007), as bat
 et al., "Deep batch active learning by diverse, uncertain gradient lower bounds", ICLR 2020): each window is
 drawn with a probability that grows with the squared distance to the nearest one that is known or chosen.
 
-With few labels, typical examples are often better than doubtful or unlike ones (Hacohen, Dekel and Weinshall,
-"Active learning on a budget: opposite strategies suit high and low budgets", ICML 2022). Here they are not:
-what is sought is rare and like nothing else, and the typical window shows that nothing happens
-(tests/benchmarks/README.md has the numbers).
+With few labels, typical examples are often better than doubtful or unlike ones (Hacohen, Dekel and
+Weinshall, "Active learning on a budget: opposite strategies suit high and low budgets", ICML 2022). Here they
+are not: what is sought is rare, and a typical window shows that nothing happens (tests/benchmarks/README.md
+has the numbers).
 """
 
 from __future__ import annotations
