@@ -75,7 +75,7 @@ def add(
     problems = {name: problem for part in parts for name, problem in part.unreadable.items()}
     problems |= project.compute_features()
     new, known = (sum(len(part[place]) for part in parts) for place in (0, 1))
-    print_text(f"{new} recordings added, {known} were there already")
+    print_text(f"recordings added: {new}; there already: {known}")
     for name, problem in problems.items():
         print_text(f"cannot be read: {name}: {problem}")
     if new or known:
@@ -110,7 +110,7 @@ def rest(
     project = _open(folder)
     added = project.label_rest(video, end_seconds)
     seconds = sum(each.end_seconds - each.start_seconds for each in added)
-    print_text(f"{project.nothing}: {len(added)} ranges, {seconds:.1f} s")
+    print_text(f"{project.nothing}: {len(added)} range{'s' * (len(added) != 1)}, {seconds:.1f} s")
 
 
 @teach.command("import")

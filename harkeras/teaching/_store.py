@@ -265,4 +265,5 @@ def describe_answer(answer: dict[str, Any]) -> str:
     rows = answer["added"] or answer["removed"] or [answer.get("range", ["", 0, 0, "", ""])]
     video, start, end, label, _ = rows[0]
     more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
-    return f"{answer['action']}: {label} {start:g} to {end:g} s of {video}{more}"
+    name = f"{label} " if label else ""  # a suggestion without one was rejected
+    return f"{answer['action']}: {name}{start:g} to {end:g} s of {video}{more}"
