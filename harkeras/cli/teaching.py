@@ -211,8 +211,8 @@ def answer(
         project.reject(each)
         print_text(f"rejected: {each.start_seconds:g} to {each.end_seconds:g} s of {each.video}")
         return
-    times = {"start_seconds": start_seconds, "end_seconds": end_seconds}
-    print_text(_describe(project.answer(each, name, person=person, **times)))
+    labeled = project.answer(each, name, start_seconds=start_seconds, end_seconds=end_seconds, person=person)
+    print_text(_describe(labeled))
 
 
 @teach.command()

@@ -144,12 +144,9 @@ class FrameFeatures:
         Where the last part would end behind the recording, by an eighth of a second at most, all parts of
         that minute are shorter by their share of it.
         """
-        times = {
-            "start_seconds": frames.start / FRAME_RATE,
-            "end_seconds": min(frames.stop / FRAME_RATE, seconds),
-        }
         size = self.backbone["height"], self.backbone["width"]
-        return frames_extraction(video, len(frames), *size, **times)
+        start, end = frames.start / FRAME_RATE, min(frames.stop / FRAME_RATE, seconds)
+        return frames_extraction(video, len(frames), *size, start_seconds=start, end_seconds=end)
 
 
 def compile_encoder(encoder: keras.Model) -> Encode:

@@ -97,9 +97,10 @@ class Score:
     def __str__(self) -> str:
         """Return it in a sentence."""
         low, high = self.interval
+        sources = "1 source" if self.sources == 1 else f"{self.sources} sources"
         where = "recordings held out" if self.how == "held out" else "cross-validation, nothing held out yet"
         return (
-            f"{self.right} of {self.ranges} ranges of {self.sources} sources named right: "
+            f"{self.right} of {self.ranges} ranges of {sources} named right: "
             f"{self.accuracy:.3f} (95 %: {low:.3f} to {high:.3f}), {self.balanced_accuracy:.3f} as the mean "
             f"of the classes ({where})"
         )
