@@ -452,8 +452,8 @@ def test_suggestions_of_what_is_held_out_show_no_label(project):
 def test_contact_sheet(project):
     suggestions = project.suggest(4)
     figure = plot_suggestions(suggestions)
-    titles = [axes.get_title() for axes in figure.axes]
-    assert titles[0] == f"1  {describe_suggestion(suggestions[0])}"
+    titles = [axes.get_title("left") for axes in figure.axes]
+    assert titles[0].replace("\n", ": ") == f"1  {describe_suggestion(suggestions[0])}"
     assert sum(bool(title) for title in titles) == 4
     assert "Still 91%, sure: a/b.mp4 1.0 to 2.5 s" == describe_suggestion(
         Suggestion(Path("x/a/b.mp4"), 1, 2.5, "Still", 0.91, "sure")
