@@ -99,6 +99,8 @@ def _serve_pictures(connection: Connection) -> Iterator[str]:
         for work in (receive, server.serve_forever):
             threading.Thread(target=work, daemon=True).start()
         try:
+            with came:  # a browser may need long to begin, and who opens a stream does not wait so long
+                came.wait_for(lambda: newest[0])
             yield f"http://127.0.0.1:{server.server_port}{path}"
         finally:
             server.shutdown()

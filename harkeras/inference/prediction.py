@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from contextlib import nullcontext
+from pathlib import Path
 from typing import NamedTuple, Unpack
 
 import keras
@@ -27,7 +28,7 @@ from harkeras.recipe import Recipe
 from harkeras.video.drawing import Caption, check_caption
 from harkeras.video.flow import to_gray
 from harkeras.video.frame_times import check_range
-from harkeras.video.images import read_image, resize_image
+from harkeras.video.images import is_image_name, read_image, resize_image
 from harkeras.video.reading import VideoInfo
 from harkeras.video.writing import VideoWriter
 
@@ -82,6 +83,8 @@ def predict_single_action(
     """
     resolved = resolve_model(model, runtime=runtime, **foreign)
     model, recipe, _ = resolved
+    if recipe.frames == 1 and is_image_name(Path(video)):  # a clip of one frame
+        return _classify(read_clip(video, recipe.clip_format), model, recipe)
     info = read_info(video)
     first = float(info.frame_seconds[0])
     start, end = check_range(start_seconds, end_seconds, first, info.duration_seconds)

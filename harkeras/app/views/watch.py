@@ -104,8 +104,7 @@ def _choose_file() -> str | None:
 
 
 def _current() -> Watching | None:
-    job = current_visit().jobs.get(_KEY)
-    return job if isinstance(job, Watching) else None
+    return current_visit().jobs.get(_KEY)
 
 
 def _is_watching(function: str) -> bool:
