@@ -17,6 +17,7 @@ COMMANDS = (
     "train",
     "evaluate",
     "predict",
+    "predict-many",
     "watch",
     "download",
     "cut",

@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from joblib import parallel_config
 from keras import layers
 
-from harkeras import create_dataset, train
+from harkeras import cli, create_dataset, train
 from harkeras.inference import predict_on_video, predict_on_videos, read_result
 from harkeras.models.saving import save_model
 from harkeras.recipe import Recipe
@@ -182,6 +183,53 @@ def test_threads(model, clips, serial, tmp_path):
     assert features == check_dataset(clips)
     rows = [row[0] for row in csv.reader(table.open(newline=""))]
     assert rows == ["video", *sorted(map(str, clips.rglob("*.mp4")))]
+
+
+class TestCommand:
+    @pytest.fixture
+    def run(self, monkeypatch, capsys):
+        """Run `harkeras predict-many ...` in this process; return its exit status and what it wrote."""
+
+        def call(*arguments):
+            monkeypatch.setattr(sys, "argv", ["harkeras", "predict-many", *map(str, arguments)])
+            with pytest.raises(SystemExit) as stop:
+                cli.main()
+            return stop.value.code or 0, *capsys.readouterr()
+
+        return call
+
+    @pytest.mark.parametrize("backend", ["serial", "threading"])
+    def test_results_and_what_could_not_be_done(self, run, model, clips, serial, tmp_path, backend):
+        common = ("--model", model, "--output-dir", tmp_path / "r", "--backend", backend)
+        status, out, err = run(clips, *common)
+        assert (status, out) == (1, f"40 videos have results in {tmp_path / 'r'}\n")
+        assert f"1 of 41 videos could not be done, see {tmp_path / 'r' / 'failures.csv'}" in err
+        assert contents(tmp_path / "r") == contents(serial)
+        assert run(clips / "B", *common)[0] == 0
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (
+                ("--backend", "loky", "--scheduler", "tcp://x:1"),
+                "--scheduler has no meaning here: loky works",
+            ),
+            (
+                ("--backend", "serial", "--workers", 2),
+                "--workers has no meaning here: serial is this process",
+            ),
+        ],
+    )
+    def test_what_makes_no_sense(self, run, clips, model, tmp_path, arguments, message):
+        status, _, err = run(clips, "--model", model, "--output-dir", tmp_path / "r", *arguments)
+        assert status == 2
+        assert message in err
+
+    @pytest.mark.parametrize(("backend", "package"), [("dask", "dask.distributed"), ("ray", "ray")])
+    def test_what_is_not_installed(self, run, clips, model, tmp_path, backend, package, monkeypatch):
+        monkeypatch.setitem(sys.modules, package, None)
+        status, _, err = run(clips, "--model", model, "--output-dir", tmp_path / "r", "--backend", backend)
+        assert (status, f'pip install "harkeras[{backend}]"' in err) == (2, True)
 
 
 class TestClipFiles:

@@ -80,7 +80,8 @@ def predict_many(
         finally:
             results.close()
             print_text(f"{count - errors} videos have results in {output_dir}")
-            print_files({"table": table} if table is not None and count else {})
+            if table is not None and count:
+                print_files({"table": table})
     if errors:
         failures = f"{output_dir.rstrip('/')}/{FAILURES}"
         print_text(f"{errors} of {count} videos could not be done, see {failures}", file=sys.stderr)
