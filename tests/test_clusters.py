@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 
 import keras
@@ -98,6 +99,7 @@ class TestResults:
     def test_a_second_run_does_what_is_missing(self, model, clips, serial, tmp_path, monkeypatch):
         asked = []
 
+        @wraps(predict_on_video)
         def predict(video, *arguments, **options):
             asked.append(Path(video).name)
             return predict_on_video(video, *arguments, **options)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -36,7 +37,7 @@ _NUMBERS_VERSION = 1
 # What ends one video and not the run.
 _OF_ONE_VIDEO = (VideoError, DownloadError, OSError, ValueError, MemoryError)
 # What does not change what is named.
-_OF_OUTPUTS = ("top", "caption")
+_OF_OUTPUTS = ("output", "timeline", "top", "caption", "progress")
 _loading = threading.Lock()
 
 
@@ -104,19 +105,29 @@ class VideoTask:
         with _local_file(job.video, self.download_dir, self.progress) as video:
             seconds = read_info(video).duration_seconds
             if self.single:
-                result = VideoResult(job.video, seconds, predict_single_action(video, model, **options))
+                result = VideoResult(job.video, seconds, self._function()(video, model, **options))
             else:
-                name = predict_people if self.per_person else predict_on_video
                 outputs = {"output": job.output, "timeline": job.timeline}
-                named = name(video, model, **outputs, progress=self.progress, **options)
+                named = self._function()(video, model, **outputs, progress=self.progress, **options)
                 named = {"people" if self.per_person else "prediction": named}
                 result = VideoResult(job.video, seconds, **outputs, **named)
         self.told.update(self.assumed)
         return result
 
+    def _function(self) -> Callable:
+        if self.single:
+            return predict_single_action
+        return predict_people if self.per_person else predict_on_video
+
     def _key(self, video: str) -> str:
         """Return what the result of a video depends on beside its name, in 16 letters."""
-        settings = {name: value for name, value in self.options.items() if name not in _OF_OUTPUTS}
+        parameters = inspect.signature(self._function()).parameters.values()
+        defaults = {each.name: each.default for each in parameters if each.default is not each.empty}
+        settings = {
+            name: value
+            for name, value in (defaults | self.options).items()
+            if value is not None and name not in _OF_OUTPUTS
+        }
         facts = [VERSION, _NUMBERS_VERSION, self.digest, self.single, self.per_person, _identify(video)]
         text = json.dumps([*facts, settings], sort_keys=True, default=_name_of)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
