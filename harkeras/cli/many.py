@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -63,25 +64,31 @@ def predict_many(
         raise ValueError(f"--scheduler has no meaning here: {backend} works on this machine")
     if workers is not None and backend == "serial":
         raise ValueError("--workers has no meaning here: serial is this process alone")
-    with quiet():
-        from harkeras.inference.many_videos import FAILURES, predict_on_videos
     options = read_foreign(clip_seconds, classes, normalize, None, None, None, None)
     if not single:
         options |= {"stride_seconds": stride_seconds, "smoothing_seconds": smoothing_seconds}
         options |= {"hysteresis": hysteresis, "min_seconds": min_seconds, "threshold": threshold}
-    count = errors = 0
+    options |= {"single": single, "per_person": per_person}
     with working(backend, scheduler, workers):
-        found = find_model(model)
-        kind = {"single": single, "per_person": per_person}
-        results = predict_on_videos(videos, found, output_dir, table=table, **kind, **options)
-        try:
-            for result in results:
-                count, errors = count + 1, errors + bool(result.error)
-        finally:
-            results.close()
-            print_text(f"{count - errors} videos have results in {output_dir}")
-            if table is not None and count:
-                print_files({"table": table})
+        _predict(videos, find_model(model), output_dir, table, options)
+
+
+def _predict(
+    videos: list[str], model: Path, output_dir: str, table: Path | None, options: dict[str, Any]
+) -> None:
+    """Count the results, also after Ctrl-C; end with status 1 if a video failed."""
+    with quiet():
+        from harkeras.inference.many_videos import FAILURES, predict_on_videos
+    results = predict_on_videos(videos, model, output_dir, table=table, **options)
+    count = errors = 0
+    try:
+        for result in results:
+            count, errors = count + 1, errors + bool(result.error)
+    finally:
+        results.close()
+        print_text(f"{count - errors} videos have results in {output_dir}")
+        if table is not None and count:
+            print_files({"table": table})
     if errors:
         failures = f"{output_dir.rstrip('/')}/{FAILURES}"
         print_text(f"{errors} of {count} videos could not be done, see {failures}", file=sys.stderr)
