@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import secrets
 import threading
 import time
@@ -24,6 +25,7 @@ from harkeras.video.live import SourceEvent
 
 _PICTURE_SECONDS = 0.15  # a page is no faster
 _WIDTH = 640
+_PROBED = 30  # pictures that a slow camera is not waited for: who opens a stream looks at some first
 
 
 def watch_source(
@@ -84,9 +86,9 @@ def _serve_pictures(connection: Connection) -> Iterator[str]:
             self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=picture")
             self.end_headers()
             with suppress(OSError):
-                while True:
+                for count in itertools.count():
                     with came:
-                        came.wait()
+                        came.wait(_PICTURE_SECONDS if count < _PROBED else None)
                         picture = newest[0]
                     head = f"--picture\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
                     self.wfile.write(head.encode() + picture + b"\r\n")
