@@ -182,9 +182,7 @@ class ClipDataset(Presented, Batches):
         streams: "rgb", "gray", "flow", "rgb+flow" or "pose", see `harkeras.create_dataset`.
         flow_fields: Fields of flow per frame.
         flow_method: "dis", "farneback" or "tvl1".
-        subject: "frame" for whole frames; "people" for one square around all people of each clip;
-            "frame+people" for both side by side; or "person" for a square that goes along with the largest,
-            or that person's joints.
+        subject: "frame", "people", "frame+people" or "person", see `harkeras.create_dataset`.
         estimator: What finds 17 joints in an image, for "pose"; MoveNet by default.
         clip_seconds: Length of a clip: in training, a random part of the video of this length is taken, in
             testing the middle one. By default a clip spans the whole video.
