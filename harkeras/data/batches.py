@@ -42,8 +42,7 @@ class Batches(keras.utils.PyDataset):
         share: Which part of each batch is made here, of a model on several devices.
 
     Attributes:
-        error: What went wrong while a batch was made. Keras asks for batches from a thread of TensorFlow,
-            which raises an error of its own in place of it.
+        error: What went wrong while a batch was made; of TensorFlow's threads, another error comes out.
     """
 
     error: Exception | None = None
