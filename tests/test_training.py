@@ -74,8 +74,8 @@ def clips():
 def make_model():
     """A model that traces fast, and has what must survive an interruption: dropout and batch statistics."""
 
-    def make():
-        keras.utils.set_random_seed(27)
+    def make(seed=27):
+        keras.utils.set_random_seed(seed)
         clip = keras.Input(SHAPE)
         x = keras.layers.Rescaling(1 / 255)(clip)
         x = keras.layers.Flatten()(x)
@@ -294,10 +294,10 @@ class TestWaysToTrain:
         ],
     )
     def test_learns(self, clips, make_model, options):
-        model = set_batch_norm_momentum(make_model(), 0.5)
+        model = set_batch_norm_momentum(make_model(seed=1), 0.5)
         history = train(model, *clips[:2], **FAST, epochs=25, learning_rate=0.01, **options)
         assert min(history.history["val_loss"]) < history.history["val_loss"][0]
-        assert evaluate(model, Dataset(*clips[:2])).accuracy > 0.7
+        assert evaluate(model, Dataset(*clips[:2])).accuracy >= 0.8
 
     def test_weights_count_in_validation_too(self, clips, make_model):
         halves = {0: 0.5, 1: 0.5}
