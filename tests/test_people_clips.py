@@ -17,6 +17,7 @@ from harkeras.people import PeopleTracker, PoseTracker, pose_extraction, read_cl
 from harkeras.people.clips import PoseView
 from harkeras.recipe import ClipFormat
 from harkeras.training.trainer import complete_shape
+from harkeras.video.images import resize_image
 from harkeras.video.reading import VideoInfo, frames_extraction, iter_frames
 from harkeras.video.writing import VideoWriter, write_frames
 from harkeras.workflow import train_on_folder
@@ -271,3 +272,15 @@ def test_a_picture_is_a_clip_of_one_frame_upright(tmp_path):
     assert clip.shape == (2, 60, 40, 3)
     assert clip[:, :29].min() == 200
     assert clip[:, 31:].max() == 0
+
+
+def test_a_picture_is_resized_as_the_recipe_says_and_has_no_range(tmp_path):
+    from PIL import Image
+
+    image = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    Image.fromarray(image).save(tmp_path / "noise.png")
+    for interpolation in ("area", "bilinear"):
+        (clip,) = read_clip(tmp_path / "noise.png", ClipFormat(1, 20, 17, interpolation=interpolation))
+        assert np.array_equal(clip, resize_image(image, 20, 17, interpolation=interpolation))
+    with pytest.raises(ValueError, match="must be left out for a picture, got .*noise.png"):
+        read_clip(tmp_path / "noise.png", ClipFormat(1, 20, 17), end_seconds=1)

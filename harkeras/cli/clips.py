@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from harkeras.cli.options import LabelFormat
+from harkeras.cli.options import EndTag, LabelFormat, LabelFps
 from harkeras.cli.terminal import print_text
 
 
@@ -44,14 +44,9 @@ def cut(
     videos: Annotated[
         Path | None, typer.Option(help="Folder with the videos; the one of the annotations by default.")
     ] = None,
-    file_format: Annotated[
-        LabelFormat, typer.Option("--format", help="What the annotations are; 'auto' looks at their content.")
-    ] = "auto",
-    end_tag: Annotated[str, typer.Option(help="For VoTT: the tag that closes a range.")] = "dummy",
-    fps: Annotated[
-        float | None,
-        typer.Option(help="For Label Studio and CVAT: the rate that their frame numbers count at."),
-    ] = None,
+    file_format: LabelFormat = "auto",
+    end_tag: EndTag = "dummy",
+    fps: LabelFps = None,
     group_by: Annotated[
         Literal["video", "person"], typer.Option(help="What the clips of one group share.")
     ] = "video",
@@ -108,19 +103,13 @@ def convert_labels(
     videos: Annotated[
         Path | None, typer.Option(help="Folder with the videos; the one of the annotations by default.")
     ] = None,
-    file_format: Annotated[
-        LabelFormat,
-        typer.Option("--format", help="What the annotations are; 'auto' looks at their content."),
-    ] = "auto",
+    file_format: LabelFormat = "auto",
     to: Annotated[
         Literal["auto", "csv", "kinetics", "vott", "activitynet", "label_studio", "cvat", "boris", "elan"],
         typer.Option(help="What to write; 'auto' knows it by the suffix, but for .json."),
     ] = "auto",
-    end_tag: Annotated[str, typer.Option(help="For VoTT: the tag that closes a range.")] = "dummy",
-    fps: Annotated[
-        float | None,
-        typer.Option(help="For Label Studio and CVAT: the rate that their frame numbers count at."),
-    ] = None,
+    end_tag: EndTag = "dummy",
+    fps: LabelFps = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad row.")] = False,
 ) -> None:
     """Turn the time ranges of one labeling tool into those of another.

@@ -10,8 +10,29 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from harkeras.cli.foreign import Classes, ClipSeconds, Normalize, read_foreign
-from harkeras.cli.prediction import Hysteresis, Model, SmoothingSeconds, StrideSeconds, Table, find_model
+from harkeras.cli.foreign import (
+    ChannelOrder,
+    Classes,
+    ClipSeconds,
+    InputShape,
+    Interpolation,
+    Normalize,
+    Streams,
+    read_foreign,
+)
+from harkeras.cli.prediction import (
+    Hysteresis,
+    MinSeconds,
+    Model,
+    PerPerson,
+    Runtime,
+    Single,
+    SmoothingSeconds,
+    StrideSeconds,
+    Table,
+    Threshold,
+    find_model,
+)
 from harkeras.cli.terminal import print_files, print_text, quiet
 
 Backend = Literal["serial", "threading", "loky", "dask", "ray"]
@@ -42,18 +63,21 @@ def predict_many(
         typer.Option(help="Address of a cluster of Dask or Ray; without one, it is started on this machine."),
     ] = None,
     table: Table = None,
-    single: Annotated[bool, typer.Option("--single", help="Name one action for the whole video.")] = False,
-    per_person: Annotated[
-        bool, typer.Option("--per-person", help="Name the actions of each person in the video.")
-    ] = False,
+    single: Single = False,
+    per_person: PerPerson = False,
     stride_seconds: StrideSeconds = None,
     smoothing_seconds: SmoothingSeconds = None,
     hysteresis: Hysteresis = 0.1,
-    min_seconds: Annotated[float, typer.Option(help="Time that a label must last; 0 for none.")] = 0.5,
-    threshold: Annotated[float, typer.Option(help="Below this probability: unsure; 0 for never.")] = 0.5,
+    min_seconds: MinSeconds = 0.5,
+    threshold: Threshold = 0.5,
     clip_seconds: ClipSeconds = None,
     classes: Classes = None,
     normalize: Normalize = None,
+    channel_order: ChannelOrder = None,
+    streams: Streams = None,
+    interpolation: Interpolation = None,
+    input_shape: InputShape = None,
+    runtime: Runtime = None,
 ) -> None:
     """Name the actions in thousands of videos, on all cores or on a cluster, a result file for each.
 
@@ -64,11 +88,13 @@ def predict_many(
         raise ValueError(f"--scheduler has no meaning here: {backend} works on this machine")
     if workers is not None and backend == "serial":
         raise ValueError("--workers has no meaning here: serial is this process alone")
-    options = read_foreign(clip_seconds, classes, normalize, None, None, None, None)
+    options = read_foreign(
+        clip_seconds, classes, normalize, channel_order, streams, interpolation, input_shape
+    )
     if not single:
         options |= {"stride_seconds": stride_seconds, "smoothing_seconds": smoothing_seconds}
         options |= {"hysteresis": hysteresis, "min_seconds": min_seconds, "threshold": threshold}
-    options |= {"single": single, "per_person": per_person}
+    options |= {"single": single, "per_person": per_person, "runtime": runtime}
     with working(backend, scheduler, workers):
         _predict(videos, find_model(model), output_dir, table, options)
 

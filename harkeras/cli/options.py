@@ -36,8 +36,16 @@ Streams = Annotated[
 FlowFields = Annotated[
     int | None, typer.Option(help="Fields of flow per frame, where there is flow; 10. I3D takes 1.")
 ]
-LabelFormat = Literal[
+FormatName = Literal[
     "auto", "csv", "kinetics", "gmdcsa", "vott", "activitynet", "label_studio", "cvat", "boris", "elan"
+]
+LabelFormat = Annotated[
+    FormatName,
+    typer.Option("--format", help="What the annotations are; 'auto' looks at their content."),
+]
+EndTag = Annotated[str, typer.Option(help="For VoTT: the tag that closes a range.")]
+LabelFps = Annotated[
+    float | None, typer.Option(help="For Label Studio and CVAT: the rate that their frame numbers count at.")
 ]
 GroupBy = Annotated[
     str | None,

@@ -57,6 +57,12 @@ SmoothingSeconds = Annotated[
     typer.Option(help="Average over this time; 0 for none. By default over a look, with --causal over 0.5."),
 ]
 Hysteresis = Annotated[float, typer.Option(help="Lead that a change of the label needs; 0 for none.")]
+MinSeconds = Annotated[float, typer.Option(help="Time that a label must last; 0 for none.")]
+Threshold = Annotated[float, typer.Option(help="Below this probability: unsure; 0 for never.")]
+PerPerson = Annotated[
+    bool, typer.Option("--per-person", help="Name the actions of each person in the video.")
+]
+Single = Annotated[bool, typer.Option("--single", help="Name one action for the whole video.")]
 
 Runtime = Annotated[
     Literal["keras", "onnx", "litert"] | None,
@@ -81,17 +87,15 @@ def predict(
     timeline: Timeline = None,
     table: Table = None,
     top: Top = 0,
-    per_person: Annotated[
-        bool, typer.Option("--per-person", help="Name the actions of each person in the video.")
-    ] = False,
-    single: Annotated[bool, typer.Option("--single", help="Name one action for the whole video.")] = False,
+    per_person: PerPerson = False,
+    single: Single = False,
     caption: Caption = "top-left",
     causal: Causal = False,
     stride_seconds: StrideSeconds = None,
     smoothing_seconds: SmoothingSeconds = None,
     hysteresis: Hysteresis = 0.1,
-    min_seconds: Annotated[float, typer.Option(help="Time that a label must last; 0 for none.")] = 0.5,
-    threshold: Annotated[float, typer.Option(help="Below this probability: unsure; 0 for never.")] = 0.5,
+    min_seconds: MinSeconds = 0.5,
+    threshold: Threshold = 0.5,
     clip_seconds: ClipSeconds = None,
     classes: Classes = None,
     normalize: Normalize = None,

@@ -117,7 +117,7 @@ def evaluate(
         ),
     ] = None,
     file_format: Annotated[
-        options.LabelFormat,
+        options.FormatName,
         typer.Option("--format", help="What the table of recordings is; 'auto' looks at its content."),
     ] = "auto",
     actions: Annotated[

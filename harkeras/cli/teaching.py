@@ -120,15 +120,9 @@ def import_labels(
     videos: Annotated[
         Path | None, typer.Option(help="Folder with the videos; the one of the annotations by default.")
     ] = None,
-    file_format: Annotated[
-        options.LabelFormat,
-        typer.Option("--format", help="What the annotations are; 'auto' looks at their content."),
-    ] = "auto",
-    end_tag: Annotated[str, typer.Option(help="For VoTT: the tag that closes a range.")] = "dummy",
-    fps: Annotated[
-        float | None,
-        typer.Option(help="For Label Studio and CVAT: the rate that their frame numbers count at."),
-    ] = None,
+    file_format: options.LabelFormat = "auto",
+    end_tag: options.EndTag = "dummy",
+    fps: options.LabelFps = None,
 ) -> None:
     """Take over labels of others; recordings that are new are added."""
     with quiet():

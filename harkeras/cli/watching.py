@@ -25,7 +25,15 @@ from harkeras.cli.foreign import (
     Streams,
     read_foreign,
 )
-from harkeras.cli.prediction import Hysteresis, Model, Runtime, StrideSeconds, newest_model
+from harkeras.cli.prediction import (
+    Hysteresis,
+    MinSeconds,
+    Model,
+    Runtime,
+    StrideSeconds,
+    Threshold,
+    newest_model,
+)
 from harkeras.cli.terminal import print_text, quiet
 
 if TYPE_CHECKING:
@@ -85,8 +93,8 @@ def watch(
     stride_seconds: StrideSeconds = None,
     smoothing_seconds: SmoothingSeconds = 0.5,
     hysteresis: Hysteresis = 0.1,
-    min_seconds: Annotated[float, typer.Option(help="Time that a label must last; 0 for none.")] = 0.5,
-    threshold: Annotated[float, typer.Option(help="Below this probability: unsure; 0 for never.")] = 0.5,
+    min_seconds: MinSeconds = 0.5,
+    threshold: Threshold = 0.5,
     clip_seconds: ClipSeconds = None,
     classes: Classes = None,
     normalize: Normalize = None,

@@ -84,7 +84,8 @@ def predict_single_action(
     resolved = resolve_model(model, runtime=runtime, **foreign)
     model, recipe, _ = resolved
     if recipe.frames == 1 and is_image_name(Path(video)):  # a clip of one frame
-        return _classify(read_clip(video, recipe.clip_format), model, recipe)
+        span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
+        return _classify(read_clip(video, recipe.clip_format, estimator=estimator, **span), model, recipe)
     info = read_info(video)
     first = float(info.frame_seconds[0])
     start, end = check_range(start_seconds, end_seconds, first, info.duration_seconds)

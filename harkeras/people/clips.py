@@ -15,7 +15,7 @@ from harkeras.people.pose import PoseEstimator, PoseTracker
 from harkeras.people.tracking import Box
 from harkeras.recipe import ClipFormat, Subject
 from harkeras.video.frames import FrameView, ModelView, VideoFrame, mark_through
-from harkeras.video.images import is_image_name, read_image
+from harkeras.video.images import is_image_name, read_image, resize_image
 from harkeras.video.reading import read_view
 
 
@@ -42,14 +42,17 @@ def read_clip(
         uint8 (T, H, W, C), or float32 (T, K, D) of joints.
 
     Raises:
-        ValueError: If the range is empty or outside the video, or the estimator gives other joints than the
+        ValueError: If the range is empty, outside the video or of a picture, or the estimator gives other joints than the
             format says.
         FileNotFoundError: If there is no such file.
         VideoError: If the file holds no video that can be decoded, or nobody is found who is looked for.
         ImportError: If LiteRT or `trackers` is needed and not installed, or OpenCV has no TV-L1.
     """
     if clip_format.streams == "rgb" and clip_format.subject == "frame" and is_image_name(Path(video)):
-        image = read_image(video, clip_format.height, clip_format.width)
+        if (start_seconds, end_seconds) != (None, None):
+            raise ValueError(f"start_seconds and end_seconds must be left out for a picture, got {video}")
+        size = clip_format.height, clip_format.width
+        image = resize_image(read_image(video), *size, interpolation=clip_format.interpolation)
         return np.repeat(image[None], clip_format.frames, axis=0)
     span = {"start_seconds": start_seconds, "end_seconds": end_seconds}
     view: Callable[[], FrameView] = partial(create_view, clip_format, estimator)
