@@ -7,6 +7,7 @@ from functools import partial
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 from harkeras import (
     VideoWriter,
@@ -25,6 +26,7 @@ from harkeras.people import read_clip
 from harkeras.recipe import ClipFormat
 from harkeras.training.calibration import fit_temperature
 from harkeras.training.loop import train
+from harkeras.transfer import feature_dataset
 from harkeras.transfer._costs import Cost, measure_cost
 from harkeras.transfer._fitting import fit_model
 from harkeras.transfer._trials import average_views, choose_trial, score
@@ -467,3 +469,19 @@ def test_a_few_fights_with_the_published_weights(real_data, tmp_path):
     result = train_auto(dataset[train], heads=QUICK)
     assert evaluate(result.model, dataset[test]).accuracy >= 0.5
     assert len(list(tmp_path.iterdir())) == len(dataset)
+
+
+def test_pictures_are_one_frame_for_a_head_that_needs_no_more(tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        path = tmp_path / ("Dark", "Bright")[number % 2] / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        image = rng.integers(0, 60, (40, 40, 3)) + 150 * (number % 2)
+        Image.fromarray(image.astype(np.uint8)).save(path)
+    monkeypatch.setattr(feature_dataset, "INPUTS", SMALL["inputs"])
+    dataset = create_feature_dataset(tmp_path, **SMALL)
+    assert {given.frames for given in dataset.features.features} == {1}
+    result = train_auto(dataset, folds=2)
+    assert result.chosen.heads == ("mean_std",)
+    assert evaluate(result.model, dataset).accuracy == 1
+    assert result.model.recipe.frames == 1

@@ -282,5 +282,5 @@ def test_a_picture_is_resized_as_the_recipe_says_and_has_no_range(tmp_path):
     for interpolation in ("area", "bilinear"):
         (clip,) = read_clip(tmp_path / "noise.png", ClipFormat(1, 20, 17, interpolation=interpolation))
         assert np.array_equal(clip, resize_image(image, 20, 17, interpolation=interpolation))
-    with pytest.raises(ValueError, match="must be left out for a picture, got .*noise.png"):
+    with pytest.raises(ValueError, match=r"must be left out for a picture, got .*noise\.png"):
         read_clip(tmp_path / "noise.png", ClipFormat(1, 20, 17), end_seconds=1)

@@ -27,11 +27,11 @@ def with_recipe(model: keras.Model, recipe: Recipe) -> keras.Model:
     """
     if not is_stream_model(model):
         clip = _input(model.input_shape[1:], recipe)
-        return keras.Model(clip, sharpen(model(prepare(clip, recipe)), recipe), name=model.name)
+        return keras.Model(clip, sharpen(model(to_input(clip, recipe)), recipe), name=model.name)
     inputs = {name: keras.Input(x.shape[1:], dtype=x.dtype, name=name) for name, x in model.input.items()}
     frames, *frame = model.input["clip"].shape[1:]
     inputs["clip"] = _input((frames or 1, *frame), recipe)
-    outputs = model({**inputs, "clip": prepare(inputs["clip"], recipe)})
+    outputs = model({**inputs, "clip": to_input(inputs["clip"], recipe)})
     probabilities = sharpen(outputs.pop("probabilities"), recipe)
     return keras.Model(inputs, {"probabilities": probabilities, **outputs}, name=model.name)
 
@@ -45,7 +45,7 @@ def split_with_recipe(model: keras.Model, recipe: Recipe) -> tuple[keras.Model, 
     frame = _input(encoder.input_shape[1:], recipe, name="frame")
     features = keras.Input(head.input_shape[1:], name="features")
     return (
-        keras.Model(frame, encoder(prepare(frame, recipe)), name="encoder"),
+        keras.Model(frame, encoder(to_input(frame, recipe)), name="encoder"),
         keras.Model(features, sharpen(head(features), recipe), name="head"),
     )
 
@@ -63,11 +63,6 @@ def to_input(x: Any, recipe: Recipe | None) -> Any:
     if recipe is not None and recipe.channel_order == "bgr":
         x = x[..., ::-1]
     return x
-
-
-def prepare(pixels: keras.KerasTensor, recipe: Recipe) -> keras.KerasTensor:
-    """Turn uint8 RGB pixels into what the model takes."""
-    return to_input(pixels, recipe)
 
 
 def sharpen(probabilities: keras.KerasTensor, recipe: Recipe) -> keras.KerasTensor:

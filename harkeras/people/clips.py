@@ -42,8 +42,8 @@ def read_clip(
         uint8 (T, H, W, C), or float32 (T, K, D) of joints.
 
     Raises:
-        ValueError: If the range is empty, outside the video or of a picture, or the estimator gives other joints than the
-            format says.
+        ValueError: If the range is empty, outside the video or of a picture, or the estimator gives other
+            joints than the format says.
         FileNotFoundError: If there is no such file.
         VideoError: If the file holds no video that can be decoded, or nobody is found who is looked for.
         ImportError: If LiteRT or `trackers` is needed and not installed, or OpenCV has no TV-L1.

@@ -21,7 +21,6 @@ import numpy as np
 from harkeras.base.files import content_digest, written_whole
 from harkeras.base.keras_state import seeded
 from harkeras.base.workers import one_ahead
-from harkeras.models.compiled import compile_call
 from harkeras.transfer.features import choose_backbone, frame_encoder
 from harkeras.video.frame_times import ROUNDING_SECONDS
 from harkeras.video.reading import VideoInfo, frames_extraction
@@ -109,7 +108,7 @@ class FrameFeatures:
         Args:
             video: The recording.
             seconds: How long it is.
-            encode: What `compile_encoder` made.
+            encode: What `harkeras.transfer.features.compile_encoder` made.
             on_frames: Told of each batch how many frames it was.
 
         Raises:
@@ -147,14 +146,3 @@ class FrameFeatures:
         size = self.backbone["height"], self.backbone["width"]
         start, end = frames.start / FRAME_RATE, min(frames.stop / FRAME_RATE, seconds)
         return frames_extraction(video, len(frames), *size, start_seconds=start, end_seconds=end)
-
-
-def compile_encoder(encoder: keras.Model) -> Encode:
-    """Return a function of uint8 images (B, H, W, 3) that gives features (B, F), compiled once."""
-    encode = compile_call(encoder, keras.KerasTensor((_BATCH, *encoder.input_shape[1:]), "uint8"))
-
-    def run(images: np.ndarray) -> np.ndarray:
-        padded = np.concatenate([images, np.repeat(images[-1:], _BATCH - len(images), axis=0)])
-        return encode(padded)[: len(images)]
-
-    return run

@@ -19,7 +19,6 @@ from harkeras.teaching._frame_features import (
     FrameFeatures,
     build_encoder,
     choose_encoder,
-    compile_encoder,
     count_frames,
 )
 from harkeras.teaching._holding_out import FEWEST_SOURCES, hold_out
@@ -31,6 +30,7 @@ from harkeras.teaching._learning import (
 from harkeras.teaching._store import Recording, Settings, Store
 from harkeras.teaching._windows import Windows, project_down
 from harkeras.teaching.suggesting import Pool, Suggestion, choose_windows, draw_windows
+from harkeras.transfer.features import compile_encoder
 from harkeras.video.reading import VideoError, VideoInfo
 
 # The length of a window: the median of the actions, from so many of them on; until then the usual one.

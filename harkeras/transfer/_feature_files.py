@@ -58,7 +58,7 @@ class FeatureTask:
         if isinstance(result, str) or result.ndim == 2:
             return result
         with _loading:
-            encode = _load_encoder(self.files.folder.place, self.encoder, self.clip_format.shape)
+            encode = _load_encoder(self.files.folder.place, self.encoder)
         features = encode(result)
         self.files.write(name, features)
         return features
@@ -80,16 +80,16 @@ def read_features_or_clip(
         return name, str(error)
 
 
-def compile_encoder(encoder: keras.Model, shape: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function of a clip uint8 (T, H, W, C) that gives its features float32 (T, F)."""
-    return compile_call(encoder, keras.KerasTensor(shape, "uint8"))
+def compile_encoder(encoder: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function of frames uint8 (T, H, W, C) that gives their features float32 (T, F)."""
+    return compile_call(encoder, keras.KerasTensor((None, *encoder.input_shape[1:]), "uint8"))
 
 
 @lru_cache(maxsize=1)
-def _load_encoder(place: str, name: str, shape: tuple[int, ...]) -> Callable[[np.ndarray], np.ndarray]:
+def _load_encoder(place: str, name: str) -> Callable[[np.ndarray], np.ndarray]:
     """Load an encoder, which then stays with the worker."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, name)
         file.write_bytes(Folder(place).read(name))
         encoder = keras.saving.load_model(os.fspath(file))
-    return compile_encoder(encoder, shape)
+    return compile_encoder(encoder)

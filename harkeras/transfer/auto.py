@@ -51,7 +51,7 @@ from harkeras.transfer._trials import (
 from harkeras.transfer.auto_training import AutoTraining, describe_trials
 from harkeras.transfer.feature_dataset import FeatureDataset, check_subjects, create_feature_dataset
 from harkeras.transfer.features import choose_backbone, frame_encoder
-from harkeras.transfer.heads import DEFAULT_HEADS, HEADS, STATISTICS
+from harkeras.transfer.heads import DEFAULT_HEADS, HEADS, STATISTICS, fewest_frames
 from harkeras.transfer.learning_curve import measure_learning_curve
 from harkeras.transfer.published_trainer import PublishedTrainer
 
@@ -200,7 +200,8 @@ def train_auto(
 
     Args:
         dataset: Clips to train on, part of what `create_feature_dataset` made.
-        heads: Names of the heads to try, one of them of statistics. Few are better than many.
+        heads: Names of the heads to try, one of them of statistics. Few are better than many. Those that need
+            several frames are left out where there is one; if none is left, "mean_std" is tried.
         folds: Folds of the cross-validation; fewer where there are fewer sources.
         prefer: "balanced" takes the cheapest candidate that is behind the best by no more than one standard
             error over the sources, "speed" by no more than two, "accuracy" the best itself.
@@ -216,6 +217,8 @@ def train_auto(
     _check_heads(heads)
     check_preference(prefer)
     table, labels, groups = dataset.features, dataset.labels, dataset.groups
+    frames = min(given.frames for given in table.features)
+    heads = [name for name in heads if fewest_frames(name) <= frames] or ["mean_std"]
     inner = _inner_folds(labels, groups, folds, seed)
     trials = _compare_statistics(dataset, [name for name in heads if name in STATISTICS], inner)
     trials += average_views(trials, labels)

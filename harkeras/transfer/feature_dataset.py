@@ -161,7 +161,8 @@ def create_feature_dataset(
             `harkeras.models.backbones.find_backbone`. Which it is, is logged (logger "harkeras").
         weights: As in `harkeras.transfer.features.frame_encoder`.
         inputs: For each input, frames per clip and the shorter side of a frame in pixels; the other side
-            follows from the shape of most clips, in steps of 32. Or frames, height and width.
+            follows from the shape of most clips, in steps of 32. Or frames, height and width. By default, of
+            pictures, one frame of each size.
         flow: Also look at a summary of optical flow, which takes about as long again.
         subjects: What to look at, one or more of "frame", whole frames; "people", one square around all
             people of each clip; and "person", a square that goes along with the largest. Of the first two
@@ -184,6 +185,8 @@ def create_feature_dataset(
     chosen = choose_backbone(backbone, weights)
     _logger.info("%s", chosen)
     folder = data_dir if isinstance(data_dir, ClipFolder) else read_folder(data_dir)
+    if folder.pictures and inputs == INPUTS:
+        inputs = [(1, *size) for _, *size in inputs]
     video_paths, channels = folder.video_paths, 5 if flow else 3
     infos = {row: info for row, path in enumerate(video_paths) if (info := _info(path)) is not None}
     shapes = [info.width / info.height for info in infos.values()]

@@ -260,7 +260,7 @@ def _compute(
     strict: bool,
 ) -> Iterator[np.ndarray | str]:
     """Yield the features (T, F) of each clip, from the cache where they are, or why they are missing."""
-    encode = compile_encoder(encoder, clip_format.shape)
+    encode = compile_encoder(encoder)
 
     def read(path: Path) -> tuple[str | None, np.ndarray | str]:
         return read_features_or_clip(path, files, clip_format, strict)

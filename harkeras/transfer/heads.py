@@ -35,6 +35,11 @@ DEFAULT_HEADS = ("mean_std_diff", "lstm", "tcn")
 _EPOCHS, _BATCH_SIZE, _LEARNING_RATE, _WEIGHT_DECAY, _SMOOTHING = 20, 32, 2e-3, 1e-2, 0.1
 
 
+def fewest_frames(name: str) -> int:
+    """Return how many frames a head must see: between two, something may differ."""
+    return 1 if name == "mean_std" else 2
+
+
 def create_head(
     name: str, num_classes: int, input_shape: tuple[int, int], *, units: int = 64, dropout: float = 0.5
 ) -> Model:
@@ -59,7 +64,7 @@ def create_head(
         raise ValueError(f"name of a head must be one of {', '.join(HEADS)}, got {name!r}")
     if num_classes < 2:
         raise ValueError(f"num_classes must be at least 2, got {num_classes}")
-    fewest = 1 if name == "mean_std" else 2
+    fewest = fewest_frames(name)
     if len(input_shape) != 2 or input_shape[0] < fewest:
         raise ValueError(
             f"input_shape must be (at least {fewest} frames, features), got {tuple(input_shape)}"

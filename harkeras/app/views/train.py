@@ -78,8 +78,6 @@ def _start(data_dir: str, models: list[str], still: bool) -> bool:
     with st.form("start", border=model != "auto"):
         if model != "auto":
             settings |= _choose_settings(still)
-        elif still:
-            settings |= {"input_shape": (1, 224, 224, 3), "model_options": {"heads": ["mean_std"]}}
         if not st.form_submit_button("Train", type="primary"):
             return False
     start_training(models_folder(), settings)
