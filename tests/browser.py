@@ -209,3 +209,20 @@ def visit(browser, app):
     yield open_path
     for page in pages:
         page.context.close()
+
+
+def choose(page, name, option):
+    """Choose from a list, which closes when the page runs again in the meantime."""
+    from playwright.sync_api import TimeoutError as NotThereError
+
+    def is_chosen():
+        page.get_by_role("combobox", name=name).click()
+        page.keyboard.type(option)  # a long list draws only what is in sight
+        try:
+            page.get_by_role("option", name=option, exact=True).click(timeout=3000)
+        except NotThereError:
+            page.keyboard.press("Escape")
+            return False
+        return True
+
+    until(is_chosen)

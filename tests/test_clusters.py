@@ -2,8 +2,10 @@
 
 import csv
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 from contextlib import contextmanager
 from functools import wraps
@@ -370,7 +372,8 @@ def test_ray(model, clips, serial, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parents[1])]))
     options = {"include_dashboard": False, "log_to_driver": False, "_node_ip_address": "127.0.0.1"}
-    ray.init("local", num_cpus=2, _temp_dir=os.path.realpath(tmp_path / "r"), **options)
+    folder = tempfile.mkdtemp(prefix="ray")  # sockets have short paths, which `tmp_path` is not
+    ray.init("local", num_cpus=2, _temp_dir=folder, **options)
     try:
         register_ray()
         with parallel_config("ray"):
@@ -379,5 +382,6 @@ def test_ray(model, clips, serial, tmp_path, monkeypatch):
                 check_run(clips, model, serial, tmp_path / "results")
     finally:
         ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
     assert seen[0] < 40
     assert features == check_dataset(clips)

@@ -206,7 +206,9 @@ def _with_maps(model: keras.Model, name: str | None) -> Callable:
             maps = _last_maps(images, 4)
             if maps is not None:
                 return _frame_by_frame(model, each, keras.Model(images.inputs, [maps, images.output]))
-    raise ValueError(f"model must have layers that give maps (B, T, H, W, F), got {_names(model)}")
+    raise ValueError(
+        f"model must have layers that give maps (B, T, H, W, F) of more than one point, got {_names(model)}"
+    )
 
 
 def _frame_by_frame(model: keras.Model, inside: Call, both: keras.Model) -> Callable:
