@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from browser import press, until
+from browser import press, until, video
 from mjpeg import Camera
 
 from harkeras import Project
@@ -154,6 +154,9 @@ def test_what_a_full_disk_does_not_take_is_said_and_nothing_else_is_lost(visit, 
     try:
         mark(page, 2.0, 3.0, "2")
         page.get_by_role("alert").get_by_text("Not kept").wait_for()
+        page.wait_for_timeout(1000)
+        at = video(page, "v.currentTime")
+        assert at == pytest.approx(3.0, abs=0.05), "the video began anew"
         assert len(ranges_of(project, "rec4.mp4")) == 1
     finally:
         resource.prlimit(server, resource.RLIMIT_FSIZE, before)

@@ -131,15 +131,17 @@ def end_job(key: str) -> None:
 def show_job(key: str) -> Any:
     """Draw the progress of a job with a button to cancel it, or its error; return its result."""
     job = current_visit().jobs.get(key)
+    place = st.container()  # there without a job too: what is below must not move, a player would begin anew
     if job is None:
         return None
     remember_visit()
-    if job.running:
-        _draw_progress(key)
-    elif job.error is not None:
-        st.error(job.error, icon=":material/error:")
-    elif job.canceled:
-        st.info("Canceled.")
+    with place:
+        if job.running:
+            _draw_progress(key)
+        elif job.error is not None:
+            st.error(job.error, icon=":material/error:")
+        elif job.canceled:
+            st.info("Canceled.")
     return job.result
 
 

@@ -60,8 +60,11 @@ def _open_project() -> LabeledRecordings | None:
 
 
 def _show_project(project: LabeledRecordings) -> None:
-    if problem := st.session_state.pop("teach problem", None):
-        st.error(problem, icon=":material/error:")
+    with (
+        st.container()
+    ):  # there without a problem too: what is below must not move, the player would begin anew
+        if problem := st.session_state.pop("teach problem", None):
+            st.error(problem, icon=":material/error:")
     left, right = st.columns([3, 1], gap="large")
     with left:
         views = {"Recordings": show_recordings, "Label": _show_label, "Suggestions": _show_suggestions}
