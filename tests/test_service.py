@@ -29,10 +29,10 @@ from starlette.requests import Request
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
-from harkeras.deploy import service_app
-from harkeras.deploy.service_errors import HTTPException
-from harkeras.deploy.service_fetch import fetch_video
-from harkeras.deploy.service_uploads import receive_video
+from harkeras.deploy.serving import app as service_app
+from harkeras.deploy.serving.errors import HTTPException
+from harkeras.deploy.serving.fetch import fetch_video
+from harkeras.deploy.serving.uploads import receive_video
 
 
 @pytest.fixture(scope="module")
@@ -183,10 +183,10 @@ def test_too_large(model, tmp_path, color_video, write_huge_header):  # noqa: F8
 
 
 def test_header_that_lies_is_found_out(model, monkeypatch, color_video):  # noqa: F811
-    from harkeras.deploy import service_answers
+    from harkeras.deploy.serving import answers
     from harkeras.video.headers import VideoHeader
 
-    monkeypatch.setattr(service_answers, "read_header", lambda *_, **__: VideoHeader(1, 1, None))
+    monkeypatch.setattr(answers, "read_header", lambda *_, **__: VideoHeader(1, 1, None))
     with serving(model, limits=ServiceLimits(seconds=1.5)) as client:
         refused(send(client, color_video("r", seconds=2)), 413, "seconds long")
 
@@ -245,12 +245,12 @@ def test_a_client_that_sends_slowly_or_goes(tmp_path):
 def test_disk_is_full(client, monkeypatch, color_video):  # noqa: F811
     import errno
 
-    from harkeras.deploy import service_uploads
+    from harkeras.deploy.serving import uploads
 
     def copy(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(service_uploads, "_copy", copy)
+    monkeypatch.setattr(uploads, "_copy", copy)
     refused(send(client, color_video("r")), 507, "No space left on device")
 
 
@@ -493,7 +493,7 @@ def test_limits_count(name):
 
 
 def test_missing_extra(model, monkeypatch):
-    monkeypatch.delitem(sys.modules, "harkeras.deploy.service_app")
+    monkeypatch.delitem(sys.modules, "harkeras.deploy.serving.app")
     monkeypatch.setitem(sys.modules, "fastapi", None)
     with pytest.raises(ImportError, match=r"pip install \"harkeras\[serve\]\""):
         create_service(model)

@@ -82,9 +82,9 @@ def serve(
     SIGTERM end it, when what is being computed is answered.
     """
     with quiet():
-        from harkeras.deploy.service import create_service
-        from harkeras.deploy.service_limits import ServiceLimits
-        from harkeras.deploy.service_running import check_open, run_service
+        from harkeras.deploy.serving.limits import ServiceLimits
+        from harkeras.deploy.serving.running import check_open, run_service
+        from harkeras.deploy.serving.service import create_service
     check_open(host, token)
     limits = ServiceLimits(
         megabytes=max_megabytes,

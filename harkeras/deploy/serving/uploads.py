@@ -14,8 +14,8 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from harkeras.deploy.service_errors import refuse
-from harkeras.deploy.service_limits import ServiceLimits
+from harkeras.deploy.serving.errors import refuse
+from harkeras.deploy.serving.limits import ServiceLimits
 
 _FORM, _JSON = "multipart/form-data", "application/json"
 _FRAMING_BYTES = 1 << 16  # what a form has around its file, and how long JSON may be
@@ -60,7 +60,7 @@ async def receive_video(request: Request, target: Path, limits: ServiceLimits) -
         limits: What is taken.
 
     Raises:
-        HTTPException: 400, 408, 413, 415, 422 or 507, see `harkeras.deploy.service_errors`.
+        HTTPException: 400, 408, 413, 415, 422 or 507, see `harkeras.deploy.serving.errors`.
     """
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind not in (_FORM, _JSON):

@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
-from harkeras.deploy.service_hosts import is_loopback
+from harkeras.deploy.serving.hosts import is_loopback
 
 _OPEN_PATHS = ("/health",)
 

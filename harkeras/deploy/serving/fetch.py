@@ -12,8 +12,8 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import SplitResult, quote, urljoin
 
-from harkeras.deploy.service_errors import refuse
-from harkeras.deploy.service_hosts import split_address
+from harkeras.deploy.serving.errors import refuse
+from harkeras.deploy.serving.hosts import split_address
 
 _PORTS = {"http": 80, "https": 443}
 _MOST_REDIRECTS = 5

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from harkeras.deploy.service_errors import refuse
+from harkeras.deploy.serving.errors import refuse
 
 _RETRY_SECONDS = 2  # until a place may be free again
 

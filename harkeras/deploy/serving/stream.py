@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from harkeras.base.text import printable
-from harkeras.deploy.service_limits import ServiceLimits
+from harkeras.deploy.serving.limits import ServiceLimits
 from harkeras.inference.frame_watcher import FrameState, FrameWatcher
 
 _MOST_TEXT = 1000  # characters of a message

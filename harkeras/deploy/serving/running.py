@@ -8,8 +8,8 @@ from collections.abc import Callable
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, Any
 
-from harkeras.deploy.service_hosts import is_loopback
-from harkeras.deploy.service_limits import ServiceLimits
+from harkeras.deploy.serving.hosts import is_loopback
+from harkeras.deploy.serving.limits import ServiceLimits
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -20,15 +20,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.websockets import WebSocketDisconnect
 
 import harkeras
-from harkeras.deploy.service_answers import Answer, Health, Mode, answer_video
-from harkeras.deploy.service_errors import describe, problem_of_arguments, refuse
-from harkeras.deploy.service_fetch import fetch_video
-from harkeras.deploy.service_guard import Guard, deny
-from harkeras.deploy.service_limits import ServiceLimits
-from harkeras.deploy.service_metrics import ServiceMetrics
-from harkeras.deploy.service_places import Places
-from harkeras.deploy.service_stream import FrameStream, StreamError, open_stream, problem
-from harkeras.deploy.service_uploads import REQUEST_BODY, receive_video
+from harkeras.deploy.serving.answers import Answer, Health, Mode, answer_video
+from harkeras.deploy.serving.errors import describe, problem_of_arguments, refuse
+from harkeras.deploy.serving.fetch import fetch_video
+from harkeras.deploy.serving.guard import Guard, deny
+from harkeras.deploy.serving.limits import ServiceLimits
+from harkeras.deploy.serving.metrics import ServiceMetrics
+from harkeras.deploy.serving.places import Places
+from harkeras.deploy.serving.stream import FrameStream, StreamError, open_stream, problem
+from harkeras.deploy.serving.uploads import REQUEST_BODY, receive_video
 from harkeras.inference.conversion import Runtime
 from harkeras.inference.resolve import ForeignModel
 from harkeras.inference.streaming import ActionStream, share_model

@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from harkeras.deploy.service_errors import refuse
-from harkeras.deploy.service_limits import ServiceLimits
+from harkeras.deploy.serving.errors import refuse
+from harkeras.deploy.serving.limits import ServiceLimits
 from harkeras.inference.prediction import predict_on_video, predict_single_action
 from harkeras.inference.streaming import SharedModel
 from harkeras.video.headers import read_header

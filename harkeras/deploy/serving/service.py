@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Unpack
 
 import keras
 
-from harkeras.deploy.service_hosts import check_hosts
-from harkeras.deploy.service_limits import ServiceLimits
+from harkeras.deploy.serving.hosts import check_hosts
+from harkeras.deploy.serving.limits import ServiceLimits
 from harkeras.inference.conversion import Runtime
 from harkeras.inference.resolve import ForeignModel
 
@@ -60,7 +60,7 @@ def create_service(
         raise ValueError("token must not be empty")
     hosts = check_hosts(allow_hosts)
     try:
-        from harkeras.deploy.service_app import create_app
+        from harkeras.deploy.serving.app import create_app
     except ImportError as error:
         raise ImportError(f'a service needs FastAPI: pip install "harkeras[serve]" ({error})') from error
     return create_app(

@@ -1,0 +1,1 @@
+"""A model behind HTTP: what comes from outside is counted, checked, and answered together."""
