@@ -298,6 +298,20 @@ class TestByFiles:
         with pytest.raises(ValueError, match=r"one train list for a split, got train_a\.txt, train_b\.txt"):
             split_by_files(["Run/a.mp4"], tmp_path)
 
+    def test_stanford_40_has_each_list_whole_and_by_class(self, tmp_path):
+        for side, numbers in (("train", (1, 3)), ("test", (2,))):
+            every = []
+            for name in ("cooking", "riding_a_train"):
+                names = [f"{name}_{number:03}.jpg" for number in numbers]
+                (tmp_path / f"{name}_{side}.txt").write_text("\n".join(names))
+                every += names
+            (tmp_path / f"{side}.txt").write_text("\n".join(every))
+        (tmp_path / "actions.txt").write_text("action_name number_of_images\ncooking 3\n")
+        paths = [f"JPEGImages/{name}_{n:03}.jpg" for name in ("cooking", "riding_a_train") for n in (1, 2, 3)]
+        assert list_official_splits(tmp_path) == [1]
+        train, test = split_by_files(paths, tmp_path)
+        assert (train.tolist(), test.tolist()) == ([0, 2, 3, 5], [1, 4])
+
     def test_a_class_with_a_name_like_a_side(self, tmp_path):
         (tmp_path / "train_test_split1.txt").write_text("a.avi 1\n")
         (tmp_path / "fold_2_test_split1.txt").write_text("b.avi 2\n")

@@ -59,8 +59,9 @@ def _show_contents(contents: dict[str, Any]) -> bool:
     clips = sum(row[f"{noun}s"] for row in rows)
     st.subheader(f"{counted(clips, noun)} of {counted(len(rows), 'class', 'classes')}")
     pictures = {name: picture for name, picture in contents["pictures"].items() if picture is not None}
-    shown = list(pictures.items())[:10]
-    st.image([picture for _, picture in shown], [printable(name) for name, _ in shown], width=128)
+    with st.container(horizontal=True):
+        for name, picture in list(pictures.items())[:10]:
+            st.image(picture, printable(name), width=128)
     st.dataframe(rows, hide_index=True)
     st.caption(printable(contents["sources"]))
     for note in contents["notes"]:
