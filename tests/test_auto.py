@@ -209,6 +209,7 @@ def test_whole_frames_and_people_are_tried_together():
     np.testing.assert_allclose(wide.probabilities, (frames[0].probabilities + square.probabilities) / 2)
 
 
+@pytest.mark.slow
 def test_a_model_sees_both_side_by_side(dataset, folder):
     """The squares are the frames upside down here: features of one picture are those of its halves."""
     given = Input(6, 32, 32)
@@ -281,6 +282,7 @@ def test_flow_costs_too():
     assert flow.milliseconds > 0
 
 
+@pytest.mark.slow
 def test_every_step_has_a_bar_that_says_what_it_is(folder, capsys):
     dataset = create_feature_dataset(folder, **SMALL)
     train_auto(dataset, heads=("mean_diff", "tcn"), folds=2)

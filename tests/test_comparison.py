@@ -137,6 +137,7 @@ class TestCrossValidate:
         with pytest.raises(ValueError, match="epochs must be given to the trainer"):
             cross_validate(trainer, data, epochs=2)
 
+    @pytest.mark.slow
     def test_auto_chooses_in_each_fold(self, sample_dir):
         options = {"backbone": "mobilenet_v2_0.35", "weights": None, "inputs": ((3, 32, 32), (4, 32, 32))}
         data = create_feature_dataset(sample_dir, **options)
@@ -191,6 +192,7 @@ class TestCrossValidate:
             cross_validate(lambda: None, data, folds=folds)
 
 
+@pytest.mark.slow
 def test_memory_mapped_frames_are_not_copied(tmp_path):
     """300 MB of clips on disk: a copy of a fold's would be 150 MB or more."""
     code = """
@@ -391,6 +393,7 @@ class TestCompare:
             compare(sample_dir, ["auto"], output_dir=tmp_path, **options)
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.slow
     def test_the_method_of_flow_is_that_of_the_clips(self, sample_dir, tmp_path, eager, no_page):
         model, methods = Contestant("lrcn", {"filters": (2, 2, 2, 2), "units": 4}), []
         options = {"input_shape": (4, 64, 64, 2), "folds": 2, **FAST}

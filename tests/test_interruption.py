@@ -52,6 +52,7 @@ def train_command(sample_dir):
     return ["-m", "harkeras", "train", sample_dir, *small, "--epochs", EPOCHS, "--patience", EPOCHS]
 
 
+@pytest.mark.slow
 def test_train_keeps_the_best_model_so_far(train_command, tmp_path):
     state = tmp_path / "state"
     process = start(tmp_path, *train_command, "--resume", state)
@@ -66,6 +67,7 @@ def test_train_keeps_the_best_model_so_far(train_command, tmp_path):
     assert state.exists()  # the training may go on
 
 
+@pytest.mark.slow
 def test_train_in_the_first_epoch_saves_nothing(train_command, sample_dir, tmp_path):
     code = """
 import os, signal, sys

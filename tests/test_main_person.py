@@ -220,6 +220,7 @@ class TestATrainedModel:
             plot_people(dataset, 2, most=0)
 
 
+@pytest.mark.slow
 def test_joints_of_the_largest_person(sample_dir, tmp_path, monkeypatch):
     """They are learned from, and the model is shown each person's."""
 

@@ -133,12 +133,12 @@ assert not any(name.startswith("harkeras") for name in sys.modules)"""
     ("form", "task"),
     [
         ("single_frame", colored_noise),
-        ("single_frame majority", colored_noise),
-        ("late predictions", colored_noise),
+        pytest.param("single_frame majority", colored_noise, marks=pytest.mark.slow),
+        pytest.param("late predictions", colored_noise, marks=pytest.mark.slow),
         ("early", moving_blocks),
-        ("late two frames", moving_blocks),
+        pytest.param("late two frames", moving_blocks, marks=pytest.mark.slow),
         ("slow", moving_blocks),
-        ("multires early", moving_blocks),
+        pytest.param("multires early", moving_blocks, marks=pytest.mark.slow),
     ],
 )
 def test_learns(form, task):

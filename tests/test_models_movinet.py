@@ -159,7 +159,7 @@ class TestCausal:
             assert gradient is not None, variable.path
             assert np.abs(gradient).max() > 0, variable.path
 
-    @pytest.mark.parametrize("causal", [False, True])
+    @pytest.mark.parametrize("causal", [pytest.param(False, marks=pytest.mark.slow), True])
     def test_learns(self, causal):
         """Which way does the bar move? The loss falls on eight clips that are seen again and again."""
         keras.utils.set_random_seed(3)

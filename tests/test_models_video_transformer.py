@@ -80,6 +80,7 @@ def test_without_positions_order_is_lost(name):
     np.testing.assert_allclose(model(shuffled).numpy(), model(clips).numpy(), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_learns_the_order_of_frames():
     """The same two pictures in either order are two classes."""
     keras.utils.set_random_seed(27)

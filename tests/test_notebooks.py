@@ -76,11 +76,8 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("notebooks")
 
 
-# The first one covers what the others share; these take long together.
-LATER = [pytest.param(path, marks=pytest.mark.slow) if path.stem > "02" else path for path in NOTEBOOKS]
-
-
-@pytest.mark.parametrize("path", LATER, ids=lambda path: path.stem)
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, folder):
     if path.stem in NEED_PACKAGES:
         try:

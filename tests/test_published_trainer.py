@@ -170,6 +170,7 @@ class TestFineTuning:
         assert [row["model"].partition("(")[0] for row in rows] == ["lrcn", "tiny"]
         assert rows[1]["clips"] == len(dataset)
 
+    @pytest.mark.slow
     def test_command_line(self, published, folder, sample_dir, tmp_path, monkeypatch, capsys, eager):
         def run(*arguments):
             monkeypatch.setattr(sys, "argv", ["harkeras", *map(str, arguments)])
