@@ -104,6 +104,7 @@ import sys
 import keras, numpy as np
 import harkeras
 from harkeras.data.augment import Pepper
+from harkeras.deploy import export_model
 data = harkeras.create_dataset(sys.argv[1], frames=2, height=64, width=64)
 model = harkeras.create_lrcn_model(2, (2, 64, 64, 3), filters=(2, 2, 2, 2), units=2)
 options = {"epochs": 2, "verbose": False, "resume": sys.argv[2] + "/state"}
@@ -118,6 +119,9 @@ assert harkeras.predict_on_video(data.video_paths[0], model, progress=False).seg
 for work in (
     lambda: harkeras.grad_cam(model, data.features[0]),
     lambda: inside(np.zeros((1, 2, 4, 4, 3), np.float32), training=True),
+    lambda: export_model(model, sys.argv[2] + "/model.onnx", clips=data.features[:2]),
+    lambda: export_model(model, sys.argv[2] + "/model.tflite", clips=data.features[:2]),
+    lambda: harkeras.predict_single_action(data.video_paths[0], model, runtime="onnx"),
 ):
     try:
         work()

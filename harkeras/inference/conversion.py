@@ -57,6 +57,7 @@ def in_runtime(
 
     Raises:
         ImportError: If the engine is not installed; it says which extra brings it.
+        RuntimeError: If another engine is asked for, and Keras does not run on TensorFlow.
         ValueError: If there is no such engine, the model cannot be converted, or was exported for another.
     """
     if runtime is None:

@@ -13,6 +13,7 @@ from typing import Literal
 import keras
 import numpy as np
 
+from harkeras.base.keras_state import require_tensorflow
 from harkeras.inference.runtimes import NEXT, RECIPE_FILE, RECIPE_KEY
 from harkeras.models.unrolled import for_litert, for_onnx
 from harkeras.recipe import Recipe
@@ -27,6 +28,7 @@ def write_onnx(model: keras.Model, path: Path, recipe: Recipe) -> None:
 
     Raises:
         ImportError: If tf2onnx is not installed.
+        RuntimeError: If Keras does not run on TensorFlow.
         ValueError: If ONNX cannot hold the model.
     """
     try:
@@ -65,6 +67,7 @@ def write_litert(
     """Write `path`, for one clip at a time, of LiteRT's own operations alone.
 
     Raises:
+        RuntimeError: If Keras does not run on TensorFlow.
         ValueError: If LiteRT cannot hold the model.
     """
     import tensorflow as tf
@@ -92,6 +95,7 @@ def convert_to_litert(model: keras.Model) -> tuple[bytes, list[str]]:
         outputs, in order.
 
     Raises:
+        RuntimeError: If Keras does not run on TensorFlow.
         ValueError: If it cannot be converted.
     """
     import tensorflow as tf
@@ -127,6 +131,7 @@ def _signature(model: keras.Model, batch_size: int | None) -> list:
 @contextmanager
 def _converting(name: str, engine: str, *loggers: str) -> Iterator[None]:
     """Keep converters from telling of each step; what fails raises a ValueError."""
+    require_tensorflow(f"a conversion for {engine}")
     levels = {logger: logging.getLogger(logger).level for logger in loggers}
     try:
         for logger in loggers:
