@@ -140,7 +140,7 @@ class TestSplitPerFrame:
         loaded = keras.saving.load_model(tmp_path / "model.keras")
         clips = noise(3, 6, 32, 32, 3).astype(np.float32)
         encoder, head = split_per_frame(loaded)
-        features = encoder(clips.reshape(-1, 32, 32, 3)).numpy().reshape(3, 6, -1)
+        features = np.asarray(encoder(clips.reshape(-1, 32, 32, 3))).reshape(3, 6, -1)
         np.testing.assert_allclose(head(features), model(clips), atol=1e-5)
 
     @pytest.mark.parametrize("build", [small_lrcn, tutorial_model])
