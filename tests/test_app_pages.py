@@ -302,5 +302,5 @@ def test_a_folder_of_pictures_trains_and_is_explored(tmp_path, browser, app_fold
         page.get_by_text("test pictures named right").wait_for()
         picture = page.locator("[data-testid=stImage] img")
         picture.nth(1).wait_for()  # beside it, where the model looks
-        assert picture.first.evaluate("image => image.naturalWidth") == 64
+        until(lambda: picture.first.evaluate("image => image.naturalWidth") == 64)
         assert not page.get_by_text("Does it use motion?").count()

@@ -171,7 +171,7 @@ def test_tiles_are_rejected_and_the_others_confirmed_at_once(visit, project, cle
     press(page, "Suggest")
     page.locator(".card").first.wait_for()
     count, before = page.locator(".card").count(), len(project.ranges)
-    assert page.locator(".card img").first.evaluate("image => image.naturalHeight") == 120
+    until(lambda: page.locator(".card img").first.evaluate("image => image.naturalHeight") == 120)
     page.locator(".picture").first.click()
     assert page.locator(".card.wrong").count() == 1
     page.locator(".send").click()
@@ -222,7 +222,7 @@ def test_the_camera_of_the_browser_is_watched(visit):
     picture.wait_for()
     first = picture.get_attribute("src")
     until(lambda: picture.get_attribute("src") != first)  # it moves
-    assert picture.evaluate("image => image.naturalWidth") >= 320
+    until(lambda: picture.evaluate("image => image.naturalWidth") >= 320)
     page.get_by_text("s late").wait_for()
 
 

@@ -36,14 +36,19 @@ def show_panel(project: LabeledRecordings) -> None:
         _undo(project)
     if retrain.button("Retrain", icon=":material/model_training:", type="primary", width="stretch"):
         jobs.start_job(_KEY, "teaching_work.retrain", str(project.folder))
+    with st.container():  # whatever is in it, what is below does not move: an open expander would close
+        _show_models(project)
+    _show_exports(project)
+
+
+def _show_models(project: LabeledRecordings) -> None:
     result = jobs.show_job(_KEY)
     if result is not None:
         _show_result(result)
-    else:
-        models = sorted(project.folder.glob("models/*.keras"))
-        if models:
-            _show_score(jobs.remembered("teaching_work.read_score", str(project.folder), models[-1].name))
-    _show_exports(project)
+        return
+    models = sorted(project.folder.glob("models/*.keras"))
+    if models:
+        _show_score(jobs.remembered("teaching_work.read_score", str(project.folder), models[-1].name))
 
 
 def _undo(project: LabeledRecordings) -> None:

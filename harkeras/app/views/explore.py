@@ -36,9 +36,10 @@ def show() -> None:
         return
     noun = "pictures" if tested["still"] else "clips"
     st.caption(f"{tested['accuracy']:.0%} of its test {noun} named right: {printable(tested['split'])}")
-    clip = _choose_clip(tested["clips"])
-    if clip is not None:
-        _show_clip(run, clip)
+    with st.container():  # whatever is in it, what is below does not move: an open expander would close
+        clip = _choose_clip(tested["clips"])
+        if clip is not None:
+            _show_clip(run, clip)
     if not tested["still"]:
         _show_motion(run)
 
