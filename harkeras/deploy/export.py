@@ -75,7 +75,7 @@ def export_model(
     Raises:
         FileNotFoundError: If there is no such model, or no video in the folder.
         ImportError: If the engine is not installed; it says which extra brings it.
-        RuntimeError: If Keras does not run on TensorFlow, which the formats of other engines need.
+        RuntimeError: If Keras does not run on TensorFlow, which ONNX and LiteRT need.
         ValueError: If there is no recipe, the format cannot hold the model, or an argument makes no sense.
         OSError: If it cannot be written.
 

@@ -60,9 +60,7 @@ def _open_project() -> LabeledRecordings | None:
 
 
 def _show_project(project: LabeledRecordings) -> None:
-    with (
-        st.container()
-    ):  # there without a problem too: what is below must not move, the player would begin anew
+    with st.container():  # without a problem too: what is below must not move, the player would begin anew
         if problem := st.session_state.pop("teach problem", None):
             st.error(problem, icon=":material/error:")
     left, right = st.columns([3, 1], gap="large")
