@@ -311,6 +311,11 @@ class TestByFiles:
         assert list_official_splits(tmp_path) == [1]
         train, test = split_by_files(paths, tmp_path)
         assert (train.tolist(), test.tolist()) == ([0, 2, 3, 5], [1, 4])
+        (tmp_path / "train_more.txt").write_text(
+            "cooking_004.jpg\n"
+        )  # of which nobody knows whether it counts
+        with pytest.raises(ValueError, match=r"one train list for a split, got .*train_more\.txt"):
+            split_by_files(paths, tmp_path)
 
     def test_a_class_with_a_name_like_a_side(self, tmp_path):
         (tmp_path / "train_test_split1.txt").write_text("a.avi 1\n")

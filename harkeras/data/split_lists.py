@@ -58,9 +58,9 @@ def split_by_files(
         video_paths: Paths of the clips.
         split_dir: Folder with `trainlist01.txt` and `testlist01.txt` (UCF101), with one
             `<action>_test_split1.txt` per class (HMDB51: 1 is train, 2 is test, 0 is unused), or with one
-            `.txt` or `.csv` file that has "train" in its name and one that has "test" or "val" (of several
-            `train.txt` and `test.txt`, as in Stanford-40's `ImageSplits`): a path a line, which numbers may
-            follow, or a table, whose column that fits the clips best is taken.
+            `.txt` or `.csv` file that has "train" in its name and one that has "test" or "val" (or with
+            `train.txt` and `test.txt` beside one list per class, as in Stanford-40's `ImageSplits`): a path a
+            line, which numbers may follow, or a table, whose column that fits the clips best is taken.
         split: Which of the official splits, from 1 on; see `list_official_splits`.
 
     Returns:
@@ -144,8 +144,11 @@ def _assign_sides(files: Sequence[Path]) -> list[tuple[Path, str | None]]:
     test = [file for file in others if "test" in file.stem.lower()] or others
     lists = []
     for side, of_side in (("train", train), ("test", test)):
-        # Stanford-40 has train.txt, and the same again class by class.
-        of_side = [file for file in of_side if file.stem.lower() == side] or of_side
+        # Stanford-40 has train.txt, and the same again class by class: <action>_train.txt.
+        whole = [file for file in of_side if file.stem.lower() == side]
+        rest = [file for file in of_side if not file.stem.lower().endswith(("_train", "_test"))]
+        if whole == rest:
+            of_side = whole or of_side
         if len(of_side) > 1:
             names = ", ".join(file.name for file in of_side)
             raise ValueError(f"{train[0].parent} must hold one {side} list for a split, got {names}")

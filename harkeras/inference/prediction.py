@@ -76,6 +76,7 @@ def predict_single_action(
     Raises:
         FileNotFoundError: If there is no such video or model.
         ImportError: If the engine is not installed.
+        RuntimeError: If another engine is asked for, and Keras does not run on TensorFlow.
         ValueError: If classes are missing or do not fit the model, the model takes or gives something else
             than clips and probabilities or cannot be computed by that engine, or the range lies outside the
             video.
@@ -224,6 +225,7 @@ def predict_on_video(
     Raises:
         FileNotFoundError: If there is no such video or model.
         ImportError: If the engine is not installed.
+        RuntimeError: If another engine is asked for, and Keras does not run on TensorFlow.
         ValueError: If classes are missing or do not fit the model, the model takes or gives something else
             than clips and probabilities or cannot be computed by that engine, `timeline` is neither `.csv`
             nor `.json`, an output is the video, the model or the other output, or another argument is out of

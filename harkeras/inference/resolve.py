@@ -91,6 +91,7 @@ def resolve_model(
     Raises:
         FileNotFoundError: If there is no such file.
         ImportError: If the engine is not installed.
+        RuntimeError: If another engine is asked for, and Keras does not run on TensorFlow.
         ValueError: If there is no recipe and no `classes`, they do not fit the model, it takes or gives
             something else, or cannot be computed by that engine.
         TypeError: If there is no such option.
